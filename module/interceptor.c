@@ -1,0 +1,693 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Hijack system calls and monitor processes.
+ *
+ * The system call MY_CUSTOM_SYSCALL becomes my_syscall(cmd, syscall, pid). It
+ * routes other system calls through intercepted(), which logs the calls of
+ * monitored processes; each call then goes on to the original. hook.h has how
+ * a function gets in front of a system call.
+ *
+ * What is intercepted and who is monitored:
+ *
+ *   calls[nr] is what is known of system call nr. Its pids are two XArrays,
+ *   indexed by pid number: who is monitored while not everybody is, and who
+ *   was taken out while everybody is. Only the one that counts has entries.
+ *   An entry is a struct pid with a reference held, never just a number, so
+ *   that a number born again is not mistaken for the one that died.
+ *
+ * Who protects it:
+ *
+ *   calls_lock serialises commands and readers of the status file.
+ *   The lock of each XArray protects its entries against processes that die:
+ *   who takes an entry out of the array drops its reference.
+ *   intercepted() takes no lock and writes nothing: it looks up its own pid
+ *   and compares the pointer it finds, which it never follows.
+ */
+/* With DEBUG, pr_devel() is printk(KERN_DEBUG) whatever dynamic debug says. */
+#define DEBUG
+#define pr_fmt(fmt) fmt
+
+#include <linux/cred.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/pid.h>
+#include <linux/pid_namespace.h>
+#include <linux/proc_fs.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
+#include <linux/seq_file.h>
+#include <linux/srcu.h>
+#include <linux/tracepoint.h>
+#include <linux/xarray.h>
+#include <asm/syscall.h>
+
+#include "interceptor.h"
+#include "hook.h"
+
+#define NAME KBUILD_MODNAME ": "
+#define STATUS_NAME KBUILD_MODNAME
+
+static bool direct = true;
+module_param(direct, bool, 0444);
+MODULE_PARM_DESC(direct, "hook by ftrace direct calls where the kernel can (default), or N: by kprobes alone");
+
+struct call {
+	struct hook *hook;		/* NULL: not intercepted */
+	bool everybody;
+	struct xarray pids[2];		/* [everybody] is the one that counts */
+};
+
+static struct call calls[NR_syscalls];
+static DEFINE_MUTEX(calls_lock);
+
+/* How many entries all pids have: 0 lets a dying process pass unexamined. */
+static atomic_t entries = ATOMIC_INIT(0);
+
+/* The tasks that are inside my_syscall(). */
+DEFINE_STATIC_SRCU(commands);
+
+/* ---- Entries: the pids of a call ---- */
+
+static int entry_add(struct xarray *pids, struct pid *pid)
+{
+	int err;
+
+	err = xa_insert_bh(pids, pid_nr(pid), get_pid(pid), GFP_KERNEL);
+	if (err) {
+		put_pid(pid);
+		return err;
+	}
+	atomic_inc(&entries);
+	return 0;
+}
+
+static void entry_dropped(struct pid *pid)
+{
+	atomic_dec(&entries);
+	put_pid(pid);
+}
+
+static bool entry_remove(struct xarray *pids, struct pid *pid)
+{
+	if (xa_cmpxchg_bh(pids, pid_nr(pid), pid, NULL, GFP_KERNEL) != pid)
+		return false;
+	entry_dropped(pid);
+	return true;
+}
+
+static void entries_clear(struct xarray *pids)
+{
+	unsigned long nr;
+	struct pid *pid;
+
+	xa_for_each(pids, nr, pid) {
+		pid = xa_erase_bh(pids, nr);
+		if (pid)
+			entry_dropped(pid);
+	}
+	xa_destroy(pids);
+}
+
+/* Drop the entry of @pid, and one of its number that no task bears any more. */
+static void entry_forget(struct xarray *pids, pid_t nr, const struct pid *pid)
+{
+	struct pid *found;
+
+	if (!xa_load(pids, nr))
+		return;
+	xa_lock_bh(pids);
+	found = xa_load(pids, nr);
+	if (found && (found == pid || !pid_has_task(found, PIDTYPE_PID)))
+		__xa_erase(pids, nr);
+	else
+		found = NULL;
+	xa_unlock_bh(pids);
+	if (found)
+		entry_dropped(found);
+}
+
+/* A process or thread has ended: all its entries go. */
+static void forget(pid_t nr, const struct pid *pid)
+{
+	struct call *call;
+
+	/* Pairs with the one in record(). */
+	smp_mb();
+	if (!atomic_read(&entries))
+		return;
+	for (call = calls; call < calls + NR_syscalls; call++) {
+		entry_forget(&call->pids[false], nr, pid);
+		entry_forget(&call->pids[true], nr, pid);
+	}
+}
+
+/* ---- The path of an intercepted call ---- */
+
+/* A process is all its threads; a thread that has an entry is just itself. */
+static bool is_listed(struct xarray *pids)
+{
+	if (xa_empty(pids))
+		return false;
+	if (xa_load(pids, current->tgid) == task_tgid(current))
+		return true;
+	return !thread_group_leader(current) &&
+	       xa_load(pids, current->pid) == task_pid(current);
+}
+
+/*
+ * Either array alone can be half cleared while the other takes over. Who finds
+ * that the switch was thrown meanwhile looks again.
+ */
+static bool is_monitored(struct call *call)
+{
+	bool everybody, listed;
+
+	do {
+		/* Pairs with smp_store_release() in set_everybody(). */
+		everybody = smp_load_acquire(&call->everybody);
+		listed = is_listed(&call->pids[everybody]);
+		smp_rmb();	/* likewise */
+	} while (everybody != READ_ONCE(call->everybody));
+	return listed != everybody;
+}
+
+static noinline void log_call(struct pt_regs *regs)
+{
+	unsigned long arg[6];
+
+	syscall_get_arguments(current, regs, arg);
+	pr_devel(INTERCEPTOR_LOG_LINE, current->pid,
+		 (unsigned long)syscall_get_nr(current, regs),
+		 arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+}
+
+/* Runs before the original of each intercepted call. */
+static __used void intercepted(struct pt_regs *regs)
+{
+	unsigned int nr = syscall_get_nr(current, regs);
+
+	if (nr < NR_syscalls && is_monitored(&calls[nr]))
+		log_call(regs);
+}
+
+HOOK_STUB_BEFORE(intercepted_stub, intercepted);
+
+static int intercepted_probe(struct kprobe *probe, struct pt_regs *regs)
+{
+	intercepted(task_pt_regs(current));
+	return 0;
+}
+
+static const struct hook_action intercept_action = {
+	.stub = intercepted_stub,
+	.probe = intercepted_probe,
+};
+
+/* ---- The end of a process ---- */
+
+/* Runs before the original exit_group(), from which no process returns. */
+static __used void my_exit_group(struct pt_regs *regs)
+{
+	intercepted(regs);
+	forget(current->tgid, task_tgid(current));
+}
+
+HOOK_STUB_BEFORE(exit_group_stub, my_exit_group);
+
+static int exit_group_probe(struct kprobe *probe, struct pt_regs *regs)
+{
+	my_exit_group(task_pt_regs(current));
+	return 0;
+}
+
+static const struct hook_action exit_group_action = {
+	.stub = exit_group_stub,
+	.probe = exit_group_probe,
+};
+
+/* However a thread ends, by a signal or by exit(), it comes through here. */
+static void on_exit(void *data, struct task_struct *task)
+{
+	if (!thread_group_leader(task))
+		forget(task->pid, task_pid(task));
+	if (!atomic_read(&task->signal->live))
+		forget(task->tgid, task_tgid(task));
+}
+
+/*
+ * Nobody bears this pid any more. It may have been listed after on_exit(), as
+ * a zombie, and a thread that calls exec() gives its own pid up unexited.
+ */
+static void on_free(void *data, struct task_struct *task)
+{
+	forget(task->pid, NULL);
+}
+
+/* The kernel's tracepoints aren't exported by name, but can be looked through. */
+struct listener {
+	const char *name;
+	void *probe;
+	struct tracepoint *point;
+};
+
+static struct listener listeners[] = {
+	{ .name = "sched_process_exit", .probe = on_exit },
+	{ .name = "sched_process_free", .probe = on_free },
+};
+
+static void find_tracepoint(struct tracepoint *point, void *data)
+{
+	struct listener *listener = data;
+
+	if (!strcmp(point->name, listener->name))
+		listener->point = point;
+}
+
+static void stop_listening(void)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(listeners); i++) {
+		if (listeners[i].point)
+			tracepoint_probe_unregister(listeners[i].point,
+						    listeners[i].probe, NULL);
+		listeners[i].point = NULL;
+	}
+	tracepoint_synchronize_unregister();
+}
+
+static int listen(void)
+{
+	int i, err;
+
+	for (i = 0; i < ARRAY_SIZE(listeners); i++) {
+		struct listener *listener = &listeners[i];
+
+		for_each_kernel_tracepoint(find_tracepoint, listener);
+		err = listener->point ?
+		      tracepoint_probe_register(listener->point,
+						listener->probe, NULL) :
+		      -ENODEV;
+		if (err) {
+			pr_err(NAME "no tracepoint %s: %d\n", listener->name,
+			       err);
+			listener->point = NULL;
+			stop_listening();
+			return err;
+		}
+	}
+	return 0;
+}
+
+/* ---- The four commands ---- */
+
+/* The array that counts from now on is empty, and the other becomes so. */
+static void set_everybody(struct call *call, bool everybody)
+{
+	/* Pairs with smp_load_acquire() in is_monitored(). */
+	smp_store_release(&call->everybody, everybody);
+	entries_clear(&call->pids[!everybody]);
+}
+
+static int intercept(int syscall)
+{
+	struct call *call = &calls[syscall];
+	struct hook *hook;
+
+	if (call->hook)
+		return -EBUSY;
+	hook = hook_install(syscall, &intercept_action, direct);
+	if (IS_ERR(hook)) {
+		pr_err(NAME "can't hook %s (%ld)\n", hook_handler(syscall),
+		       PTR_ERR(hook));
+		return PTR_ERR(hook);
+	}
+	call->hook = hook;
+	return 0;
+}
+
+static int release(int syscall)
+{
+	struct call *call = &calls[syscall];
+
+	if (!call->hook)
+		return -EINVAL;
+	set_everybody(call, false);
+	entries_clear(&call->pids[false]);
+	hook_remove(call->hook);
+	call->hook = NULL;
+	return 0;
+}
+
+static int start_everybody(struct call *call)
+{
+	if (!call->everybody) {
+		set_everybody(call, true);
+		return 0;
+	}
+	if (xa_empty(&call->pids[true]))
+		return -EBUSY;
+	entries_clear(&call->pids[true]);
+	return 0;
+}
+
+static int stop_everybody(struct call *call)
+{
+	if (!call->everybody)
+		return -EINVAL;
+	set_everybody(call, false);
+	return 0;
+}
+
+/* Add an entry for @pid unless it has died, when nobody would take it out. */
+static int record(struct call *call, struct pid *pid)
+{
+	struct xarray *pids = &call->pids[call->everybody];
+	int err;
+
+	err = entry_add(pids, pid);
+	if (err)
+		return err;
+	/* Pairs with the one in forget(): it sees our entry, or we its death. */
+	smp_mb();
+	if (pid_has_task(pid, PIDTYPE_PID))
+		return 0;
+	entry_remove(pids, pid);
+	return -EINVAL;
+}
+
+static int start_monitoring(struct call *call, struct pid *pid)
+{
+	if (!pid)
+		return start_everybody(call);
+	if (call->everybody)
+		return entry_remove(&call->pids[true], pid) ? 0 : -EBUSY;
+	return record(call, pid);
+}
+
+static int stop_monitoring(struct call *call, struct pid *pid)
+{
+	int err;
+
+	if (!pid)
+		return stop_everybody(call);
+	if (!call->everybody)
+		return entry_remove(&call->pids[false], pid) ? 0 : -EINVAL;
+	err = record(call, pid);
+	return err == -EBUSY ? -EINVAL : err;
+}
+
+static bool is_command(int cmd)
+{
+	return cmd >= REQUEST_SYSCALL_INTERCEPT &&
+	       cmd <= REQUEST_STOP_MONITORING;
+}
+
+static bool is_interceptable(int syscall)
+{
+	return syscall >= 0 && syscall < NR_syscalls &&
+	       syscall != MY_CUSTOM_SYSCALL;
+}
+
+/* Not root inside a user namespace: that is somebody else outside of it. */
+static bool is_root(void)
+{
+	return uid_eq(current_euid(), GLOBAL_ROOT_UID);
+}
+
+/* Somebody's setuid program isn't theirs: all three owners must agree. */
+static bool is_owner(struct task_struct *task)
+{
+	const struct cred *cred = __task_cred(task);
+	kuid_t caller = current_euid();
+
+	return uid_eq(caller, cred->uid) && uid_eq(caller, cred->euid) &&
+	       uid_eq(caller, cred->suid);
+}
+
+/*
+ * The process that @nr is to the caller, NULL for 0: everybody.
+ *
+ * Return: with a reference held, or -EINVAL: no such process, or -EPERM: the
+ * caller may not monitor it.
+ */
+static struct pid *find_monitorable(int nr)
+{
+	struct task_struct *task;
+	struct pid *pid;
+
+	if (nr < 0)
+		return ERR_PTR(-EINVAL);
+	if (!nr)
+		return is_root() ? NULL : ERR_PTR(-EPERM);
+	rcu_read_lock();
+	pid = find_vpid(nr);
+	task = pid_task(pid, PIDTYPE_PID);
+	if (!task)
+		pid = ERR_PTR(-EINVAL);
+	else if (!is_root() && !is_owner(task))
+		pid = ERR_PTR(-EPERM);
+	else
+		get_pid(pid);
+	rcu_read_unlock();
+	return pid;
+}
+
+static int monitor(int cmd, int syscall, int nr)
+{
+	struct call *call = &calls[syscall];
+	struct pid *pid;
+	int err;
+
+	pid = find_monitorable(nr);
+	if (IS_ERR(pid))
+		return PTR_ERR(pid);
+	mutex_lock(&calls_lock);
+	if (!call->hook)
+		err = -EINVAL;
+	else if (cmd == REQUEST_START_MONITORING)
+		err = start_monitoring(call, pid);
+	else
+		err = stop_monitoring(call, pid);
+	mutex_unlock(&calls_lock);
+	put_pid(pid);
+	return err;
+}
+
+static int reroute(int cmd, int syscall)
+{
+	int err;
+
+	if (!is_root())
+		return -EPERM;
+	mutex_lock(&calls_lock);
+	if (cmd == REQUEST_SYSCALL_INTERCEPT)
+		err = intercept(syscall);
+	else
+		err = release(syscall);
+	mutex_unlock(&calls_lock);
+	return err;
+}
+
+static int my_syscall(int cmd, int syscall, int pid)
+{
+	if (!is_command(cmd) || !is_interceptable(syscall))
+		return -EINVAL;
+	if (cmd == REQUEST_SYSCALL_INTERCEPT || cmd == REQUEST_SYSCALL_RELEASE)
+		return reroute(cmd, syscall);
+	return monitor(cmd, syscall, pid);
+}
+
+/* ---- MY_CUSTOM_SYSCALL, which is restart_syscall() ---- */
+
+/* What restart_block.fn is in a process with no sleep to finish. */
+static unsigned long idle_restart;
+
+/*
+ * The kernel sends a process to this very number to finish a sleep that was
+ * interrupted (stopped and continued, say). Its registers still are those of
+ * the call that slept, and none of these reads as a command: all but
+ * clock_nanosleep(clock, flags = 0, ...) start with a pointer, and 0 is no
+ * call to intercept.
+ *
+ * The function outlives the sleep, so it alone doesn't tell.
+ */
+static __used bool is_my_syscall(struct pt_regs *regs)
+{
+	unsigned long arg[6];
+
+	if ((unsigned long)current->restart_block.fn == idle_restart)
+		return true;
+	syscall_get_arguments(current, regs, arg);
+	return is_command(arg[0]) && is_interceptable(arg[1]);
+}
+
+static __used long do_my_syscall(struct pt_regs *regs)
+{
+	unsigned long arg[6];
+	int idx, ret;
+
+	idx = srcu_read_lock(&commands);
+	syscall_get_arguments(current, regs, arg);
+	ret = my_syscall(arg[0], arg[1], arg[2]);
+	srcu_read_unlock(&commands, idx);
+	return ret;
+}
+
+HOOK_STUB_INSTEAD(my_syscall_stub, is_my_syscall, do_my_syscall);
+
+static int my_syscall_probe(struct kprobe *probe, struct pt_regs *regs)
+{
+	if (!is_my_syscall(task_pt_regs(current)))
+		return 0;
+	instruction_pointer_set(regs, (unsigned long)do_my_syscall);
+	return 1;
+}
+
+static const struct hook_action my_syscall_action = {
+	.stub = my_syscall_stub,
+	.probe = my_syscall_probe,
+};
+
+/* ---- The status file ---- */
+
+static void *status_start(struct seq_file *file, loff_t *pos)
+{
+	mutex_lock(&calls_lock);
+	return *pos < NR_syscalls ? &calls[*pos] : NULL;
+}
+
+static void *status_next(struct seq_file *file, void *call, loff_t *pos)
+{
+	return ++*pos < NR_syscalls ? &calls[*pos] : NULL;
+}
+
+static void status_stop(struct seq_file *file, void *call)
+{
+	mutex_unlock(&calls_lock);
+}
+
+static const char *status_mode(struct call *call)
+{
+	if (!call->everybody)
+		return "listed";
+	return xa_empty(&call->pids[true]) ? "everybody" : "everybody-except";
+}
+
+/* "39 listed 1207 1311": the number, the mode, the pids that the reader sees */
+static int status_show(struct seq_file *file, void *data)
+{
+	struct call *call = data;
+	struct xarray *pids = &call->pids[call->everybody];
+	unsigned long nr;
+	struct pid *pid;
+
+	if (!call->hook)
+		return 0;
+	seq_printf(file, "%td %s", call - calls, status_mode(call));
+	xa_lock_bh(pids);	/* holds each entry's reference */
+	xa_for_each(pids, nr, pid)
+		seq_printf(file, " %d", pid_vnr(pid));
+	xa_unlock_bh(pids);
+	seq_putc(file, '\n');
+	return 0;
+}
+
+static const struct seq_operations status_ops = {
+	.start = status_start,
+	.next = status_next,
+	.stop = status_stop,
+	.show = status_show,
+};
+
+/* ---- Load and unload ---- */
+
+static struct hook *exit_group_hook, *my_syscall_hook;
+
+static int __init hijack(struct hook **hook, int syscall,
+			 const struct hook_action *action)
+{
+	*hook = hook_install(syscall, action, direct);
+	if (!IS_ERR(*hook))
+		return 0;
+	pr_err(NAME "not loaded: can't hook %s (%ld)\n", hook_handler(syscall),
+	       PTR_ERR(*hook));
+	return PTR_ERR(*hook);
+}
+
+static int __init interceptor_init(void)
+{
+	int i, err;
+
+	for (i = 0; i < NR_syscalls; i++) {
+		xa_init_flags(&calls[i].pids[false], XA_FLAGS_LOCK_BH);
+		xa_init_flags(&calls[i].pids[true], XA_FLAGS_LOCK_BH);
+	}
+
+	err = hook_check();
+	if (err)
+		return err;
+	idle_restart = hook_symbol("do_no_restart_syscall");
+	if (!idle_restart) {
+		pr_err(NAME "not loaded: no do_no_restart_syscall()\n");
+		return -ENOENT;
+	}
+	err = listen();
+	if (err)
+		return err;
+	if (!proc_create_seq(STATUS_NAME, 0400, NULL, &status_ops)) {
+		err = -ENOMEM;
+		goto err_listen;
+	}
+	err = hijack(&exit_group_hook, __NR_exit_group, &exit_group_action);
+	if (err)
+		goto err_status;
+	err = hijack(&my_syscall_hook, MY_CUSTOM_SYSCALL, &my_syscall_action);
+	if (err)
+		goto err_exit_group;
+	pr_info(NAME "loaded: system call %d takes commands, hooked by %s\n",
+		MY_CUSTOM_SYSCALL, hook_means(my_syscall_hook));
+	return 0;
+
+err_exit_group:
+	hook_remove(exit_group_hook);
+	hook_barrier();
+err_status:
+	remove_proc_entry(STATUS_NAME, NULL);
+err_listen:
+	stop_listening();
+	return err;
+}
+
+/*
+ * No task may be left in this module, nor come back to it. First no command
+ * can begin; those under way end; all is released; then the last instructions
+ * of whoever was on the way out are waited for.
+ */
+static void __exit interceptor_exit(void)
+{
+	int i;
+
+	hook_remove(my_syscall_hook);
+	hook_barrier();
+	synchronize_srcu(&commands);
+
+	mutex_lock(&calls_lock);
+	for (i = 0; i < NR_syscalls; i++)
+		release(i);
+	mutex_unlock(&calls_lock);
+
+	hook_remove(exit_group_hook);
+	remove_proc_entry(STATUS_NAME, NULL);
+	stop_listening();
+	hook_barrier();
+	pr_info(NAME "unloaded\n");
+}
+
+module_init(interceptor_init);
+module_exit(interceptor_exit);
+
+MODULE_DESCRIPTION("Intercepts system calls and logs those of monitored processes");
+MODULE_AUTHOR("The interceptor authors");
+MODULE_LICENSE("GPL");
+MODULE_VERSION("1.0.0");
