@@ -56,7 +56,8 @@ static LIST_HEAD(hooks);
  * The handler of each number, from the generated list that the kernel's own
  * dispatcher is made of. Numbers that it leaves out are not implemented.
  */
-#define __SYSCALL(nr, name) [nr] = "__ia32_" #name,
+#define __SYSCALL(nr, name)						\
+	[nr] = "__ia32_" #name,
 #define __SYSCALL_WITH_COMPAT(nr, name, compat) __SYSCALL(nr, name)
 #define __SYSCALL_NORETURN(nr, name) __SYSCALL(nr, name)
 static const char * const hook_handlers[NR_syscalls] = {

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The way into a guest by its serial console: slow, and there when the network isn't."""
+
+import os
+import re
+import select
+import socket
+import sys
+import termios
+import tty
+import uuid
+from types import TracebackType
+
+import pexpect
+from pexpect.socket_pexpect import SocketSpawn
+
+from pyharness.errors import GuestError, GuestTimeout
+from pyharness.qemu import Machine
+
+_WINDOW = 4096
+_LEAVE = b"\x1d"
+
+
+class Console:
+    """The root shell that waits on a guest's serial console."""
+
+    def __init__(self, machine: Machine, *, slowness: float = 1.0) -> None:
+        """Connect to it.
+
+        Args:
+            machine: whose console.
+            slowness: what time limits are multiplied by.
+
+        Raises:
+            GuestError: the machine is gone.
+        """
+        self._slowness = slowness
+        self.socket = socket.socket(socket.AF_UNIX)
+        folder = os.open(machine.folder, os.O_PATH)
+        try:
+            self.socket.connect(f"/proc/self/fd/{folder}/console.sock")
+        except OSError as error:
+            self.socket.close()
+            raise GuestError(f"the console of {machine.guest} can't be had: {error}") from error
+        finally:
+            os.close(folder)
+        self._spawn = SocketSpawn(
+            self.socket, timeout=None, searchwindowsize=_WINDOW, maxread=1 << 16
+        )
+
+    def __enter__(self) -> "Console":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the console to others."""
+        self.socket.close()
+
+    def wait_boot(self, seconds: float) -> None:
+        """Wait until the guest has booted to its prompt.
+
+        Raises:
+            GuestError: its kernel panicked.
+            GuestTimeout: it did not get there.
+        """
+        found = self._expect(
+            [re.compile(rb"automatic login"), re.compile(rb"Kernel panic[^\r\n]*")], seconds
+        )
+        if found == 1:
+            raise GuestError(f"the guest does not boot: {self._spawn.after.decode()}")
+
+    def run(self, command: str, *, seconds: float) -> tuple[int, str]:
+        """Run a command in the console's shell.
+
+        Args:
+            command: one line for the shell.
+            seconds: how long it may take on real hardware.
+
+        Returns:
+            Its exit status, and what came out of the console meanwhile: the
+            kernel's own messages may stand between the command's lines.
+        """
+        # The marker's two halves are apart in what is typed, so that its echo doesn't match.
+        mark = uuid.uuid4().hex
+        begin, done = f"<{mark}", f"{mark}>"
+        self._spawn.send(
+            f"echo '<''{mark}'; {command}; echo '{mark}'\">\"$?.\n".encode()
+        )
+        self._expect([re.compile(re.escape(begin.encode()) + rb"\r?\n")], seconds)
+        self._expect([re.compile(re.escape(done.encode()) + rb"(\d+)\.")], seconds)
+        output = self._spawn.before.decode(errors="replace")
+        return int(self._spawn.match[1]), output.replace("\r\n", "\n")
+
+    def _expect(self, patterns: list["re.Pattern[bytes]"], seconds: float) -> int:
+        try:
+            return int(self._spawn.expect(patterns, timeout=seconds * self._slowness))
+        except pexpect.TIMEOUT as error:
+            raise GuestTimeout(
+                f"the serial console did not say {patterns[0].pattern!r} in time"
+            ) from error
+        except (pexpect.EOF, OSError) as error:
+            raise GuestError("the serial console has ended") from error
+
+    def interact(self) -> None:
+        """Connect this terminal to it, until Ctrl-] or the machine's end."""
+        stdin = sys.stdin.fileno()
+        kept = termios.tcgetattr(stdin) if os.isatty(stdin) else None
+        if kept:
+            tty.setraw(stdin)
+        try:
+            self.socket.sendall(b"\n")
+            while True:
+                ready, _, _ = select.select([stdin, self.socket], [], [])
+                if self.socket in ready:
+                    if not (data := self.socket.recv(_WINDOW)):
+                        return
+                    os.write(sys.stdout.fileno(), data)
+                if stdin in ready:
+                    data = os.read(stdin, _WINDOW)
+                    if not data or _LEAVE in data:
+                        return
+                    self.socket.sendall(data)
+        finally:
+            if kept:
+                termios.tcsetattr(stdin, termios.TCSADRAIN, kept)

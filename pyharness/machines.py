@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The machines of this user: booted once, saved, and started from the saved state.
+
+    frozen/bookworm-i386-0123456789ab/   a booted guest, saved; read-only
+        disk.qcow2     what differs from the image
+        state          its memory and devices
+        exports        the kernel's exported symbols (Module.symvers)
+        frozen.json    facts of the guest's kernel
+    run/bookworm-i386/                   a machine that runs: see qemu.Machine
+    run/bookworm-i386.4711-1/            one that ends with process 4711
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyharness import accel, image, paths, qemu
+from pyharness.accel import Accelerator
+from pyharness.console import Console
+from pyharness.errors import UsageError
+from pyharness.guests import GuestSpec
+from pyharness.image import Image
+from pyharness.progress import Silent, Teller
+from pyharness.qemu import Machine
+from pyharness.ssh import Ssh
+
+_count = itertools.count(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frozen:
+    """A booted guest, saved.
+
+    Attributes:
+        folder: where it is.
+        spec: the guest's description.
+        image: what it was booted from.
+        accel: under which accelerator; it goes on under the same one.
+        vermagic: what a module for this kernel must say of itself.
+    """
+
+    folder: Path
+    spec: GuestSpec
+    image: Image
+    accel: Accelerator
+    vermagic: str
+
+    @property
+    def exports(self) -> Path:
+        """The kernel's exported symbols, as Module.symvers has them."""
+        return self.folder / "exports"
+
+
+def freeze(spec: GuestSpec, *, teller: Teller | None = None) -> Frozen:
+    """The guest, booted and saved; boots it (and makes its image) if that is still to do.
+
+    Raises:
+        HostError: this host can't.
+        GuestError: the guest does not boot.
+    """
+    teller = teller or Silent()
+    made = image.ensure(spec, teller=teller)
+    if not (chosen := accel.quick_answer(spec)):
+        teller.say("finding out whether KVM works here: booting a kernel under it")
+        chosen = accel.choose(spec, made)
+    folder = _frozen_folder(spec, made, chosen)
+
+    def waiting() -> None:
+        teller.say(f"waiting for another process that boots {spec.name}")
+
+    if not (folder / "frozen.json").exists():
+        with paths.locked(f"freeze-{spec.name}", waiting=waiting):
+            if not (folder / "frozen.json").exists():
+                with paths.made_whole(folder) as making:
+                    _boot_and_save(spec, made, chosen, making, teller)
+    facts = json.loads((folder / "frozen.json").read_text(encoding="utf-8"))
+    return Frozen(folder=folder, spec=spec, image=made, accel=chosen, **facts)
+
+
+def _frozen_folder(spec: GuestSpec, made: Image, chosen: Accelerator) -> Path:
+    line = qemu.command_line(spec, made, chosen, port=0)
+    made_of = f"{line}{qemu.qemu_version(spec.qemu)}{Path(__file__).read_text(encoding='utf-8')}"
+    digest = hashlib.sha256(made_of.encode()).hexdigest()[:12]
+    return paths.cache() / "frozen" / f"{spec.name}-{digest}"
+
+
+def _boot_and_save(
+    spec: GuestSpec, made: Image, chosen: Accelerator, folder: Path, teller: Teller
+) -> None:
+    teller.say(f"{spec.name} runs under {chosen.name}: {chosen.reason}")
+    with teller.task(f"booting {spec.name} once") as task:
+        task.at(0.05, "kernel")
+        qemu.make_overlay(folder / "disk.qcow2", made.root, "raw")
+        machine = Machine.start(spec, made, chosen, folder=folder, stays=False)
+        try:
+            with Console(machine, slowness=chosen.slowness) as console:
+                console.wait_boot(60)
+            task.at(0.7, "waiting for it to settle")
+            ssh = open_ssh(machine, made)
+            ssh.connect(30 * chosen.slowness)
+            limit = 60 * chosen.slowness
+            ssh.run("systemctl is-system-running --wait", seconds=limit)
+            build = "/lib/modules/$(uname -r)"
+            vermagic = ssh.run(
+                f"modinfo -F vermagic $(find {build}/kernel -name 'ext4.ko*')", seconds=limit
+            ).check()
+            (folder / "exports").write_bytes(
+                ssh.run(f"cat {build}/build/Module.symvers", seconds=limit).check().stdout.encode()
+            )
+            ssh.run("sync", seconds=limit)
+            ssh.close()
+            task.at(0.95, "saving its state")
+            machine.save(folder / "state")
+        finally:
+            machine.end()
+        facts = {"vermagic": vermagic.stdout.strip()}
+        (folder / "frozen.json").write_text(json.dumps(facts), encoding="utf-8")
+        for name in ("machine.json", "console.sock", "qmp.sock", "qemu.log"):
+            (folder / name).unlink(missing_ok=True)
+
+
+def open_ssh(machine: Machine, made: Image) -> Ssh:
+    """The way into a machine, not yet connected."""
+    return Ssh("127.0.0.1", machine.port, key=image.user_key(), host_key=made.host_key)
+
+
+def thaw(frozen: Frozen, *, stays: bool = False) -> Machine:
+    """Start a machine from the saved state.
+
+    Args:
+        frozen: what to start.
+        stays: it outlives this process and is the one that the command line uses.
+
+    Raises:
+        UsageError: the one that stays runs already.
+    """
+    name = frozen.spec.name if stays else f"{frozen.spec.name}.{os.getpid()}-{next(_count)}"
+    folder = _run() / name
+    with paths.locked(f"run-{name}"):
+        if (old := Machine.of(folder)) and old.alive:
+            raise UsageError(f"{name} runs already: pyharness down ends it")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        qemu.make_overlay(folder / "disk.qcow2", frozen.folder / "disk.qcow2", "qcow2")
+        machine = Machine.start(
+            frozen.spec,
+            frozen.image,
+            frozen.accel,
+            folder=folder,
+            stays=stays,
+            incoming=frozen.folder / "state",
+        )
+    machine.wait_running(30 * frozen.accel.slowness)
+    return machine
+
+
+def settle(ssh: Ssh, *, seconds: float) -> None:
+    """After a thaw: the host's clock, and randomness that no other thaw has."""
+    ssh.run(
+        f"date -s @{time.time():.3f} >/dev/null && cat > /dev/urandom",
+        seconds=seconds,
+        stdin=os.urandom(64),
+    ).check()
+
+
+def _run() -> Path:
+    return paths.cache() / "run"
+
+
+def running(spec_name: str) -> Machine | None:
+    """The machine of that guest that stays, if it runs."""
+    machine = Machine.of(_run() / spec_name)
+    return machine if machine and machine.alive else None
+
+
+def all_machines() -> list[Machine]:
+    """Every machine with a live QEMU, whoever started it."""
+    folders = [*_run().glob("*/"), *(paths.cache() / "frozen").glob(".*/")]
+    found = (Machine.of(folder) for folder in sorted(folders))
+    return [machine for machine in found if machine and machine.alive]
+
+
+def end(machine: Machine) -> None:
+    """End a machine and remove what belongs to it."""
+    machine.end()
+    shutil.rmtree(machine.folder, ignore_errors=True)
+
+
+def sweep() -> None:
+    """Remove what machines left that have ended."""
+    for folder in _run().glob("*/"):
+        machine = Machine.of(folder)
+        if machine and not machine.alive and (machine.orphaned or machine.owner is None):
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: GPL-2.0
+"""One QEMU process: its command line, its monitor (QMP), its end.
+
+A machine is a folder with all that belongs to it. QEMU runs in that folder, so
+that its sockets have short names; ``machine.json`` says which process it is,
+for whoever comes later to use it or to end it.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from qemu.qmp import QMPClient, QMPError
+
+from pyharness.accel import Accelerator
+from pyharness.errors import GuestError, GuestTimeout, HostError
+from pyharness.guests import GuestSpec
+from pyharness.host import end_with_parent, free_port, requires
+from pyharness.image import Image
+
+CONSOLE_LOG = "console.log"
+_FACTS = "machine.json"
+_QMP_SECONDS = 60.0
+_START_SECONDS = 30.0
+
+
+def command_line(
+    spec: GuestSpec, image: Image, accel: Accelerator, *, port: int, incoming: str | None = None
+) -> list[str]:
+    """How QEMU is called, in the machine's own folder.
+
+    Args:
+        spec: the guest.
+        image: its image; the folder's ``disk.qcow2`` is what it writes to.
+        accel: how its instructions are carried out.
+        port: the port of 127.0.0.1 that leads to the guest's SSH.
+        incoming: a file with the saved state to go on from.
+    """
+    return [
+        spec.qemu,
+        "-machine", spec.machine, *accel.arguments,
+        "-smp", str(spec.cpus), "-m", str(spec.memory),
+        "-nodefaults", "-no-user-config", "-display", "none",
+        # A panic leaves the machine as it is, to be looked at, and a reboot ends it.
+        "-action", "panic=pause,reboot=shutdown", "-device", "pvpanic-pci",
+        "-kernel", str(image.kernel), "-initrd", str(image.initrd),
+        "-append", f"root=/dev/vda rw console={spec.console} net.ifnames=0 log_buf_len=8M",
+        # The disk is thrown away with the machine: no need to wait for the host's.
+        "-drive", "file=disk.qcow2,format=qcow2,if=virtio,cache=unsafe,discard=unmap",
+        # restrict: the guest reaches nothing but who comes through that port.
+        "-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22",
+        "-device", "virtio-net-pci,netdev=net,romfile=",
+        "-device", "virtio-rng-pci",
+        "-chardev", f"socket,id=console,path=console.sock,server=on,wait=off,logfile={CONSOLE_LOG}",
+        "-serial", "chardev:console",
+        "-qmp", "unix:qmp.sock,server=on,wait=off",
+        *(["-incoming", f"exec:cat {incoming}"] if incoming else []),
+    ]  # fmt: skip
+
+
+def make_overlay(disk: Path, backing: Path, form: str) -> None:
+    """Make a disk that holds only what differs from another."""
+    requires("qemu-img")
+    command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", form, "-b"]
+    subprocess.run([*command, str(backing), str(disk)], check=True, stdout=subprocess.DEVNULL)
+
+
+def qemu_version(program: str) -> str:
+    """What the emulator says of itself."""
+    requires(program)
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    return said.stdout.splitlines()[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A QEMU process, running or not.
+
+    Attributes:
+        folder: all that belongs to it.
+        guest: the guest's name.
+        accel: ``kvm`` or ``tcg``.
+        port: the port of 127.0.0.1 that leads to the guest's SSH.
+        pid: QEMU's process, and when it began (s since the epoch): a number
+            that is used again is not taken for it.
+        owner: the process that it ends with, or None if it stays.
+    """
+
+    folder: Path
+    guest: str
+    accel: str
+    port: int
+    pid: int
+    began: float
+    owner: int | None
+
+    @classmethod
+    def start(
+        cls,
+        spec: GuestSpec,
+        image: Image,
+        accel: Accelerator,
+        *,
+        folder: Path,
+        stays: bool,
+        incoming: Path | None = None,
+    ) -> "Machine":
+        """Start QEMU in a folder that has its ``disk.qcow2``.
+
+        Args:
+            spec: the guest.
+            image: its image.
+            accel: how its instructions are carried out.
+            folder: the machine's.
+            stays: it outlives this process, until somebody ends it.
+            incoming: a saved state to go on from.
+
+        Raises:
+            HostError: QEMU doesn't start; the message is QEMU's.
+        """
+        requires(spec.qemu)
+        for _ in range(5):
+            port = free_port()
+            line = command_line(
+                spec, image, accel, port=port, incoming=str(incoming) if incoming else None
+            )
+            with (folder / "qemu.log").open("wb") as log:
+                process = subprocess.Popen(
+                    line,
+                    cwd=folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=stays,
+                    preexec_fn=None if stays else end_with_parent,
+                )
+            machine = cls(
+                folder=folder,
+                guest=spec.name,
+                accel=accel.name,
+                port=port,
+                pid=process.pid,
+                began=psutil.Process(process.pid).create_time(),
+                owner=None if stays else os.getpid(),
+            )
+            machine._remember()
+            if machine._is_up(process):
+                return machine
+            said = (folder / "qemu.log").read_text(errors="replace").strip()
+            if "Could not set up host forwarding rule" not in said:  # the port was taken
+                break
+        raise HostError(f"{spec.qemu} does not start: {said or 'it said nothing'}")
+
+    def _is_up(self, process: "subprocess.Popen[bytes]") -> bool:
+        """Wait until QEMU answers (True) or has ended."""
+        end = time.monotonic() + _START_SECONDS
+        while process.poll() is None:
+            if (self.folder / "qmp.sock").exists():
+                return True
+            if time.monotonic() > end:
+                process.kill()
+            time.sleep(0.01)
+        return False
+
+    def _remember(self) -> None:
+        facts = {key: value for key, value in asdict(self).items() if key != "folder"}
+        making = self.folder / (_FACTS + ".new")
+        making.write_text(json.dumps(facts), encoding="utf-8")
+        making.rename(self.folder / _FACTS)
+
+    @classmethod
+    def of(cls, folder: Path) -> "Machine | None":
+        """The machine of a folder; None if none was ever started there."""
+        try:
+            facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        return cls(folder=folder, **facts)
+
+    @property
+    def console_log(self) -> Path:
+        """All that came out of the serial console."""
+        return self.folder / CONSOLE_LOG
+
+    def _process(self) -> psutil.Process | None:
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.began) < 1
+            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.NoSuchProcess:
+            return None
+
+    @property
+    def alive(self) -> bool:
+        """Whether its QEMU still runs."""
+        return self._process() is not None
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether the process that it belongs to is gone."""
+        return self.owner is not None and not psutil.pid_exists(self.owner)
+
+    def end(self) -> None:
+        """End it; nothing happens if it has ended."""
+        if process := self._process():
+            process.kill()
+            try:
+                process.wait(10)
+            except psutil.TimeoutExpired as error:
+                raise HostError(f"QEMU process {self.pid} does not end") from error
+
+    def qmp(self, *commands: str | tuple[str, dict[str, Any]]) -> Any:
+        """Give QEMU commands; the last one's answer.
+
+        Raises:
+            GuestError: QEMU is gone, or refuses.
+            GuestTimeout: it does not answer.
+        """
+
+        async def converse() -> Any:
+            client = QMPClient("pyharness")
+            # A path by way of an open folder is short, however long the folder's own is.
+            folder = os.open(self.folder, os.O_PATH)
+            try:
+                await client.connect(f"/proc/self/fd/{folder}/qmp.sock")
+            finally:
+                os.close(folder)
+            try:
+                answer: Any = None
+                for command in commands:
+                    name, arguments = command if isinstance(command, tuple) else (command, None)
+                    answer = await client.execute(name, arguments)
+                return answer
+            finally:
+                await client.disconnect()
+
+        try:
+            return asyncio.run(asyncio.wait_for(converse(), _QMP_SECONDS))
+        except TimeoutError as error:
+            raise GuestTimeout(f"QEMU of {self.guest} does not answer its monitor") from error
+        except (QMPError, OSError) as error:
+            raise GuestError(f"QEMU of {self.guest} can't be asked: {error}") from error
+
+    def status(self) -> str:
+        """QEMU's run state: ``running``, ``paused``, ``guest-panicked`` …, or ``ended``."""
+        if not self.alive:
+            return "ended"
+        return str(self.qmp("query-status")["status"])
+
+    def save(self, state: Path) -> None:
+        """Stop it and save its state to a file. It can't go on after that."""
+        self.qmp("stop", ("migrate", {"uri": f"exec:cat > {state.name}"}))
+        end = time.monotonic() + _QMP_SECONDS
+        while (status := self.qmp("query-migrate")["status"]) != "completed":
+            if status in ("failed", "cancelled") or time.monotonic() > end:
+                raise HostError(f"QEMU can't save the state of {self.guest}: migration {status}")
+            time.sleep(0.05)
+        (self.folder / state.name).rename(state)
+
+    def wait_running(self, seconds: float) -> None:
+        """Wait until a saved state is loaded, and go on from it.
+
+        Raises:
+            HostError: QEMU can't load it.
+        """
+        end = time.monotonic() + seconds
+        while (status := self.status()) != "running":
+            if status == "paused":  # as it was saved
+                self.qmp("cont")
+            if status == "ended" or time.monotonic() > end:
+                said = (self.folder / "qemu.log").read_text(errors="replace").strip()
+                raise HostError(f"QEMU can't go on from the saved state ({status}): {said}")
+            time.sleep(0.02)

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The way into a guest by SSH: commands with deadlines, files, and open channels."""
+
+import base64
+import io
+import select
+import shlex
+import socket
+import tarfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import paramiko
+
+from pyharness.errors import CheckFailed, GuestError, GuestTimeout
+
+_CHUNK = 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completed:
+    """How a command in the guest ended.
+
+    Attributes:
+        command: as the guest's shell got it.
+        status: its exit status; -1 if a signal ended it.
+        stdout: what it printed.
+        stderr: likewise.
+    """
+
+    command: str
+    status: int
+    stdout: str
+    stderr: str
+
+    def check(self) -> "Completed":
+        """Itself, if the status is 0.
+
+        Raises:
+            CheckFailed: it isn't; the message has what the command said.
+        """
+        if self.status:
+            said = (self.stderr or self.stdout).strip()
+            raise CheckFailed(f"in the guest: {self.command}: exit status {self.status}: {said}")
+        return self
+
+
+class Ssh:
+    """A connection to one guest, as root."""
+
+    def __init__(self, host: str, port: int, *, key: Path, host_key: str | None) -> None:
+        """Nothing happens until connect().
+
+        Args:
+            host: where the guest's SSH server is.
+            port: likewise.
+            key: the private key to enter with.
+            host_key: the server's public key, as OpenSSH writes it.
+        """
+        self._where = (host, port)
+        self._key = key
+        self._host_key = host_key
+        self._client: paramiko.SSHClient | None = None
+
+    def connect(self, seconds: float) -> None:
+        """Connect, trying again until it works.
+
+        Raises:
+            GuestTimeout: it never did.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            left = end - time.monotonic()
+            try:
+                self._client = self._try_to_connect(max(left, 1.0))
+            except (OSError, EOFError, paramiko.SSHException) as error:
+                if time.monotonic() > end:
+                    raise GuestTimeout(
+                        f"no SSH at {self._where[0]}:{self._where[1]} in {seconds:.0f} s: {error}"
+                    ) from error
+                time.sleep(0.1)
+            else:
+                return
+
+    def _try_to_connect(self, seconds: float) -> paramiko.SSHClient:
+        host, port = self._where
+        client = paramiko.SSHClient()
+        if self._host_key:
+            kind, text = self._host_key.split()[:2]
+            key = paramiko.PKey.from_type_string(kind, base64.b64decode(text))
+            client.get_host_keys().add(f"[{host}]:{port}", kind, key)
+        client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        try:
+            client.connect(
+                host,
+                port,
+                username="root",
+                key_filename=str(self._key),
+                timeout=seconds,
+                banner_timeout=seconds,
+                auth_timeout=seconds,
+                look_for_keys=False,
+                allow_agent=False,
+            )
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._client:
+            self._client.close()
+            self._client = None
+
+    def open(self, command: str, *, terminal: bool = False) -> paramiko.Channel:
+        """Start a command; its channel is the caller's, to read, write and close.
+
+        Raises:
+            GuestError: the connection is gone.
+        """
+        transport = self._client.get_transport() if self._client else None
+        if transport is None:
+            raise GuestError("not connected to the guest")
+        try:
+            channel = transport.open_session(timeout=60)
+            if terminal:
+                channel.get_pty()
+            channel.exec_command(command)
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise GuestError(f"the connection to the guest is gone: {error}") from error
+        return channel
+
+    def run(
+        self, command: str | Sequence[str], *, seconds: float, stdin: bytes = b""
+    ) -> Completed:
+        """Run a command to its end.
+
+        Args:
+            command: for the guest's shell, or a list of words that are quoted for it.
+            seconds: how long it may take.
+            stdin: its standard input.
+
+        Raises:
+            GuestTimeout: it took longer.
+            GuestError: the connection is gone.
+        """
+        line = command if isinstance(command, str) else shlex.join(command)
+        out, err = io.BytesIO(), io.BytesIO()
+        with self.open(line) as channel:
+            status = pump(
+                channel, stdin=stdin, stdout=out.write, stderr=err.write, seconds=seconds
+            )  # fmt: skip
+        if status is None:
+            raise GuestTimeout(f"in the guest: {line}: not done after {seconds:.0f} s")
+        return Completed(
+            command=line,
+            status=status,
+            stdout=out.getvalue().decode(errors="replace"),
+            stderr=err.getvalue().decode(errors="replace"),
+        )
+
+    def put_folder(self, folder: Path, target: str, *, seconds: float) -> None:
+        """Copy a folder's own files (not what is made from them) into the guest."""
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as tar:
+            for path in source_files(folder):
+                tar.add(path, arcname=str(path.relative_to(folder)))
+        where = shlex.quote(target)
+        self.run(
+            f"mkdir -p {where} && tar -xmC {where} --no-same-owner",
+            seconds=seconds,
+            stdin=packed.getvalue(),
+        ).check()
+
+    def put(self, data: bytes, target: str, *, seconds: float) -> None:
+        """Write a file in the guest."""
+        self.run(f"cat > {shlex.quote(target)}", seconds=seconds, stdin=data).check()
+
+    def get(self, source: str, *, seconds: float) -> bytes:
+        """Read a file of the guest."""
+        encoded = self.run(["base64", "-w0", source], seconds=seconds).check()
+        return base64.b64decode(encoded.stdout)
+
+
+def source_files(folder: Path) -> list[Path]:
+    """The files of a module's folder that a build starts from, in a stable order."""
+    made = {".ko", ".o", ".mod", ".cmd", ".symvers", ".order"}
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file()
+        and path.suffix not in made
+        and not path.name.startswith(".")
+        and not path.name.endswith(".mod.c")
+        and path.name not in ("modules.order", "Module.symvers")
+    )
+
+
+def pump(
+    channel: paramiko.Channel,
+    *,
+    stdin: bytes,
+    stdout: Callable[[bytes], object],
+    stderr: Callable[[bytes], object],
+    seconds: float,
+) -> int | None:
+    """Carry a command's streams until both outputs end, then take its status.
+
+    In this order, and never ``recv_exit_status()`` first: a command that fills
+    the channel's window waits for its reader for ever.
+
+    Returns:
+        The exit status, -1 if there was none (a signal), or None if time ran out.
+    """
+    end = time.monotonic() + seconds
+    sent = memoryview(stdin)
+    if not sent:
+        channel.shutdown_write()
+    channel.setblocking(False)
+    while True:
+        progress = False
+        try:
+            while sent and channel.send_ready():
+                sent = sent[channel.send(sent[:_CHUNK]) :]
+                progress = True
+                if not sent:
+                    channel.shutdown_write()
+        except (OSError, socket.timeout):
+            sent = sent[len(sent) :]  # it reads no more
+        while channel.recv_ready():
+            stdout(channel.recv(_CHUNK))
+            progress = True
+        while channel.recv_stderr_ready():
+            stderr(channel.recv_stderr(_CHUNK))
+            progress = True
+        if progress:
+            continue
+        if (channel.eof_received or channel.closed) and channel.exit_status_ready():
+            if channel.recv_ready() or channel.recv_stderr_ready():
+                continue
+            if channel.exit_status == -1 and not _transport_lives(channel):
+                raise GuestError("the connection to the guest is gone")
+            return channel.exit_status
+        if time.monotonic() > end:
+            return None
+        select.select([channel], [], [], 0.02)
+
+
+def _transport_lives(channel: paramiko.Channel) -> bool:
+    transport = channel.get_transport()
+    return transport is not None and transport.is_active()

@@ -1,0 +1,28 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Finish a guest's root file system; runs on the host, on the tree given as $1.
+set -eu
+root=$1
+
+echo guest > "$root/etc/hostname"
+echo "127.0.0.1 localhost guest" > "$root/etc/hosts"
+echo "/dev/vda / ext4 noatime 0 1" > "$root/etc/fstab"
+echo "pvpanic_pci" > "$root/etc/modules-load.d/guest.conf"
+
+# The original testers become nobody by su, and run dmesg and insmod there.
+chroot "$root" usermod --shell /bin/bash nobody
+echo 'export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
+    > "$root/etc/profile.d/guest.sh"
+
+chroot "$root" systemctl --quiet enable systemd-networkd ssh
+# What only costs time in a guest that lives for a test.
+chroot "$root" systemctl --quiet mask \
+    apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
+    e2scrub_all.timer e2scrub_reap.service fstrim.timer \
+    systemd-networkd-wait-online.service systemd-rfkill.service \
+    systemd-rfkill.socket systemd-update-utmp.service
+
+# Each guest's image has its own identity; nothing but this cache knows its key.
+chmod 700 "$root/root/.ssh"
+rm -f "$root"/etc/ssh/ssh_host_rsa_key* "$root"/etc/ssh/ssh_host_ecdsa_key*
+rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*
