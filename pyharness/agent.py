@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Who acts in the guest, seen from the host: the agent and its actors.
+
+The other side of this is ``guestside/agent.py``.
+"""
+
+import json
+import shlex
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import paramiko
+
+from pyharness import kmsg, paths
+from pyharness.abi import Abi, Command
+from pyharness.errors import GuestError, GuestTimeout
+from pyharness.ssh import Ssh
+from pyharness.syscalls import Syscalls, errno_name
+
+_PYTHON = "python3 -I -S -u"
+_CHUNK = 1 << 16
+_KMSG_MOST = 2000
+
+
+def program() -> str:
+    """The shell command that runs the guest's side, to which arguments can be added."""
+    source = (paths.GUESTSIDE / "agent.py").read_text(encoding="utf-8")
+    return f"exec {_PYTHON} -c {shlex.quote(source)}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a system call returned.
+
+    Attributes:
+        value: the C library's: -1 on an error.
+        errno: 0, or the error's number.
+        where: for each argument that was a string, the address it was at.
+    """
+
+    value: int
+    errno: int
+    where: tuple[int | None, ...] = ()
+
+    @property
+    def error(self) -> str:
+        """The error's name, empty if there is none."""
+        return errno_name(self.errno) if self.errno else ""
+
+    def __str__(self) -> str:
+        return f"-{self.error}" if self.errno else str(self.value)
+
+
+class Agent:
+    """The agent of one guest. Its end is the end of all its actors."""
+
+    def __init__(
+        self,
+        ssh: Ssh,
+        *,
+        seconds: float,
+        syscalls: Syscalls,
+        lost: Callable[[GuestError], NoReturn],
+    ) -> None:
+        """Start it.
+
+        Args:
+            ssh: the way in.
+            seconds: how long any answer may take.
+            syscalls: the guest's system calls.
+            lost: told of a guest that does not answer; raises what is the matter with it.
+        """
+        self.syscalls = syscalls
+        self.seconds = seconds
+        self._lost = lost
+        self._channel: paramiko.Channel = ssh.open(program())
+        self._buffer = b""
+        self.address: str = self.request("hello")["address"]
+
+    def close(self) -> None:
+        """End it and all its actors."""
+        self._channel.close()
+
+    def request(self, do: str, **arguments: Any) -> dict[str, Any]:
+        """One request and its answer.
+
+        Args:
+            do: what; see the guest's side.
+            **arguments: for it; one called ``seconds`` is how long it may wait there.
+
+        Raises:
+            GuestError: the agent can't do it, or is gone.
+        """
+        self._send({"do": do, **arguments})
+        return self._receive(arguments.get("seconds", 0.0))
+
+    def _send(self, request: dict[str, Any]) -> None:
+        try:
+            self._channel.sendall((json.dumps(request) + "\n").encode())
+        except OSError as error:
+            self._lost(GuestError(f"the agent in the guest is gone: {error}"))
+
+    def _receive(self, seconds: float) -> dict[str, Any]:
+        end = time.monotonic() + self.seconds + seconds
+        while b"\n" not in self._buffer:
+            self._channel.settimeout(max(end - time.monotonic(), 0.001))
+            try:
+                data = self._channel.recv(_CHUNK)
+            except TimeoutError:
+                self._lost(GuestTimeout("the agent in the guest does not answer"))
+            if not data:
+                said = b""
+                while more := self._channel.recv_stderr(_CHUNK):
+                    said += more
+                self._lost(GuestError(f"the agent in the guest ended: {said.decode().strip()}"))
+            self._buffer += data
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise GuestError(f"in the guest: {answer['error']}")
+        return answer
+
+    def spawn(self, user: str = "root") -> "Actor":
+        """Start a process of that user that does what it's told.
+
+        Raises:
+            GuestError: the guest has no such user.
+        """
+        return Actor(self, self.request("spawn", user=user, **self._wait())["task"])
+
+    def _wait(self) -> dict[str, float]:
+        return {"seconds": self.seconds}
+
+    def meet_next(self, seconds: float) -> int | None:
+        """The id of a launched command that is held; None if none came so soon."""
+        task: int | None = self.request("meet_next", seconds=seconds).get("task")
+        return task
+
+    def read(self, path: str) -> str:
+        """What a file of the guest says.
+
+        Raises:
+            GuestError: it can't be read.
+        """
+        text: str = self.request("read", path=path)["text"]
+        return text
+
+    def records(self, seconds: float = 0.0) -> list[kmsg.Record]:
+        """The kernel log's records that were not yet read; waits for the first one so long."""
+        found: deque[str] = deque()
+        while True:
+            answer = self.request("kmsg", seconds=seconds, most=_KMSG_MOST)
+            found.extend(answer["records"])
+            if not answer["more"]:
+                return [record for record in map(kmsg.parse_record, found) if record]
+            seconds = 0.0
+
+    def kill(self, task: int, number: int) -> None:
+        """Send a signal to a process or thread of the guest."""
+        self.request("kill", task=task, number=number)
+
+
+class ActorGone(GuestError):
+    """The actor that was told something does not live any more."""
+
+
+class Actor:
+    """A process or thread in the guest that does what it's told.
+
+    Attributes:
+        pid: its id, as gettid() says: of a process's first thread, the process's.
+    """
+
+    def __init__(self, agent: Agent, task: int) -> None:
+        """An actor that the agent has met."""
+        self._agent = agent
+        self.pid = task
+
+    def __repr__(self) -> str:
+        return f"Actor({self.pid})"
+
+    def _ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+        message = {"do": do, **arguments}
+        wait = {"seconds": self._agent.seconds}
+        return self._answer(self._agent.request("ask", task=self.pid, message=message, **wait))
+
+    def _answer(self, answer: dict[str, Any]) -> dict[str, Any]:
+        if answer.get("gone"):
+            raise ActorGone(f"actor {self.pid} is gone")
+        if answer.get("timeout"):
+            raise GuestTimeout(f"actor {self.pid} does not answer")
+        return answer
+
+    def _order(self, call: str | int, args: tuple[int | str, ...], repeat: int) -> dict[str, Any]:
+        number = self._agent.syscalls.number(call)
+        return {"do": "syscall", "number": number, "args": list(args), "repeat": repeat}
+
+    def syscall(self, call: str | int, *args: int | str, repeat: int = 1) -> Result:
+        """Issue a system call by ``ctypes``.
+
+        Args:
+            call: its name or number.
+            *args: numbers, or strings: the address of their bytes.
+            repeat: how often; the last one's result is returned.
+        """
+        return self._result(self._ask(**self._order(call, args, repeat)))
+
+    @staticmethod
+    def _result(answer: dict[str, Any]) -> Result:
+        return Result(answer["value"], answer["errno"], tuple(answer["where"]))
+
+    def begin(self, call: str | int, *args: int | str) -> None:
+        """Issue a system call that lasts; finish() has its result."""
+        message = self._order(call, args, 1)
+        self._agent.request("send", task=self.pid, message=message)
+
+    def finish(self, seconds: float | None = None) -> Result:
+        """The result of the call that was begun.
+
+        Raises:
+            GuestTimeout: it still lasts.
+        """
+        wait = self._agent.seconds if seconds is None else seconds
+        return self._result(
+            self._answer(self._agent.request("receive", task=self.pid, seconds=wait))
+        )
+
+    def command(self, abi: Abi, command: Command | int, syscall: str | int, pid: int = 0) -> Result:
+        """Issue one of the module's commands, as anybody would: syscall(0, …)."""
+        value = abi.commands[command] if isinstance(command, Command) else command
+        number = self._agent.syscalls.number(syscall)
+        return self.syscall(abi.custom_syscall, value, number, pid)
+
+    def _born(self, do: str) -> "Actor":
+        task = self._ask(do)["task"]
+        self._agent.request("meet", task=task, seconds=self._agent.seconds)
+        return Actor(self._agent, task)
+
+    def fork(self) -> "Actor":
+        """Have a child that is an actor, too."""
+        return self._born("fork")
+
+    def thread(self) -> "Actor":
+        """Have another thread that is an actor, too."""
+        return self._born("thread")
+
+    def _leave(self, do: str, **arguments: Any) -> None:
+        try:
+            self._ask(do, **arguments)
+        except ActorGone:
+            return
+
+    def exit(self, code: int = 0) -> None:
+        """End the whole process by exit_group()."""
+        self._leave("exit_group", code=code)
+
+    def exit_thread(self) -> None:
+        """End just this thread by exit(), and wait until it's gone."""
+        self._leave("exit_thread", number=self._agent.syscalls.number("exit"))
+
+    def execute(self, *argv: str) -> None:
+        """Become another program, which is no actor."""
+        self._leave("execute", argv=list(argv))
+
+    def wait(self, child: "Actor") -> int:
+        """Wait for the end of a child that this actor forked; its status as wait(2) has it."""
+        status: int = self._ask("wait", pid=child.pid)["status"]
+        return status
+
+    def kill(self, number: int) -> None:
+        """Send it a signal."""
+        self._agent.kill(self.pid, number)
+
+    def reap(self) -> int:
+        """Wait for the end of an actor that was spawned; its status as wait(2) has it."""
+        answer = self._agent.request("reap", task=self.pid, seconds=self._agent.seconds)
+        status: int = self._answer(answer)["status"]
+        return status

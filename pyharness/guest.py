@@ -1,0 +1,392 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A guest: commands, files, the kernel log, actors, and the module built and loaded."""
+
+import time
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import NoReturn
+
+from pyharness import abi, build, elf, guests, kmsg, machines, oops
+from pyharness.agent import Actor, Agent
+from pyharness.build import Built
+from pyharness.console import Console
+from pyharness.errors import (
+    CheckFailed,
+    GuestCrashed,
+    GuestError,
+    HarnessError,
+    ModuleRefused,
+    UsageError,
+)
+from pyharness.machines import Frozen
+from pyharness.module import Module
+from pyharness.progress import Silent, Teller
+from pyharness.qemu import Machine
+from pyharness.ssh import Completed
+from pyharness.syscalls import Syscalls
+
+_USUAL = 30.0
+_BUILD = 120.0
+
+
+class KernelLog:
+    """The kernel log, read record by record from the moment the reader began.
+
+    Attributes:
+        lost: how many records were overwritten before they could be read.
+    """
+
+    def __init__(self, agent: Agent) -> None:
+        """Read with that agent; what is in the log already counts as read."""
+        self._agent = agent
+        self._records: list[kmsg.Record] = []
+        self.lost = 0
+
+    def fetch(self, seconds: float = 0.0) -> list[kmsg.Record]:
+        """The records since the last fetch; waits for the first one so long."""
+        found = self._agent.records(seconds)
+        self.lost += kmsg.lost([*self._records[-1:], *found])
+        self._records += found
+        return found
+
+    def mark(self) -> int:
+        """A place in the log, for since(): after all that is in it now."""
+        self.fetch()
+        return self._records[-1].sequence + 1 if self._records else 0
+
+    def since(self, mark: int) -> list[kmsg.Record]:
+        """The records after a mark."""
+        self.fetch()
+        return [record for record in self._records if record.sequence >= mark]
+
+    def calls(self, mark: int) -> list[kmsg.Call]:
+        """The calls that the module logged after a mark."""
+        return list(kmsg.calls(self.since(mark)))
+
+    def all(self) -> list[kmsg.Record]:
+        """All records that could be read."""
+        self.fetch()
+        return list(self._records)
+
+    def follow(self) -> Iterator[kmsg.Record]:
+        """The records from now on, as they come, without end."""
+        while True:
+            yield from self.fetch(seconds=1.0)
+
+
+class Guest:
+    """A guest that runs. End it with close(), or use it as a context.
+
+    Attributes:
+        frozen: what it was started from.
+        machine: its QEMU.
+        syscalls: the names and numbers of its system calls.
+    """
+
+    def __init__(self, frozen: Frozen, machine: Machine, *, fresh: bool) -> None:
+        """Enter a machine; boot() and attach() are the usual ways here.
+
+        Args:
+            frozen: what it was started from.
+            machine: where it runs.
+            fresh: it was thawed just now: it needs the time and randomness.
+        """
+        self.frozen = frozen
+        self.machine = machine
+        self.syscalls = Syscalls(frozen.spec.syscalls)
+        self._ssh = machines.open_ssh(machine, frozen.image)
+        try:
+            self._ssh.connect(self.limit(10))
+            if fresh:
+                machines.settle(self._ssh, seconds=self.limit(10))
+        except GuestError as error:
+            self._lost(error)
+
+    @classmethod
+    def boot(
+        cls,
+        name: str = guests.DEFAULT_GUEST,
+        *,
+        stays: bool = False,
+        teller: Teller | None = None,
+    ) -> "Guest":
+        """Start a guest from its saved state; makes that first if there is none.
+
+        Args:
+            name: which one; ``pyharness list`` has them.
+            stays: it goes on when this process ends, until ``pyharness down``.
+            teller: who hears of steps that last.
+        """
+        frozen = machines.freeze(guests.find(name), teller=teller)
+        return cls(frozen, machines.thaw(frozen, stays=stays), fresh=True)
+
+    @classmethod
+    def attach(cls, name: str = guests.DEFAULT_GUEST, *, teller: Teller | None = None) -> "Guest":
+        """Enter the guest that stays; starts it if it does not run."""
+        machine = machines.running(name)
+        if machine is None:
+            (teller or Silent()).say(f"starting {name}")
+            return cls.boot(name, stays=True, teller=teller)
+        return cls(machines.freeze(guests.find(name)), machine, fresh=False)
+
+    def __enter__(self) -> "Guest":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave it; one that does not stay is ended."""
+        self.leave()
+        if self.machine.owner is not None:
+            machines.end(self.machine)
+
+    def leave(self) -> None:
+        """Hang up, and let it run."""
+        if "agent" in self.__dict__:
+            self.agent.close()
+        self._ssh.close()
+
+    def limit(self, seconds: float) -> float:
+        """A time limit, longer where the guest is slower."""
+        return seconds * self.frozen.accel.slowness
+
+    def describe(self) -> str:
+        """One line: guest, kernel, accelerator."""
+        accel = self.frozen.accel
+        return f"{self.frozen.spec.name}, kernel {self.frozen.image.release}, {accel.name}"
+
+    # ---- trouble ----
+
+    def console_text(self) -> str:
+        """All that came out of the serial console."""
+        try:
+            return self.machine.console_log.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def check_alive(self) -> None:
+        """Make sure that its kernel lives.
+
+        Raises:
+            GuestCrashed: it panicked, or QEMU has ended.
+        """
+        status = self.machine.status()
+        if status == "running":
+            return
+        found = oops.reports(self.console_text())
+        what = "panicked" if status == "guest-panicked" else f"does not run any more ({status})"
+        raise GuestCrashed(
+            f"the kernel of {self.describe()} {what}", report="\n\n".join(found[-2:])
+        )
+
+    def _lost(self, error: GuestError) -> NoReturn:
+        """A crash outranks a lost connection."""
+        self.check_alive()
+        found = oops.reports(self.console_text())
+        if found:
+            raise GuestCrashed(f"{error}; its kernel is in trouble", report=found[-1]) from error
+        raise error
+
+    # ---- a shell and files ----
+
+    def run(
+        self,
+        command: str | Sequence[str],
+        *,
+        user: str = "root",
+        seconds: float = _USUAL,
+        stdin: bytes = b"",
+    ) -> Completed:
+        """Run a command to its end.
+
+        Args:
+            command: for the guest's shell, or a list of words.
+            user: who runs it.
+            seconds: how long it may take on real hardware.
+            stdin: its standard input.
+
+        Raises:
+            GuestError: the guest does not answer, or crashed.
+        """
+        if user != "root":
+            words = ["sh", "-c", command] if isinstance(command, str) else list(command)
+            command = ["runuser", "-u", user, "--", *words]
+        try:
+            return self._ssh.run(command, seconds=self.limit(seconds), stdin=stdin)
+        except GuestError as error:
+            self._lost(error)
+
+    def put(self, data: bytes, target: str) -> None:
+        """Write a file."""
+        self._ssh.put(data, target, seconds=self.limit(_USUAL))
+
+    def get(self, source: str) -> bytes:
+        """Read a file."""
+        return self._ssh.get(source, seconds=self.limit(_USUAL))
+
+    def console(self) -> Console:
+        """The root shell on its serial console."""
+        return Console(self.machine, slowness=self.frozen.accel.slowness)
+
+    @property
+    def ssh(self) -> machines.Ssh:
+        """The way in, for commands whose streams somebody wants live."""
+        return self._ssh
+
+    # ---- who acts ----
+
+    @cached_property
+    def agent(self) -> Agent:
+        """Who starts actors and reads the kernel log."""
+        return Agent(
+            self._ssh, seconds=self.limit(10), syscalls=self.syscalls, lost=self._lost
+        )
+
+    def actor(self, user: str = "root") -> Actor:
+        """Start a process of that user that does what it's told."""
+        return self.agent.spawn(user)
+
+    @cached_property
+    def root(self) -> Actor:
+        """An actor of root's that issues commands for whoever has none of their own."""
+        return self.actor("root")
+
+    @cached_property
+    def log(self) -> KernelLog:
+        """The kernel log, read from its oldest record that is still there."""
+        return KernelLog(self.agent)
+
+    # ---- the module ----
+
+    def build(self, folder: Path, *, anew: bool = False) -> Built:
+        """Build a module with the guest's headers, or take what was built from the same sources.
+
+        Raises:
+            CheckFailed: it does not build.
+        """
+        against = self.frozen.folder.name
+        if not anew and (built := build.find(folder, against)):
+            return built
+        try:
+            return build.build(
+                folder,
+                against,
+                self._ssh,
+                jobs=self.frozen.spec.cpus,
+                seconds=self.limit(_BUILD),
+            )
+        except GuestError as error:
+            self._lost(error)
+
+    def inspect(self, ko: Path) -> elf.ModuleFile:
+        """What a module's file says, once it's sure that this guest would load it.
+
+        Raises:
+            UsageError: there is no such file.
+            ModuleRefused: the guest would not load it.
+        """
+        return inspect(ko, self.frozen)
+
+    def is_loaded(self, name: str) -> bool:
+        """Whether a module of that name is loaded."""
+        return self.run(["test", "-d", f"/sys/module/{name}"]).status == 0
+
+    def insmod(self, ko: Path, **parameters: str | int) -> None:
+        """Inspect a module and load it.
+
+        Raises:
+            ModuleRefused: the guest would not load it, or did not.
+        """
+        self.inspect(ko)
+        target = f"/root/{ko.name}"
+        self.put(ko.read_bytes(), target)
+        mark = self.log.mark()
+        words = [f"{name}={value}" for name, value in parameters.items()]
+        done = self.run(["insmod", target, *words])
+        if done.status:
+            said = "\n".join(record.text for record in self.log.since(mark))
+            raise ModuleRefused(f"{done.stderr.strip()}\n{said}".strip())
+
+    def module(self, folder: Path, name: str) -> Module:
+        """The interceptor that is loaded.
+
+        Raises:
+            UsageError: it isn't.
+        """
+        if not self.is_loaded(name):
+            raise UsageError(f"{name} is not loaded: pyharness load")
+        return Module(self, abi.load(folder, self.syscalls), name)
+
+    def load(self, folder: Path, **parameters: str | int) -> Module:
+        """Build, inspect and load the interceptor, and prove that it took.
+
+        Args:
+            folder: of the module.
+            **parameters: for the module.
+
+        Raises:
+            UsageError: a module of that name is loaded already.
+            ModuleRefused: it can't be loaded, or does nothing: then it is unloaded again.
+        """
+        interface = abi.load(folder, self.syscalls)
+        built = self.build(folder)
+        if self.is_loaded(built.name):
+            raise UsageError(f"{built.name} is loaded already: pyharness unload")
+        self.insmod(built.ko, **parameters)
+        module = Module(self, interface, built.name)
+        try:
+            module.prove()
+        except CheckFailed as error:
+            try:
+                module.unload()
+            except HarnessError as other:
+                raise ModuleRefused(f"{error}; nor can it be unloaded: {other}") from error
+            raise ModuleRefused(f"{error}; unloaded again") from error
+        return module
+
+    def wait(self, what: str, condition: "object", *, seconds: float = _USUAL) -> None:
+        """Wait until a function without arguments is true.
+
+        Args:
+            what: is waited for, for the error's message.
+            condition: the function.
+            seconds: how long, on real hardware.
+
+        Raises:
+            CheckFailed: it never was.
+        """
+        assert callable(condition)
+        end = time.monotonic() + self.limit(seconds)
+        while not condition():
+            if time.monotonic() > end:
+                raise CheckFailed(f"waited in vain: {what}")
+            time.sleep(0.05)
+
+
+def inspect(ko: Path, frozen: Frozen) -> elf.ModuleFile:
+    """What a module's file says, once it's sure that the guest would load it; needs no guest.
+
+    Raises:
+        UsageError: there is no such file.
+        ModuleRefused: the guest would not load it.
+    """
+    try:
+        data = ko.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{ko} can't be read: {error.strerror}") from error
+    module = elf.read(data)
+    elf.check(
+        module,
+        architecture=frozen.spec.architecture,
+        vermagic=frozen.vermagic,
+        exports=elf.parse_exports(frozen.exports.read_text(encoding="utf-8")),
+    )
+    return module

@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The program that acts in the guest: actors that do what they are told, step by step.
+
+It runs on the guest's Python (3.9 or later, standard library alone)::
+
+    agent.py                        serve: JSON lines on standard input and output
+    agent.py launch ADDRESS COMMAND start COMMAND, held before its first instruction
+
+An actor is a process or thread that waits for an order on a socket of its own,
+carries it out and answers. The agent knows each by the id of its task (what
+gettid() says), starts those that are not born of another, and passes on orders
+and answers. Sockets are sequenced packets: a message is a packet.
+"""
+
+import ctypes
+import json
+import os
+import pwd
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+
+PACKET = 1 << 17
+LIBC = ctypes.CDLL(None, use_errno=True)
+PTRACE_TRACEME, PTRACE_DETACH = 0, 17
+PR_SET_PDEATHSIG = 1
+
+
+# ---- an actor's side ----
+
+
+def join(address):
+    """Become an actor: meet the agent, then serve it."""
+    meeting = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    meeting.connect(address)
+    tell(meeting, {"task": threading.get_native_id()})
+    serve(meeting, address)
+
+
+def tell(channel, message):
+    """Send one message."""
+    channel.send(json.dumps(message).encode())
+
+
+def serve(channel, address):
+    """Carry out orders until the agent is gone."""
+    actor = Actor(address, channel)
+    while True:
+        packet = channel.recv(PACKET)
+        if not packet:
+            os._exit(0)
+        order = json.loads(packet)
+        try:
+            answer = getattr(actor, order.pop("do"))(**order)
+        except OSError as error:
+            answer = {"error": str(error), "errno": error.errno}
+        tell(channel, answer)
+        if answer.get("leave"):
+            channel.close()
+            LIBC.syscall(ctypes.c_long(answer["leave"]), ctypes.c_long(0))
+
+
+class Actor:
+    """The orders that an actor understands."""
+
+    def __init__(self, address, channel):
+        """Remember where the agent is, for those to be born."""
+        self.address = address
+        self.channel = channel
+
+    def syscall(self, number, args, repeat=1):
+        """Issue a system call, more than once if told so; the last one's result.
+
+        An argument is a number, or a string: the address of its bytes.
+        """
+        kept = [ctypes.create_string_buffer(a.encode()) if isinstance(a, str) else a for a in args]
+        values = [
+            ctypes.c_long(ctypes.addressof(a)) if isinstance(a, ctypes.Array) else ctypes.c_long(a)
+            for a in kept
+        ]
+        call, number = LIBC.syscall, ctypes.c_long(number)
+        for _ in range(repeat):
+            ctypes.set_errno(0)
+            value = call(number, *values)
+        where = [ctypes.addressof(a) if isinstance(a, ctypes.Array) else None for a in kept]
+        return {"value": value, "errno": ctypes.get_errno() if value == -1 else 0, "where": where}
+
+    def fork(self):
+        """Have a child that is an actor, too."""
+        child = os.fork()
+        if not child:
+            try:
+                self.channel.close()
+                join(self.address)
+            finally:
+                os._exit(1)
+        return {"task": child}
+
+    def thread(self):
+        """Have another thread that is an actor, too."""
+        born = threading.Event()
+        ids = []
+
+        def begin():
+            ids.append(threading.get_native_id())
+            born.set()
+            join(self.address)
+
+        threading.Thread(target=begin, daemon=True).start()
+        born.wait()
+        return {"task": ids[0]}
+
+    def wait(self, pid):
+        """Wait for a child's end; its status as wait(2) has it."""
+        return {"status": os.waitpid(pid, 0)[1]}
+
+    def exit_group(self, code):
+        """End the whole process."""
+        os._exit(code)
+
+    def exit_thread(self, number):
+        """Answer, then end just this thread, by exit(), whose number it is."""
+        return {"leave": number}
+
+    def execute(self, argv):
+        """Become another program."""
+        os.execv(argv[0], argv)
+
+
+# ---- the agent's side ----
+
+
+class Agent:
+    """Starts actors, and passes on what they are told and what they answer."""
+
+    def __init__(self):
+        """Open the meeting place and the kernel log."""
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.listener.bind(b"\0pyharness-" + os.urandom(8).hex().encode())
+        self.listener.listen(64)
+        self.address = self.listener.getsockname()
+        self.actors = {}
+        self.kmsg = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+
+    def meet(self, task, seconds):
+        """Wait for the actor of that task to come to the meeting place."""
+        end = time.monotonic() + seconds
+        while task not in self.actors:
+            ready, _, _ = select.select([self.listener], [], [], max(0, end - time.monotonic()))
+            if not ready:
+                raise TimeoutError(f"task {task} did not come")
+            channel, _ = self.listener.accept()
+            self.actors[json.loads(channel.recv(PACKET))["task"]] = channel
+
+    def do_hello(self):
+        """Who this is and where launched commands meet it."""
+        return {"address": self.address.hex(), "pid": os.getpid(), "python": sys.version.split()[0]}
+
+    def do_spawn(self, user, seconds):
+        """Start an actor of that user."""
+        entry = pwd.getpwnam(user)
+        child = os.fork()
+        if not child:
+            try:
+                os.setsid()
+                os.initgroups(user, entry.pw_gid)
+                os.setgid(entry.pw_gid)
+                os.setuid(entry.pw_uid)
+                LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+                for channel in (*self.actors.values(), self.listener):
+                    channel.close()
+                os.close(self.kmsg)
+                join(self.address)
+            finally:
+                os._exit(1)
+        self.meet(child, seconds)
+        return {"task": child}
+
+    def do_meet(self, task, seconds):
+        """Wait for a task that another actor gave birth to."""
+        self.meet(task, seconds)
+        return {}
+
+    def do_meet_next(self, seconds):
+        """Wait for a launched command, whichever comes."""
+        if not select.select([self.listener], [], [], seconds)[0]:
+            return {"timeout": True}
+        channel, _ = self.listener.accept()
+        task = json.loads(channel.recv(PACKET))["task"]
+        self.actors[task] = channel
+        return {"task": task}
+
+    def do_send(self, task, message):
+        """Give an actor an order; its answer is for do_receive."""
+        tell(self.actors[task], message)
+        return {}
+
+    def do_receive(self, task, seconds):
+        """An actor's answer, or that it's gone."""
+        channel = self.actors[task]
+        if not select.select([channel], [], [], seconds)[0]:
+            return {"timeout": True}
+        try:
+            packet = channel.recv(PACKET)
+        except ConnectionResetError:
+            packet = b""
+        if packet:
+            return json.loads(packet)
+        self.actors.pop(task).close()
+        return {"gone": True}
+
+    def do_ask(self, task, message, seconds):
+        """Give an actor an order and wait for the answer."""
+        try:
+            self.do_send(task, message)
+        except (BrokenPipeError, KeyError):
+            return {"gone": True}
+        return self.do_receive(task, seconds)
+
+    def do_kill(self, task, number):
+        """Send a signal."""
+        os.kill(task, number)
+        return {}
+
+    def do_reap(self, task, seconds):
+        """Wait for the end of an actor that the agent started; its status as wait(2) has it."""
+        pidfd = os.pidfd_open(task)
+        try:
+            if not select.select([pidfd], [], [], seconds)[0]:
+                return {"timeout": True}
+        finally:
+            os.close(pidfd)
+        if task in self.actors:
+            self.actors.pop(task).close()
+        return {"status": os.waitpid(task, 0)[1]}
+
+    def do_read(self, path):
+        """What a file says."""
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return {"text": file.read()}
+
+    def do_kmsg(self, seconds, most):
+        """Records of the kernel log that were not yet read, at most so many.
+
+        Waits for the first one so long. A reader that fell behind gets EPIPE
+        and goes on with the oldest record there is: the gap shows it.
+        """
+        records = []
+        while len(records) < most:
+            try:
+                records.append(os.read(self.kmsg, 8192).decode("utf-8", "replace"))
+            except BlockingIOError:
+                if records or not select.select([self.kmsg], [], [], seconds)[0]:
+                    break
+            except BrokenPipeError:
+                continue
+        return {"records": records, "more": len(records) == most}
+
+    def run(self):
+        """Answer requests until there are no more."""
+        for line in sys.stdin:
+            request = json.loads(line)
+            try:
+                answer = getattr(self, "do_" + request.pop("do"))(**request)
+            except (OSError, KeyError) as error:
+                answer = {"error": f"{type(error).__name__}: {error}"}
+            sys.stdout.write(json.dumps(answer) + "\n")
+            sys.stdout.flush()
+
+
+# ---- a command, held before its first instruction ----
+
+
+def launch(address, argv):
+    """Run a command, let go when the agent says so; exit as it exits."""
+    child = os.fork()
+    if not child:
+        LIBC.ptrace(PTRACE_TRACEME, 0, 0, 0)
+        try:
+            os.execvp(argv[0], argv)
+        except OSError as error:
+            sys.stderr.write(f"{argv[0]}: {error.strerror}\n")
+            sys.stderr.flush()
+            os._exit(127 if isinstance(error, FileNotFoundError) else 126)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSTOPPED(status):
+        status = hold(bytes.fromhex(address), child)
+    if os.WIFSIGNALED(status):
+        sys.exit(128 + os.WTERMSIG(status))
+    sys.exit(os.WEXITSTATUS(status))
+
+
+def hold(address, child):
+    """Let a child go when the agent says so, end it when the agent is gone; its status."""
+    meeting = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    meeting.connect(address)
+    tell(meeting, {"task": child})
+    go = meeting.recv(PACKET)
+    if go:
+        LIBC.ptrace(PTRACE_DETACH, child, 0, 0)
+        pidfd = os.pidfd_open(child)
+        ready, _, _ = select.select([pidfd, meeting], [], [])
+    if not go or pidfd not in ready:
+        os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1]
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["launch"]:
+        launch(sys.argv[2], sys.argv[3:])
+    else:
+        Agent().run()
