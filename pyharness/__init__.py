@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
 """Test a kernel module in a real guest.
 
-    >>> import pyharness
-    >>> with pyharness.boot() as guest:
-    ...     module = guest.load(pyharness.MODULE)
-    ...     actor = guest.actor("nobody")
-    ...     with module.intercepted("mkdir"):
-    ...         module.start("mkdir", actor.pid)
-    ...         mark = guest.log.mark()
-    ...         actor.syscall("mkdir", "/tmp", 0o755)
-    ...         print(guest.log.calls(mark))
+>>> import pyharness
+>>> with pyharness.boot() as guest:
+...     module = guest.load(pyharness.MODULE)
+...     actor = guest.actor("nobody")
+...     with module.intercepted("mkdir"):
+...         module.start("mkdir", actor.pid)
+...         mark = guest.log.mark()
+...         actor.syscall("mkdir", "/tmp", 0o755)
+...         print(guest.log.calls(mark))
 """
 
 from pyharness.abi import Abi, Command

@@ -125,9 +125,13 @@ def _probe(spec: GuestSpec, image: Image) -> Accelerator:
                 process.wait(_PROBE_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
-                return _tcg(f"KVM opens, but a kernel hangs under it (tried for {_PROBE_SECONDS} s)")
+                return _tcg(
+                    f"KVM opens, but a kernel hangs under it (tried for {_PROBE_SECONDS} s)"
+                )
             if b"Kernel panic" in (console.read_bytes() if console.exists() else b""):
                 took = time.monotonic() - begin
                 return Accelerator(name="kvm", reason=f"a kernel booted under it in {took:.1f} s")
             stderr = process.stderr.read().decode(errors="replace") if process.stderr else ""
-    return _tcg(f"KVM refused: {stderr.strip().splitlines()[-1] if stderr.strip() else 'no reason'}")
+    return _tcg(
+        f"KVM refused: {stderr.strip().splitlines()[-1] if stderr.strip() else 'no reason'}"
+    )

@@ -16,7 +16,7 @@ import paramiko
 
 from pyharness import kmsg, paths
 from pyharness.abi import Abi, Command
-from pyharness.errors import GuestError, GuestTimeout
+from pyharness.errors import GuestError, GuestTimeout, UsageError
 from pyharness.ssh import Ssh
 from pyharness.syscalls import Syscalls, errno_name
 
@@ -25,10 +25,13 @@ _CHUNK = 1 << 16
 _KMSG_MOST = 2000
 
 
-def program() -> str:
-    """The shell command that runs the guest's side, to which arguments can be added."""
+def program(*arguments: str, user: str = "root") -> str:
+    """The shell command that runs the guest's side."""
     source = (paths.GUESTSIDE / "agent.py").read_text(encoding="utf-8")
-    return f"exec {_PYTHON} -c {shlex.quote(source)}"
+    words = [*_PYTHON.split(), "-c", source, *arguments]
+    if user != "root":
+        words = ["runuser", "-u", user, "--", *words]
+    return f"exec {shlex.join(words)}"
 
 
 @dataclass(frozen=True)
@@ -127,12 +130,12 @@ class Agent:
         """Start a process of that user that does what it's told.
 
         Raises:
-            GuestError: the guest has no such user.
+            UsageError: the guest has no such user.
         """
-        return Actor(self, self.request("spawn", user=user, **self._wait())["task"])
-
-    def _wait(self) -> dict[str, float]:
-        return {"seconds": self.seconds}
+        answer = self.request("spawn", user=user, seconds=self.seconds)
+        if answer.get("no_user"):
+            raise UsageError(f"the guest has no user {user!r}: root and nobody are there")
+        return Actor(self, answer["task"])
 
     def meet_next(self, seconds: float) -> int | None:
         """The id of a launched command that is held; None if none came so soon."""
@@ -157,6 +160,10 @@ class Agent:
             if not answer["more"]:
                 return [record for record in map(kmsg.parse_record, found) if record]
             seconds = 0.0
+
+    def let_go(self, task: int) -> None:
+        """Let a launched command run."""
+        self.request("send", task=task, message={"go": True})
 
     def kill(self, task: int, number: int) -> None:
         """Send a signal to a process or thread of the guest."""
@@ -184,8 +191,10 @@ class Actor:
 
     def _ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         message = {"do": do, **arguments}
-        wait = {"seconds": self._agent.seconds}
-        return self._answer(self._agent.request("ask", task=self.pid, message=message, **wait))
+        answer = self._agent.request(
+            "ask", task=self.pid, message=message, seconds=self._agent.seconds
+        )
+        return self._answer(answer)
 
     def _answer(self, answer: dict[str, Any]) -> dict[str, Any]:
         if answer.get("gone"):

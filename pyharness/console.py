@@ -90,9 +90,7 @@ class Console:
         # The marker's two halves are apart in what is typed, so that its echo doesn't match.
         mark = uuid.uuid4().hex
         begin, done = f"<{mark}", f"{mark}>"
-        self._spawn.send(
-            f"echo '<''{mark}'; {command}; echo '{mark}'\">\"$?.\n".encode()
-        )
+        self._spawn.send(f"echo '<''{mark}'; {command}; echo '{mark}'\">\"$?.\n".encode())
         self._expect([re.compile(re.escape(begin.encode()) + rb"\r?\n")], seconds)
         self._expect([re.compile(re.escape(done.encode()) + rb"(\d+)\.")], seconds)
         output = self._spawn.before.decode(errors="replace")

@@ -125,9 +125,7 @@ def parse_exports(symvers: str) -> dict[str, int]:
     return {words[1]: int(words[0], 16) for words in lines if len(words) >= 2}
 
 
-def check(
-    module: ModuleFile, *, architecture: str, vermagic: str, exports: dict[str, int]
-) -> None:
+def check(module: ModuleFile, *, architecture: str, vermagic: str, exports: dict[str, int]) -> None:
     """Refuse what that kernel would refuse, in its own order, with the mend.
 
     Args:

@@ -2,7 +2,7 @@
 """A guest: commands, files, the kernel log, actors, and the module built and loaded."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,7 @@ from pyharness.machines import Frozen
 from pyharness.module import Module
 from pyharness.progress import Silent, Teller
 from pyharness.qemu import Machine
-from pyharness.ssh import Completed
+from pyharness.ssh import Completed, Ssh
 from pyharness.syscalls import Syscalls
 
 _USUAL = 30.0
@@ -54,6 +54,11 @@ class KernelLog:
     def mark(self) -> int:
         """A place in the log, for since(): after all that is in it now."""
         self.fetch()
+        return self.next
+
+    @property
+    def next(self) -> int:
+        """The sequence number of the record after the last one that was read."""
         return self._records[-1].sequence + 1 if self._records else 0
 
     def since(self, mark: int) -> list[kmsg.Record]:
@@ -237,7 +242,7 @@ class Guest:
         return Console(self.machine, slowness=self.frozen.accel.slowness)
 
     @property
-    def ssh(self) -> machines.Ssh:
+    def ssh(self) -> Ssh:
         """The way in, for commands whose streams somebody wants live."""
         return self._ssh
 
@@ -246,9 +251,7 @@ class Guest:
     @cached_property
     def agent(self) -> Agent:
         """Who starts actors and reads the kernel log."""
-        return Agent(
-            self._ssh, seconds=self.limit(10), syscalls=self.syscalls, lost=self._lost
-        )
+        return Agent(self._ssh, seconds=self.limit(10), syscalls=self.syscalls, lost=self._lost)
 
     def actor(self, user: str = "root") -> Actor:
         """Start a process of that user that does what it's told."""
@@ -352,7 +355,7 @@ class Guest:
             raise ModuleRefused(f"{error}; unloaded again") from error
         return module
 
-    def wait(self, what: str, condition: "object", *, seconds: float = _USUAL) -> None:
+    def wait(self, what: str, condition: Callable[[], object], *, seconds: float = _USUAL) -> None:
         """Wait until a function without arguments is true.
 
         Args:
@@ -363,7 +366,6 @@ class Guest:
         Raises:
             CheckFailed: it never was.
         """
-        assert callable(condition)
         end = time.monotonic() + self.limit(seconds)
         while not condition():
             if time.monotonic() > end:

@@ -37,7 +37,7 @@ _STAGES = (
     ("I: installing essential", 0.18, "installing the base system"),
     ("I: installing remaining", 0.25, "installing kernel, compiler and tools"),
     ("I: running special hook: sync-out", 0.80, "taking the kernel out"),
-    ('I: running --customize-hook in shell: sh -c \'mkdir "$1.tree', 0.88, "writing the disk"),
+    ("I: running --customize-hook in shell: sh -c 'mkdir \"$1.tree", 0.88, "writing the disk"),
     ("I: cleaning", 0.99, "cleaning up"),
 )
 

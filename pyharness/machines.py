@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """The machines of this user: booted once, saved, and started from the saved state.
 
-    frozen/bookworm-i386-0123456789ab/   a booted guest, saved; read-only
-        disk.qcow2     what differs from the image
-        state          its memory and devices
-        exports        the kernel's exported symbols (Module.symvers)
-        frozen.json    facts of the guest's kernel
-    run/bookworm-i386/                   a machine that runs: see qemu.Machine
-    run/bookworm-i386.4711-1/            one that ends with process 4711
+frozen/bookworm-i386-0123456789ab/   a booted guest, saved; read-only
+    disk.qcow2     what differs from the image
+    state          its memory and devices
+    exports        the kernel's exported symbols (Module.symvers)
+    frozen.json    facts of the guest's kernel
+run/bookworm-i386/                   a machine that runs: see qemu.Machine
+run/bookworm-i386.4711-1/            one that ends with process 4711
 """
 
 import hashlib

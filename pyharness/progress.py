@@ -32,7 +32,9 @@ class _Line:
         self._console, self._title = console, title
 
     def at(self, fraction: float, doing: str) -> None:
-        self._console.print(f"{self._title}: {doing} ({fraction:.0%})", highlight=False, soft_wrap=True)
+        self._console.print(
+            f"{self._title}: {doing} ({fraction:.0%})", highlight=False, soft_wrap=True
+        )
 
 
 class _Bar:
@@ -75,7 +77,11 @@ class Terminal:
         if not self._console.is_terminal:
             yield _Line(self._console, title)
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[doing]}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[doing]}"),
+        )
         with Progress(
             *columns, TimeElapsedColumn(), console=self._console, transient=True
         ) as progress:

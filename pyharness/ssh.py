@@ -133,9 +133,7 @@ class Ssh:
             raise GuestError(f"the connection to the guest is gone: {error}") from error
         return channel
 
-    def run(
-        self, command: str | Sequence[str], *, seconds: float, stdin: bytes = b""
-    ) -> Completed:
+    def run(self, command: str | Sequence[str], *, seconds: float, stdin: bytes = b"") -> Completed:
         """Run a command to its end.
 
         Args:

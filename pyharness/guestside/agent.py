@@ -161,7 +161,10 @@ class Agent:
 
     def do_spawn(self, user, seconds):
         """Start an actor of that user."""
-        entry = pwd.getpwnam(user)
+        try:
+            entry = pwd.getpwnam(user)
+        except KeyError:
+            return {"no_user": True}
         child = os.fork()
         if not child:
             try:

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Commands about this host and its guests."""
+
+import os
+import shlex
+
+import click
+
+from pyharness import doctor, guests, image, machines
+from pyharness.cli import options
+from pyharness.console import Console
+from pyharness.errors import UsageError
+from pyharness.guest import Guest
+from pyharness.host import requires
+from pyharness.progress import Terminal
+from pyharness.qemu import Machine
+
+
+@click.command("doctor")
+@options.guest
+def doctor_command(guest: str) -> int:
+    """What this host can do, and the mend for each lack."""
+    lacks = 0
+    for finding in doctor.examine(guests.find(guest)):
+        lacks += not finding.good
+        mend = f"  → {finding.mend}" if finding.mend else ""
+        click.echo(f"{'ok  ' if finding.good else 'LACK'}  {finding.what}: {finding.said}{mend}")
+    if lacks:
+        click.echo(f"this host lacks {lacks} of what {guest} needs", err=True)
+        return 3
+    click.echo(f"this host can run {guest}")
+    return 0
+
+
+@click.command("list")
+def list_command() -> None:
+    """The guests there are, and how far each is made."""
+    for spec in guests.load().values():
+        made = image.find(spec)
+        state = f"image of kernel {made.release} ({made.version})" if made else "no image yet"
+        if machines.running(spec.name):
+            state += ", runs"
+        click.echo(f"{spec.name:24} {spec.architecture:6} {spec.suite:10} {state}")
+
+
+@click.command("up")
+@options.guest
+def up_command(guest: str) -> None:
+    """Start a guest; makes its image first if there is none."""
+    guests.find(guest)
+    already = machines.running(guest) is not None
+    with Guest.attach(guest, teller=Terminal()) as entered:
+        port = entered.machine.port
+        runs = "runs already" if already else "is up"
+        click.echo(f"{entered.describe()}: {runs}, SSH on 127.0.0.1:{port} (pyharness ssh)")
+
+
+@click.command("down")
+@click.option("--all", "everything", is_flag=True, help="also those that other runs use now")
+@options.guest
+def down_command(guest: str, everything: bool) -> None:
+    """End a guest, and whatever interrupted runs left behind."""
+    guests.find(guest)
+    ended = 0
+    for machine in machines.all_machines():
+        its_own = machine.folder.name == guest
+        if its_own or machine.orphaned or everything:
+            machines.end(machine)
+            click.echo(f"ended {machine.folder.name} (process {machine.pid})")
+            ended += 1
+    machines.sweep()
+    if not ended:
+        click.echo(f"{guest} does not run")
+
+
+@click.command("reset")
+@options.guest
+def reset_command(guest: str) -> None:
+    """Put a guest back to how it was right after its boot, whatever its state."""
+    guests.find(guest)
+    if machine := machines.running(guest):
+        machines.end(machine)
+    with Guest.attach(guest, teller=Terminal()) as entered:
+        click.echo(f"{entered.describe()}: as it was booted")
+
+
+@click.command("status")
+def status_command() -> None:
+    """The guests that run."""
+    running = machines.all_machines()
+    for machine in running:
+        belongs = f"of process {machine.owner}" if machine.owner else "stays until down"
+        click.echo(
+            f"{machine.folder.name:32} {machine.status():10} {machine.accel:4}"
+            f" SSH port {machine.port}, QEMU {machine.pid}, {belongs}"
+        )
+    if not running:
+        click.echo("no guest runs (pyharness up starts one)")
+
+
+@click.command("ssh", context_settings={"ignore_unknown_options": True})
+@options.guest
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def ssh_command(guest: str, command: tuple[str, ...]) -> None:
+    """A root shell in the guest, or COMMAND there with its streams and exit status."""
+    requires("ssh")
+    guests.find(guest)
+    machine = _up(guest)
+    made = image.find(guests.find(guest))
+    assert made is not None
+    known = machine.folder / "known_hosts"
+    known.write_text(f"[127.0.0.1]:{machine.port} {made.host_key}\n", encoding="ascii")
+    line = [
+        "ssh", "-F", "none", "-i", str(image.user_key()), "-p", str(machine.port),
+        "-o", f"UserKnownHostsFile={known}", "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR",
+        "root@127.0.0.1",
+    ]  # fmt: skip
+    if command:
+        line += ["--", shlex.join(command)]
+    os.execvp(line[0], line)
+
+
+@click.command("console")
+@options.guest
+def console_command(guest: str) -> None:
+    """The guest's serial console, live: a root shell that needs no network. Ctrl-] leaves."""
+    machine = machines.running(guests.find(guest).name)
+    if machine is None:
+        raise UsageError(f"{guest} does not run: pyharness up")
+    click.echo(f"the serial console of {guest}; Ctrl-] leaves", err=True)
+    with Console(machine) as console:
+        console.interact()
+    click.echo("", err=True)
+
+
+def _up(guest: str) -> Machine:
+    """The guest's machine, started if it does not run."""
+    if machine := machines.running(guest):
+        return machine
+    with Guest.attach(guest, teller=Terminal()) as entered:
+        return entered.machine
+
+
+COMMANDS = (
+    doctor_command,
+    list_command,
+    up_command,
+    down_command,
+    reset_command,
+    status_command,
+    ssh_command,
+    console_command,
+)

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Commands about the module in a guest."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pyharness import bench as benchmark
+from pyharness import demo as demonstration
+from pyharness import guests, kmsg, machines
+from pyharness import trace as tracing
+from pyharness.agent import Result
+from pyharness.build import Built
+from pyharness.cli import options
+from pyharness.errors import CheckFailed, UsageError
+from pyharness.guest import Guest, inspect
+from pyharness.module import Module
+from pyharness.progress import Terminal
+from pyharness.syscalls import Syscalls
+
+
+def _enter(guest: str) -> Guest:
+    return Guest.attach(guests.find(guest).name, teller=Terminal())
+
+
+def _build(entered: Guest, folder: Path) -> Built:
+    with Terminal().task(f"building {folder.name} in the guest") as task:
+        task.at(0.1, "make")
+        return entered.build(folder)
+
+
+def _name(folder: Path) -> str:
+    """What the kernel calls the module of a folder, by its Kbuild or Makefile."""
+    for name in ("Kbuild", "Makefile"):
+        path = folder / name
+        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+            words = line.replace("+=", ":=").split(":=")
+            if len(words) == 2 and words[0].strip() == "obj-m":
+                return words[1].strip().removesuffix(".o").replace("-", "_")
+    raise UsageError(f"{folder} has no Kbuild or Makefile with obj-m")
+
+
+@click.command("build")
+@click.option("--anew", is_flag=True, help="even if it was built from the same sources")
+@options.guest
+@options.module
+def build_command(guest: str, folder: Path, anew: bool) -> None:
+    """Build the module in the guest, with warnings on (W=1 C=1)."""
+    with _enter(guest) as entered:
+        built = entered.build(folder, anew=True) if anew else _build(entered, folder)
+    for warning in built.warnings:
+        click.echo(warning)
+    how = "was built already" if built.cached else "built"
+    click.echo(f"{built.ko}: {how}, {len(built.warnings)} warnings")
+
+
+@click.command("inspect")
+@click.argument("ko", type=click.Path(path_type=Path), required=False)
+@options.guest
+@options.module
+def inspect_command(guest: str, folder: Path, ko: Path | None) -> None:
+    """Whether the guest would load KO (or the module, built), and what it says of itself."""
+    if ko is None:
+        with _enter(guest) as entered:
+            ko = _build(entered, folder).ko
+    module = inspect(ko, machines.freeze(guests.find(guest), teller=Terminal()))
+    for field, values in module.info.items():
+        for value in values:
+            click.echo(f"{field + ':':14} {value}")
+    click.echo(f"{'symbols:':14} uses {len(module.undefined)} of the kernel's")
+    click.echo(f"{'lines:':14} {'known' if module.has_lines else 'not known (built without -g)'}")
+    click.echo(f"{ko}: {guest} can load it")
+
+
+@click.command("load")
+@click.argument("parameters", nargs=-1, metavar="[NAME=VALUE]...")
+@options.guest
+@options.module
+def load_command(guest: str, folder: Path, parameters: tuple[str, ...]) -> None:
+    """Build, inspect and load the module, and prove that its hijack took."""
+    for parameter in parameters:
+        if "=" not in parameter:
+            raise UsageError(f"{parameter!r} is no parameter of a module: write NAME=VALUE")
+    with _enter(guest) as entered:
+        _build(entered, folder)
+        module = entered.load(folder, **dict(p.split("=", 1) for p in parameters))
+        click.echo(
+            f"{module.name} is loaded in {entered.describe()}: system call"
+            f" {module.abi.custom_syscall} takes commands, exit_group is served"
+        )
+
+
+@click.command("unload")
+@options.guest
+@options.module
+def unload_command(guest: str, folder: Path) -> None:
+    """Unload the module."""
+    with _enter(guest) as entered:
+        entered.module(folder, _name(folder)).unload()
+        entered.check_alive()
+    click.echo(f"{_name(folder)} is unloaded")
+
+
+def _show_result(name: str, number: int, result: Result) -> int:
+    if result.errno:
+        said = f"{result.value} {result.error} ({os.strerror(result.errno)})"
+    else:
+        said = str(result.value)
+    click.echo(f"{name} ({number}): {said}")
+    return 1 if result.errno else 0
+
+
+def _four(name: str, about: str, *, has_pid: bool) -> click.Command:
+    """One of the module's commands, as a command of the command line."""
+
+    def issue(guest: str, folder: Path, user: str, syscall: str, pid: int = 0) -> int:
+        number = Syscalls(guests.find(guest).syscalls).number(syscall)
+        with _enter(guest) as entered:
+            module = entered.module(folder, _name(folder))
+            issued: Callable[..., Result] = getattr(module, name)
+            arguments = (number, pid) if has_pid else (number,)
+            result = issued(*arguments, by=entered.actor(user))
+            return _show_result(entered.syscalls.name(number), number, result)
+
+    decorated: Any = click.argument("syscall")(issue)
+    if has_pid:
+        decorated = click.argument("pid", type=int)(click.argument("syscall")(issue))
+    for option in (options.as_user, options.module, options.guest):
+        decorated = option(decorated)
+    command: click.Command = click.command(
+        name, help=about, context_settings={"ignore_unknown_options": has_pid}
+    )(decorated)
+    return command
+
+
+_PID = "PID 0 is everybody."
+intercept_command = _four("intercept", "Have SYSCALL intercepted.", has_pid=False)
+release_command = _four("release", "Give SYSCALL back.", has_pid=False)
+start_command = _four("start", f"Log each call of SYSCALL by PID. {_PID}", has_pid=True)
+stop_command = _four("stop", f"Stop logging SYSCALL by PID. {_PID}", has_pid=True)
+
+
+def _as_json(call: kmsg.Call, syscalls: Syscalls) -> str:
+    return json.dumps(
+        {
+            "time": call.record.microseconds / 1e6,
+            "sequence": call.record.sequence,
+            "pid": call.pid,
+            "syscall": syscalls.name(call.number),
+            "number": call.number,
+            "args": list(call.args),
+        }
+    )
+
+
+@click.command("log")
+@click.option("--follow", "-f", is_flag=True, help="go on with calls as they come")
+@click.option("--json", "as_json", is_flag=True, help="a JSON object a line")
+@options.guest
+def log_command(guest: str, follow: bool, as_json: bool) -> None:
+    """The calls that the module logged: time, sequence number, pid, system call, arguments."""
+
+    def show(record: kmsg.Record) -> None:
+        if call := kmsg.parse_call(record):
+            if as_json:
+                click.echo(_as_json(call, entered.syscalls))
+            else:
+                time = f"{record.microseconds / 1e6:12.6f}"
+                click.echo(f"{time} #{record.sequence} {call.decoded(entered.syscalls)}")
+
+    with _enter(guest) as entered:
+        for record in entered.log.fetch():
+            show(record)
+        if follow:
+            for record in entered.log.follow():
+                show(record)
+        if entered.log.lost:
+            raise CheckFailed(
+                f"{entered.log.lost} records were overwritten before they could be read:"
+                " follow the log while it is written"
+            )
+
+
+@click.command(
+    "trace", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+@click.argument("syscalls", metavar="SYSCALL[,SYSCALL...]")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@options.as_user
+@options.guest
+@options.module
+def trace_command(
+    guest: str, folder: Path, user: str, syscalls: str, command: tuple[str, ...]
+) -> int:
+    """Run COMMAND in the guest and print its calls, to standard error, as they come.
+
+    Its streams and its exit status are this command's. The module is loaded for
+    as long as it takes, if it isn't.
+    """
+    names = syscalls.split(",")
+    table = Syscalls(guests.find(guest).syscalls)
+    for name in names:
+        table.number(name)
+    with _enter(guest) as entered:
+        loaded: Module | None = None
+        if entered.is_loaded(_name(folder)):
+            module = entered.module(folder, _name(folder))
+        else:
+            _build(entered, folder)
+            module = loaded = entered.load(folder)
+        try:
+            return tracing.trace(
+                entered,
+                module,
+                names,
+                command,
+                user=user,
+                show=lambda call: click.echo(call.decoded(entered.syscalls), err=True),
+            )
+        finally:
+            if loaded:
+                loaded.unload()
+
+
+@click.command("demo")
+@options.guest
+@options.module
+def demo_command(guest: str, folder: Path) -> int:
+    """The main job, step by step, in a guest of its own."""
+    return demonstration.run(guests.find(guest).name, folder, Terminal(), click.echo)
+
+
+@click.command("bench")
+@click.option("--json", "as_json", is_flag=True, help="as JSON instead of a table")
+@options.guest
+@options.module
+def bench_command(guest: str, folder: Path, as_json: bool) -> int:
+    """What an intercepted call costs, in instructions of the guest."""
+    with _enter(guest) as entered:
+        built = _build(entered, folder)
+        program = benchmark.build_program(entered, folder)
+    costs = benchmark.run(machines.freeze(guests.find(guest)), built.ko, program, teller=Terminal())
+    click.echo(benchmark.as_json(costs) if as_json else benchmark.as_table(costs))
+    return 0
+
+
+COMMANDS = (
+    build_command,
+    inspect_command,
+    load_command,
+    unload_command,
+    intercept_command,
+    release_command,
+    start_command,
+    stop_command,
+    log_command,
+    trace_command,
+    bench_command,
+    demo_command,
+)

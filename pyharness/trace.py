@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Run a command in the guest and see its system calls as they come."""
+
+import errno
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import paramiko
+
+from pyharness import kmsg
+from pyharness.agent import program
+from pyharness.errors import CheckFailed, GuestError, GuestTimeout
+from pyharness.guest import Guest
+from pyharness.module import Module
+
+_CHUNK = 1 << 16
+_LOOK_SECONDS = 0.05
+
+
+def trace(
+    guest: Guest,
+    module: Module,
+    calls: Sequence[str],
+    argv: Sequence[str],
+    *,
+    user: str = "root",
+    show: Callable[[kmsg.Call], object],
+) -> int:
+    """Run a command, monitored from before its first instruction to its end.
+
+    Its standard streams are this process's. Of the module's state nothing is
+    left changed.
+
+    Args:
+        guest: where.
+        module: that is loaded there.
+        calls: the system calls to see, by name or number.
+        argv: the command.
+        user: who runs it.
+        show: told of each call.
+
+    Returns:
+        The command's exit status, 128 more than the signal's number if one ended it.
+    """
+    numbers = [guest.syscalls.number(call) for call in calls]
+    before = module.status()
+    mark = guest.log.mark()
+    launcher = program("launch", guest.agent.address, *argv, user=user)
+    with guest.ssh.open(launcher) as channel, _intercepted(module, numbers):
+        pid = _meet(guest, channel)
+        if pid is None:  # it could not be executed, and has said why
+            return _carry(channel, lambda: None)
+        try:
+            for number in numbers:
+                started = module.start(number, pid)
+                if started.errno != errno.EBUSY:
+                    module.expect(started, 0, f"start {number}")
+            shown = mark
+
+            def look() -> None:
+                nonlocal shown
+                for call in guest.log.calls(shown):
+                    # Where others are monitored, too, only its own number tells it from them.
+                    if call.number in numbers and (call.number not in before or call.pid == pid):
+                        show(call)
+                shown = guest.log.next
+
+            guest.agent.let_go(pid)
+            return _carry(channel, look)
+        except BaseException:
+            _kill(guest, pid)
+            raise
+
+
+@contextmanager
+def _intercepted(module: Module, numbers: Sequence[int]) -> Iterator[None]:
+    """Intercept those that aren't, and give just those back."""
+    mine = []
+    try:
+        for number in numbers:
+            result = module.intercept(number)
+            if result.errno != errno.EBUSY:
+                module.expect(result, 0, f"intercept {number}")
+                mine.append(number)
+        yield
+    finally:
+        for number in mine:
+            module.release(number)
+
+
+def _meet(guest: Guest, channel: paramiko.Channel) -> int | None:
+    end = time.monotonic() + guest.limit(10)
+    while (pid := guest.agent.meet_next(0.1)) is None:
+        if channel.exit_status_ready():
+            return None
+        if time.monotonic() > end:
+            raise GuestTimeout("the command was not started in time")
+    return pid
+
+
+def _kill(guest: Guest, pid: int) -> None:
+    try:
+        guest.agent.kill(pid, signal.SIGKILL)
+    except GuestError:
+        return
+
+
+def _carry(channel: paramiko.Channel, look: Callable[[], None]) -> int:
+    """Connect the channel with this process's streams until it ends; its status."""
+    channel.setblocking(False)
+    stdin: int | None = None if sys.stdin.closed else sys.stdin.fileno()
+    while True:
+        while channel.recv_ready():
+            os.write(sys.stdout.fileno(), channel.recv(_CHUNK))
+        while channel.recv_stderr_ready():
+            os.write(sys.stderr.fileno(), channel.recv_stderr(_CHUNK))
+        look()
+        if (channel.eof_received or channel.closed) and channel.exit_status_ready():
+            if channel.recv_ready() or channel.recv_stderr_ready():
+                continue
+            if channel.exit_status < 0:
+                raise CheckFailed("the command's exit status is not known")
+            return channel.exit_status
+        sources: list[object] = [channel] if stdin is None else [channel, stdin]
+        ready, _, _ = select.select(sources, [], [], _LOOK_SECONDS)
+        if stdin in ready and channel.send_ready():
+            if data := os.read(stdin or 0, _CHUNK):
+                channel.sendall(data)
+            else:
+                channel.shutdown_write()
+                stdin = None
