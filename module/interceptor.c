@@ -37,6 +37,7 @@
 #include <linux/sched/signal.h>
 #include <linux/seq_file.h>
 #include <linux/srcu.h>
+#include <linux/threads.h>
 #include <linux/tracepoint.h>
 #include <linux/xarray.h>
 #include <asm/syscall.h>
@@ -60,31 +61,39 @@ struct call {
 static struct call calls[NR_syscalls];
 static DEFINE_MUTEX(calls_lock);
 
-/* How many entries all pids have: 0 lets a dying process pass unexamined. */
-static atomic_t entries = ATOMIC_INIT(0);
+/*
+ * How many entries there are, in all arrays, of the pids that share a slot. At
+ * 0 neither a call nor the end of a process looks any further. It is exact up
+ * to the usual pid_max.
+ */
+#define SLOTS PID_MAX_DEFAULT
+static atomic_t entries[SLOTS];
 
 /* The tasks that are inside my_syscall(). */
 DEFINE_STATIC_SRCU(commands);
 
 /* ---- Entries: the pids of a call ---- */
 
-static int entry_add(struct xarray *pids, struct pid *pid)
+static atomic_t *slot(pid_t nr)
 {
-	int err;
-
-	err = xa_insert_bh(pids, pid_nr(pid), get_pid(pid), GFP_KERNEL);
-	if (err) {
-		put_pid(pid);
-		return err;
-	}
-	atomic_inc(&entries);
-	return 0;
+	return &entries[nr % SLOTS];
 }
 
 static void entry_dropped(struct pid *pid)
 {
-	atomic_dec(&entries);
+	atomic_dec(slot(pid_nr(pid)));
 	put_pid(pid);
+}
+
+static int entry_add(struct xarray *pids, struct pid *pid)
+{
+	int err;
+
+	atomic_inc(slot(pid_nr(get_pid(pid))));
+	err = xa_insert_bh(pids, pid_nr(pid), pid, GFP_KERNEL);
+	if (err)
+		entry_dropped(pid);
+	return err;
 }
 
 static bool entry_remove(struct xarray *pids, struct pid *pid)
@@ -133,7 +142,7 @@ static void forget(pid_t nr, const struct pid *pid)
 
 	/* Pairs with the one in record(). */
 	smp_mb();
-	if (!atomic_read(&entries))
+	if (!atomic_read(slot(nr)))
 		return;
 	for (call = calls; call < calls + NR_syscalls; call++) {
 		entry_forget(&call->pids[false], nr, pid);
@@ -143,15 +152,18 @@ static void forget(pid_t nr, const struct pid *pid)
 
 /* ---- The path of an intercepted call ---- */
 
+static bool has_entry(struct xarray *pids, pid_t nr, const struct pid *pid)
+{
+	return atomic_read(slot(nr)) && xa_load(pids, nr) == pid;
+}
+
 /* A process is all its threads; a thread that has an entry is just itself. */
 static bool is_listed(struct xarray *pids)
 {
-	if (xa_empty(pids))
-		return false;
-	if (xa_load(pids, current->tgid) == task_tgid(current))
+	if (has_entry(pids, current->tgid, task_tgid(current)))
 		return true;
 	return !thread_group_leader(current) &&
-	       xa_load(pids, current->pid) == task_pid(current);
+	       has_entry(pids, current->pid, task_pid(current));
 }
 
 /*
@@ -171,10 +183,20 @@ static bool is_monitored(struct call *call)
 	return listed != everybody;
 }
 
-static noinline void log_call(struct pt_regs *regs)
+static bool is_anybody_monitored(struct call *call)
+{
+	if (!xa_empty(&call->pids[false]))
+		return true;
+	smp_rmb();	/* an array that was cleared: see set_everybody() */
+	return READ_ONCE(call->everybody);
+}
+
+static noinline void log_if_monitored(struct call *call, struct pt_regs *regs)
 {
 	unsigned long arg[6];
 
+	if (!is_monitored(call))
+		return;
 	syscall_get_arguments(current, regs, arg);
 	pr_devel(INTERCEPTOR_LOG_LINE, current->pid,
 		 (unsigned long)syscall_get_nr(current, regs),
@@ -182,12 +204,12 @@ static noinline void log_call(struct pt_regs *regs)
 }
 
 /* Runs before the original of each intercepted call. */
-static __used void intercepted(struct pt_regs *regs)
+static __used notrace void intercepted(struct pt_regs *regs)
 {
 	unsigned int nr = syscall_get_nr(current, regs);
 
-	if (nr < NR_syscalls && is_monitored(&calls[nr]))
-		log_call(regs);
+	if (nr < NR_syscalls && is_anybody_monitored(&calls[nr]))
+		log_if_monitored(&calls[nr], regs);
 }
 
 HOOK_STUB_BEFORE(intercepted_stub, intercepted);

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pyharness import paths
 from pyharness.guests import GuestSpec
-from pyharness.host import end_with_parent
+from pyharness.host import ends_with_parent
 from pyharness.image import Image
 
 _DEVICE = Path("/dev/kvm")
@@ -49,12 +49,11 @@ class Accelerator:
         """How much longer to wait than on real hardware."""
         return 1.0 if self.name == "kvm" else 6.0
 
-    @property
-    def arguments(self) -> list[str]:
-        """What QEMU is told."""
+    def arguments(self, emulated_cpu: str) -> list[str]:
+        """What QEMU is told; without KVM the guest has that CPU."""
         if self.name == "kvm":
             return ["-accel", "kvm", "-cpu", "host"]
-        return ["-accel", "tcg,thread=multi", "-cpu", "max"]
+        return ["-accel", "tcg,thread=multi", "-cpu", emulated_cpu]
 
 
 def _tcg(reason: str) -> Accelerator:
@@ -119,7 +118,7 @@ def _probe(spec: GuestSpec, image: Image) -> Accelerator:
             "-append", f"console={spec.console} panic=-1",
         ]  # fmt: skip
         with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=end_with_parent
+            ends_with_parent(command), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
         ) as process:
             try:
                 process.wait(_PROBE_SECONDS)

@@ -212,7 +212,7 @@ class Actor:
 
         Args:
             call: its name or number.
-            *args: numbers, or strings: the address of their bytes.
+            *args: numbers, or strings: the address of their bytes, one a character.
             repeat: how often; the last one's result is returned.
         """
         return self._result(self._ask(**self._order(call, args, repeat)))
@@ -275,7 +275,11 @@ class Actor:
         self._leave("execute", argv=list(argv))
 
     def wait(self, child: "Actor") -> int:
-        """Wait for the end of a child that this actor forked; its status as wait(2) has it."""
+        """Wait for the end of a child of this actor's.
+
+        Returns:
+            Its status, as wait(2) has it.
+        """
         status: int = self._ask("wait", pid=child.pid)["status"]
         return status
 

@@ -19,7 +19,7 @@ from pyharness import cpio, paths
 from pyharness.abi import HEADER
 from pyharness.errors import CheckFailed
 from pyharness.guest import Guest
-from pyharness.host import end_with_parent, requires
+from pyharness.host import ends_with_parent, requires
 from pyharness.machines import Frozen
 from pyharness.progress import Teller
 
@@ -125,15 +125,14 @@ def run(frozen: Frozen, ko: Path, program: bytes, *, teller: Teller) -> list[Cos
         console = folder / "console"
         command = [
             frozen.spec.qemu, "-machine", frozen.spec.machine, "-accel", "tcg,thread=single",
-            "-cpu", "max", "-icount", "shift=0,sleep=off", "-smp", "1", "-m", str(_MEMORY),
+            "-cpu", frozen.spec.cpu, "-smp", "1", "-m", str(_MEMORY),
+            "-icount", "shift=0,sleep=off",
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-kernel", str(frozen.image.kernel), "-initrd", str(folder / "initrd"),
             "-append", f"console={frozen.spec.console} quiet panic=-1",
             "-serial", f"file:{console}",
         ]  # fmt: skip
-        with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, preexec_fn=end_with_parent
-        ) as process:
+        with subprocess.Popen(ends_with_parent(command), stdin=subprocess.DEVNULL) as process:
             end = time.monotonic() + _SECONDS
             seen = 0
             while process.poll() is None:

@@ -10,6 +10,7 @@ import termios
 import tty
 import uuid
 from types import TracebackType
+from typing import Any
 
 import pexpect
 from pexpect.socket_pexpect import SocketSpawn
@@ -70,11 +71,9 @@ class Console:
             GuestError: its kernel panicked.
             GuestTimeout: it did not get there.
         """
-        found = self._expect(
-            [re.compile(rb"automatic login"), re.compile(rb"Kernel panic[^\r\n]*")], seconds
-        )
+        found, text, _ = self._expect([rb"automatic login", rb"Kernel panic[^\r\n]*"], seconds)
         if found == 1:
-            raise GuestError(f"the guest does not boot: {self._spawn.after.decode()}")
+            raise GuestError(f"the guest does not boot: {text}")
 
     def run(self, command: str, *, seconds: float) -> tuple[int, str]:
         """Run a command in the console's shell.
@@ -91,20 +90,25 @@ class Console:
         mark = uuid.uuid4().hex
         begin, done = f"<{mark}", f"{mark}>"
         self._spawn.send(f"echo '<''{mark}'; {command}; echo '{mark}'\">\"$?.\n".encode())
-        self._expect([re.compile(re.escape(begin.encode()) + rb"\r?\n")], seconds)
-        self._expect([re.compile(re.escape(done.encode()) + rb"(\d+)\.")], seconds)
-        output = self._spawn.before.decode(errors="replace")
-        return int(self._spawn.match[1]), output.replace("\r\n", "\n")
+        self._expect([re.escape(begin.encode()) + rb"\r?\n"], seconds)
+        _, text, before = self._expect([re.escape(done.encode()) + rb"(\d+)\."], seconds)
+        status = text.removeprefix(done).removesuffix(".")
+        return int(status), before.replace("\r\n", "\n")
 
-    def _expect(self, patterns: list["re.Pattern[bytes]"], seconds: float) -> int:
+    def _expect(self, patterns: list[bytes], seconds: float) -> tuple[int, str, str]:
+        """Which pattern came first, what matched it, and what came before it."""
+        wanted: list[Any] = list(patterns)  # what pexpect declares is too narrow
+        compiled = self._spawn.compile_pattern_list(wanted)
         try:
-            return int(self._spawn.expect(patterns, timeout=seconds * self._slowness))
+            found = self._spawn.expect_list(compiled, timeout=seconds * self._slowness)
         except pexpect.TIMEOUT as error:
-            raise GuestTimeout(
-                f"the serial console did not say {patterns[0].pattern!r} in time"
-            ) from error
+            raise GuestTimeout(f"the serial console did not say {patterns[0]!r} in time") from error
         except (pexpect.EOF, OSError) as error:
             raise GuestError("the serial console has ended") from error
+        after, before = self._spawn.after, self._spawn.before
+        assert isinstance(after, bytes)
+        assert isinstance(before, bytes)
+        return found, after.decode(errors="replace"), before.decode(errors="replace")
 
     def interact(self) -> None:
         """Connect this terminal to it, until Ctrl-] or the machine's end."""

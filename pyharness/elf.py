@@ -109,13 +109,12 @@ def _versions(elf: Any) -> dict[str, int]:
     if section is None:
         return {}
     width = elf.elfclass // 8
-    order = "little" if elf.little_endian else "big"
     data = section.data()
     found = {}
     for at in range(0, len(data), _VERSION_ENTRY):
         entry = data[at : at + _VERSION_ENTRY]
         name = entry[width:].split(b"\0")[0].decode(errors="replace")
-        found[name] = int.from_bytes(entry[:width], order)
+        found[name] = int.from_bytes(entry[:width], "little" if elf.little_endian else "big")
     return found
 
 

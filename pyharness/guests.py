@@ -24,6 +24,7 @@ class GuestSpec:
     packages: tuple[str, ...]
     qemu: str
     machine: str
+    cpu: str
     console: str
     memory: int
     disk: int

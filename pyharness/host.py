@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """What this host brings: its programs, its ports, and its processes' ends."""
 
-import ctypes
 import shutil
-import signal
 import socket
+from collections.abc import Sequence
 
 from pyharness.errors import HostError
 
@@ -13,11 +12,10 @@ PACKAGES = {
     "mke2fs": "e2fsprogs",
     "qemu-img": "qemu-utils",
     "qemu-system-i386": "qemu-system-x86",
+    "setpriv": "util-linux",
+    "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
 }
-
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def package_of(program: str) -> str:
@@ -36,13 +34,13 @@ def requires(*programs: str) -> None:
         raise HostError(f"{', '.join(missing)} not found: apt-get install {packages}")
 
 
-def end_with_parent() -> None:
-    """Have the kernel end this process when the one that started it ends.
+def ends_with_parent(command: Sequence[str]) -> list[str]:
+    """A command that the kernel ends when who started it ends, even by SIGKILL.
 
-    For ``preexec_fn``: whatever the harness starts for its own use must not
-    outlive it, not even when it's killed by SIGKILL (prctl(2)).
+    It replaces itself by the command, which has its process id.
     """
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    requires("setpriv")
+    return ["setpriv", "--pdeathsig", "KILL", "--", *command]
 
 
 def free_port() -> int:

@@ -24,7 +24,7 @@ from pathlib import Path
 from pyharness import paths
 from pyharness.errors import HostError
 from pyharness.guests import GuestSpec
-from pyharness.host import end_with_parent, requires
+from pyharness.host import ends_with_parent, requires
 from pyharness.progress import Silent, Task, Teller
 
 _ROOM = 3 << 30
@@ -165,7 +165,7 @@ def _make(spec: GuestSpec, target: Path, teller: Teller, task: Task) -> None:
             with paths.made_whole(target) as folder:
                 _mmdebstrap(spec, sources, folder, task)
                 _describe(folder)
-        except _Failed as failed:
+        except _MmdebstrapError as failed:
             log = str(failed)
             if not _OUT_OF_STEP.search(log):
                 break
@@ -176,7 +176,7 @@ def _make(spec: GuestSpec, target: Path, teller: Teller, task: Task) -> None:
     raise HostError(f"mmdebstrap could not make the image of {spec.name}:\n{tail}")
 
 
-class _Failed(Exception):
+class _MmdebstrapError(Exception):
     """What mmdebstrap printed before it failed."""
 
 
@@ -243,7 +243,7 @@ def _mmdebstrap(spec: GuestSpec, sources: list[str], folder: Path, task: Task) -
             spec.suite, "/dev/null", *sources,
         ]  # fmt: skip
         process = subprocess.Popen(
-            command,
+            ends_with_parent(command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -251,7 +251,6 @@ def _mmdebstrap(spec: GuestSpec, sources: list[str], folder: Path, task: Task) -
             errors="replace",
             pass_fds=[fd],
             env=os.environ | {"TMPDIR": str(temporary), "LC_ALL": "C.UTF-8"},
-            preexec_fn=end_with_parent,
         )
         assert process.stdout is not None
         lines = []
@@ -262,7 +261,7 @@ def _mmdebstrap(spec: GuestSpec, sources: list[str], folder: Path, task: Task) -
                     if line.startswith(begin):
                         task.at(fraction, doing)
     if process.returncode:
-        raise _Failed("".join(lines))
+        raise _MmdebstrapError("".join(lines))
 
 
 @contextmanager

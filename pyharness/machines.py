@@ -169,7 +169,9 @@ def settle(ssh: Ssh, *, seconds: float) -> None:
 
 
 def _run() -> Path:
-    return paths.cache() / "run"
+    """Where machines run; ``PYHARNESS_RUN`` names another place, apart from all others."""
+    named = os.environ.get("PYHARNESS_RUN")
+    return Path(named) if named else paths.cache() / "run"
 
 
 def running(spec_name: str) -> Machine | None:

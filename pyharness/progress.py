@@ -3,7 +3,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from rich.console import Console
@@ -23,7 +23,7 @@ class Teller(Protocol):
     def say(self, text: str) -> None:
         """Tell one fact in a line."""
 
-    def task(self, title: str) -> "contextmanager[Task]":
+    def task(self, title: str) -> AbstractContextManager[Task]:
         """Tell that a step begins; it lasts as long as the context."""
 
 

@@ -21,13 +21,16 @@ from qemu.qmp import QMPClient, QMPError
 from pyharness.accel import Accelerator
 from pyharness.errors import GuestError, GuestTimeout, HostError
 from pyharness.guests import GuestSpec
-from pyharness.host import end_with_parent, free_port, requires
+from pyharness.host import ends_with_parent, free_port, requires
 from pyharness.image import Image
 
 CONSOLE_LOG = "console.log"
 _FACTS = "machine.json"
 _QMP_SECONDS = 60.0
 _START_SECONDS = 30.0
+
+# The processes that this one started: their ends are for it to take note of.
+_started: dict[int, "subprocess.Popen[bytes]"] = {}
 
 
 def command_line(
@@ -44,7 +47,7 @@ def command_line(
     """
     return [
         spec.qemu,
-        "-machine", spec.machine, *accel.arguments,
+        "-machine", spec.machine, *accel.arguments(spec.cpu),
         "-smp", str(spec.cpus), "-m", str(spec.memory),
         "-nodefaults", "-no-user-config", "-display", "none",
         # A panic leaves the machine as it is, to be looked at, and a reboot ends it.
@@ -132,14 +135,14 @@ class Machine:
             )
             with (folder / "qemu.log").open("wb") as log:
                 process = subprocess.Popen(
-                    line,
+                    line if stays else ends_with_parent(line),
                     cwd=folder,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     start_new_session=stays,
-                    preexec_fn=None if stays else end_with_parent,
                 )
+            _started[process.pid] = process
             machine = cls(
                 folder=folder,
                 guest=spec.name,
@@ -214,6 +217,8 @@ class Machine:
                 process.wait(10)
             except psutil.TimeoutExpired as error:
                 raise HostError(f"QEMU process {self.pid} does not end") from error
+        if started := _started.pop(self.pid, None):
+            started.wait()
 
     def qmp(self, *commands: str | tuple[str, dict[str, Any]]) -> Any:
         """Give QEMU commands; the last one's answer.

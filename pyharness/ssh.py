@@ -5,7 +5,6 @@ import base64
 import io
 import select
 import shlex
-import socket
 import tarfile
 import time
 from collections.abc import Callable, Sequence
@@ -222,11 +221,11 @@ def pump(
         progress = False
         try:
             while sent and channel.send_ready():
-                sent = sent[channel.send(sent[:_CHUNK]) :]
+                sent = sent[channel.send(bytes(sent[:_CHUNK])) :]
                 progress = True
                 if not sent:
                     channel.shutdown_write()
-        except (OSError, socket.timeout):
+        except (TimeoutError, OSError):
             sent = sent[len(sent) :]  # it reads no more
         while channel.recv_ready():
             stdout(channel.recv(_CHUNK))

@@ -126,7 +126,7 @@ def _carry(channel: paramiko.Channel, look: Callable[[], None]) -> int:
             if channel.exit_status < 0:
                 raise CheckFailed("the command's exit status is not known")
             return channel.exit_status
-        sources: list[object] = [channel] if stdin is None else [channel, stdin]
+        sources = [channel.fileno()] if stdin is None else [channel.fileno(), stdin]
         ready, _, _ = select.select(sources, [], [], _LOOK_SECONDS)
         if stdin in ready and channel.send_ready():
             if data := os.read(stdin or 0, _CHUNK):

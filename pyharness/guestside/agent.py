@@ -12,6 +12,8 @@ gettid() says), starts those that are not born of another, and passes on orders
 and answers. Sockets are sequenced packets: a message is a packet.
 """
 
+from __future__ import annotations
+
 import ctypes
 import json
 import os
@@ -22,6 +24,7 @@ import socket
 import sys
 import threading
 import time
+from typing import Any
 
 PACKET = 1 << 17
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -32,7 +35,7 @@ PR_SET_PDEATHSIG = 1
 # ---- an actor's side ----
 
 
-def join(address):
+def join(address: bytes) -> None:
     """Become an actor: meet the agent, then serve it."""
     meeting = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     meeting.connect(address)
@@ -40,12 +43,12 @@ def join(address):
     serve(meeting, address)
 
 
-def tell(channel, message):
+def tell(channel: socket.socket, message: dict[str, Any]) -> None:
     """Send one message."""
     channel.send(json.dumps(message).encode())
 
 
-def serve(channel, address):
+def serve(channel: socket.socket, address: bytes) -> None:
     """Carry out orders until the agent is gone."""
     actor = Actor(address, channel)
     while True:
@@ -66,29 +69,29 @@ def serve(channel, address):
 class Actor:
     """The orders that an actor understands."""
 
-    def __init__(self, address, channel):
+    def __init__(self, address: bytes, channel: socket.socket) -> None:
         """Remember where the agent is, for those to be born."""
         self.address = address
         self.channel = channel
 
-    def syscall(self, number, args, repeat=1):
+    def syscall(self, number: int, args: list[Any], repeat: int = 1) -> dict[str, Any]:
         """Issue a system call, more than once if told so; the last one's result.
 
-        An argument is a number, or a string: the address of its bytes.
+        An argument is a number, or a string: the address of its bytes, one a character.
         """
-        kept = [ctypes.create_string_buffer(a.encode()) if isinstance(a, str) else a for a in args]
+        kept = [ctypes.create_string_buffer(a.encode("latin-1")) if isinstance(a, str) else a for a in args]
         values = [
             ctypes.c_long(ctypes.addressof(a)) if isinstance(a, ctypes.Array) else ctypes.c_long(a)
             for a in kept
         ]
-        call, number = LIBC.syscall, ctypes.c_long(number)
+        call, which = LIBC.syscall, ctypes.c_long(number)
         for _ in range(repeat):
             ctypes.set_errno(0)
-            value = call(number, *values)
+            value = call(which, *values)
         where = [ctypes.addressof(a) if isinstance(a, ctypes.Array) else None for a in kept]
         return {"value": value, "errno": ctypes.get_errno() if value == -1 else 0, "where": where}
 
-    def fork(self):
+    def fork(self) -> dict[str, Any]:
         """Have a child that is an actor, too."""
         child = os.fork()
         if not child:
@@ -99,12 +102,12 @@ class Actor:
                 os._exit(1)
         return {"task": child}
 
-    def thread(self):
+    def thread(self) -> dict[str, Any]:
         """Have another thread that is an actor, too."""
         born = threading.Event()
-        ids = []
+        ids: list[int] = []
 
-        def begin():
+        def begin() -> None:
             ids.append(threading.get_native_id())
             born.set()
             join(self.address)
@@ -113,19 +116,19 @@ class Actor:
         born.wait()
         return {"task": ids[0]}
 
-    def wait(self, pid):
-        """Wait for a child's end; its status as wait(2) has it."""
+    def wait(self, pid: int) -> dict[str, Any]:
+        """Wait for the end of a child; tells its status, as the C library has it."""
         return {"status": os.waitpid(pid, 0)[1]}
 
-    def exit_group(self, code):
+    def exit_group(self, code: int) -> None:
         """End the whole process."""
         os._exit(code)
 
-    def exit_thread(self, number):
+    def exit_thread(self, number: int) -> dict[str, Any]:
         """Answer, then end just this thread, by exit(), whose number it is."""
         return {"leave": number}
 
-    def execute(self, argv):
+    def execute(self, argv: list[str]) -> None:
         """Become another program."""
         os.execv(argv[0], argv)
 
@@ -136,16 +139,16 @@ class Actor:
 class Agent:
     """Starts actors, and passes on what they are told and what they answer."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         """Open the meeting place and the kernel log."""
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.listener.bind(b"\0pyharness-" + os.urandom(8).hex().encode())
         self.listener.listen(64)
         self.address = self.listener.getsockname()
-        self.actors = {}
+        self.actors: dict[int, socket.socket] = {}
         self.kmsg = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
 
-    def meet(self, task, seconds):
+    def meet(self, task: int, seconds: float) -> None:
         """Wait for the actor of that task to come to the meeting place."""
         end = time.monotonic() + seconds
         while task not in self.actors:
@@ -155,11 +158,11 @@ class Agent:
             channel, _ = self.listener.accept()
             self.actors[json.loads(channel.recv(PACKET))["task"]] = channel
 
-    def do_hello(self):
+    def do_hello(self) -> dict[str, Any]:
         """Who this is and where launched commands meet it."""
         return {"address": self.address.hex(), "pid": os.getpid(), "python": sys.version.split()[0]}
 
-    def do_spawn(self, user, seconds):
+    def do_spawn(self, user: str, seconds: float) -> dict[str, Any]:
         """Start an actor of that user."""
         try:
             entry = pwd.getpwnam(user)
@@ -182,12 +185,12 @@ class Agent:
         self.meet(child, seconds)
         return {"task": child}
 
-    def do_meet(self, task, seconds):
+    def do_meet(self, task: int, seconds: float) -> dict[str, Any]:
         """Wait for a task that another actor gave birth to."""
         self.meet(task, seconds)
         return {}
 
-    def do_meet_next(self, seconds):
+    def do_meet_next(self, seconds: float) -> dict[str, Any]:
         """Wait for a launched command, whichever comes."""
         if not select.select([self.listener], [], [], seconds)[0]:
             return {"timeout": True}
@@ -196,12 +199,12 @@ class Agent:
         self.actors[task] = channel
         return {"task": task}
 
-    def do_send(self, task, message):
+    def do_send(self, task: int, message: dict[str, Any]) -> dict[str, Any]:
         """Give an actor an order; its answer is for do_receive."""
         tell(self.actors[task], message)
         return {}
 
-    def do_receive(self, task, seconds):
+    def do_receive(self, task: int, seconds: float) -> dict[str, Any]:
         """An actor's answer, or that it's gone."""
         channel = self.actors[task]
         if not select.select([channel], [], [], seconds)[0]:
@@ -211,11 +214,12 @@ class Agent:
         except ConnectionResetError:
             packet = b""
         if packet:
-            return json.loads(packet)
+            answer: dict[str, Any] = json.loads(packet)
+            return answer
         self.actors.pop(task).close()
         return {"gone": True}
 
-    def do_ask(self, task, message, seconds):
+    def do_ask(self, task: int, message: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Give an actor an order and wait for the answer."""
         try:
             self.do_send(task, message)
@@ -223,12 +227,12 @@ class Agent:
             return {"gone": True}
         return self.do_receive(task, seconds)
 
-    def do_kill(self, task, number):
+    def do_kill(self, task: int, number: int) -> dict[str, Any]:
         """Send a signal."""
         os.kill(task, number)
         return {}
 
-    def do_reap(self, task, seconds):
+    def do_reap(self, task: int, seconds: float) -> dict[str, Any]:
         """Wait for the end of an actor that the agent started; its status as wait(2) has it."""
         pidfd = os.pidfd_open(task)
         try:
@@ -240,18 +244,18 @@ class Agent:
             self.actors.pop(task).close()
         return {"status": os.waitpid(task, 0)[1]}
 
-    def do_read(self, path):
+    def do_read(self, path: str) -> dict[str, Any]:
         """What a file says."""
         with open(path, encoding="utf-8", errors="replace") as file:
             return {"text": file.read()}
 
-    def do_kmsg(self, seconds, most):
+    def do_kmsg(self, seconds: float, most: int) -> dict[str, Any]:
         """Records of the kernel log that were not yet read, at most so many.
 
         Waits for the first one so long. A reader that fell behind gets EPIPE
         and goes on with the oldest record there is: the gap shows it.
         """
-        records = []
+        records: list[str] = []
         while len(records) < most:
             try:
                 records.append(os.read(self.kmsg, 8192).decode("utf-8", "replace"))
@@ -262,7 +266,7 @@ class Agent:
                 continue
         return {"records": records, "more": len(records) == most}
 
-    def run(self):
+    def run(self) -> None:
         """Answer requests until there are no more."""
         for line in sys.stdin:
             request = json.loads(line)
@@ -277,7 +281,7 @@ class Agent:
 # ---- a command, held before its first instruction ----
 
 
-def launch(address, argv):
+def launch(address: str, argv: list[str]) -> None:
     """Run a command, let go when the agent says so; exit as it exits."""
     child = os.fork()
     if not child:
@@ -296,7 +300,7 @@ def launch(address, argv):
     sys.exit(os.WEXITSTATUS(status))
 
 
-def hold(address, child):
+def hold(address: bytes, child: int) -> int:
     """Let a child go when the agent says so, end it when the agent is gone; its status."""
     meeting = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     meeting.connect(address)
@@ -305,7 +309,7 @@ def hold(address, child):
     if go:
         LIBC.ptrace(PTRACE_DETACH, child, 0, 0)
         pidfd = os.pidfd_open(child)
-        ready, _, _ = select.select([pidfd, meeting], [], [])
+        ready, _, _ = select.select([pidfd, meeting.fileno()], [], [])
     if not go or pidfd not in ready:
         os.kill(child, signal.SIGKILL)
     return os.waitpid(child, 0)[1]

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-2.0
+# make demo   set up, and show the main job in a guest
+# make test   set up, and run all tests
+# make lint   the checks of style and types
+# make clean  remove what was set up here (the image cache stays: ~/.cache/pyharness)
+
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+
+demo: $(READY)
+	$(VENV)/bin/pyharness demo
+
+test: $(READY)
+	$(VENV)/bin/pytest
+
+lint: $(READY)
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	vm/checkpatch module/*.c module/*.h
+
+# Editable: the commands run what stands in this checkout.
+$(READY): pyproject.toml vm/host-setup
+	vm/host-setup
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV)
+
+.PHONY: demo test lint clean
