@@ -15,6 +15,9 @@
  * has returned before the handler starts, so that no frame of this module is
  * on the stack of a process that sleeps inside its system call.
  *
+ * A hook that was made stays until hooks_free(), to be armed again: while it
+ * is disarmed, ftrace may still be looking at it.
+ *
  * Callers serialise: calls_lock in interceptor.c protects all that is here.
  */
 #ifndef INTERCEPTOR_HOOK_H
@@ -34,7 +37,7 @@
 /* What a hook does, in the form that each means needs. */
 struct hook_action {
 	void (*stub)(void);		/* target of the direct call */
-	kprobe_pre_handler_t probe;
+	kprobe_pre_handler_t probe;	/* for all else */
 };
 
 struct hook {
@@ -42,8 +45,9 @@ struct hook {
 	unsigned long handler;
 	unsigned int users;		/* numbers that this handler serves */
 	const struct hook_action *action;
-	bool direct;
-	struct kprobe probe;		/* unless direct */
+	bool direct;			/* by ops, else by probe */
+	struct ftrace_ops ops;
+	struct kprobe probe;
 };
 
 static LIST_HEAD(hooks);
@@ -161,17 +165,61 @@ static void hook_probe_post(struct kprobe *probe, struct pt_regs *regs,
 
 static int hook_arm_probe(struct hook *hook)
 {
-	hook->probe.addr = (kprobe_opcode_t *)hook->handler;
-	hook->probe.pre_handler = hook->action->probe;
-	hook->probe.post_handler = hook_probe_post;
+	hook->probe = (struct kprobe) {
+		.addr = (kprobe_opcode_t *)hook->handler,
+		.pre_handler = hook->action->probe,
+		.post_handler = hook_probe_post,
+	};
 	return register_kprobe(&hook->probe);
+}
+
+/*
+ * Who else traces the handler (the function tracer, a kprobe) makes ftrace call
+ * all of them in turn, and then i386 has no way to a direct call: its
+ * ftrace_regs_caller ignores what arch_ftrace_set_direct_caller() asks for (6.1).
+ * So each hook has a callback, which ftrace calls in that case alone.
+ */
+static void hook_shared(unsigned long ip, unsigned long parent_ip,
+			struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+	struct hook *hook = container_of(ops, struct hook, ops);
+
+	hook->action->probe(&hook->probe, ftrace_get_regs(fregs));
+}
+
+static int hook_arm_direct(struct hook *hook)
+{
+	int err;
+
+	/* By address: where two names share one, ftrace knows only one. */
+	err = ftrace_set_filter_ip(&hook->ops, hook->handler, 0, 0);
+	if (err)
+		return err;
+	err = register_ftrace_direct_multi(&hook->ops,
+					   (unsigned long)hook->action->stub);
+	if (err)
+		return err;
+	/* Registering sets these anew, so that they can't be set before (6.1). */
+	hook->ops.func = hook_shared;
+	hook->ops.flags |= FTRACE_OPS_FL_PERMANENT;
+	return 0;
+}
+
+static void hook_disarm_direct(struct hook *hook)
+{
+	/*
+	 * With this flag ftrace would wait until nobody looks at the ops, for
+	 * each of them: a minute for all numbers. hook_barrier() waits once.
+	 */
+	hook->ops.flags &= ~FTRACE_OPS_FL_DYNAMIC;
+	unregister_ftrace_direct_multi(&hook->ops,
+				       (unsigned long)hook->action->stub);
 }
 
 static void hook_disarm(struct hook *hook)
 {
 	if (hook->direct)
-		unregister_ftrace_direct(hook->handler,
-					 (unsigned long)hook->action->stub);
+		hook_disarm_direct(hook);
 	else
 		unregister_kprobe(&hook->probe);
 }
@@ -179,16 +227,14 @@ static void hook_disarm(struct hook *hook)
 /*
  * With the sysctl ftrace_enabled at 0, ftrace and the kprobes that are built
  * on it may register and do nothing: believe the code, not the return value.
- * (A direct call keeps that sysctl from being changed later.)
+ * (FTRACE_OPS_FL_PERMANENT keeps that sysctl from being changed later.)
  */
 static int hook_arm(struct hook *hook, bool direct)
 {
 	struct hook_entry before = hook_read_entry(hook), after;
-	int err = -EOPNOTSUPP;
+	int err;
 
-	if (direct)
-		err = register_ftrace_direct(hook->handler,
-					     (unsigned long)hook->action->stub);
+	err = direct ? hook_arm_direct(hook) : -EOPNOTSUPP;
 	hook->direct = !err;
 	if (err)
 		err = hook_arm_probe(hook);
@@ -200,6 +246,21 @@ static int hook_arm(struct hook *hook, bool direct)
 		return 0;
 	hook_disarm(hook);
 	return -ENODEV;
+}
+
+static struct hook *hook_find(unsigned long handler)
+{
+	struct hook *hook;
+
+	list_for_each_entry(hook, &hooks, list)
+		if (hook->handler == handler)
+			return hook;
+	hook = kzalloc(sizeof(*hook), GFP_KERNEL);
+	if (!hook)
+		return NULL;
+	hook->handler = handler;
+	list_add(&hook->list, &hooks);
+	return hook;
 }
 
 /*
@@ -218,27 +279,16 @@ static struct hook *hook_install(unsigned int nr,
 
 	if (!handler)
 		return ERR_PTR(-ENOENT);
-
-	list_for_each_entry(hook, &hooks, list) {
-		if (hook->handler == handler) {
-			hook->users++;
-			return hook;
-		}
-	}
-
-	hook = kzalloc(sizeof(*hook), GFP_KERNEL);
+	hook = hook_find(handler);
 	if (!hook)
 		return ERR_PTR(-ENOMEM);
-	hook->handler = handler;
-	hook->action = action;
-	hook->users = 1;
-
-	err = hook_arm(hook, direct);
-	if (err) {
-		kfree(hook);
-		return ERR_PTR(err);
+	if (!hook->users) {
+		hook->action = action;
+		err = hook_arm(hook, direct);
+		if (err)
+			return ERR_PTR(err);
 	}
-	list_add(&hook->list, &hooks);
+	hook->users++;
 	return hook;
 }
 
@@ -248,11 +298,21 @@ static struct hook *hook_install(unsigned int nr,
  */
 static void hook_remove(struct hook *hook)
 {
-	if (--hook->users)
-		return;
-	list_del(&hook->list);
-	hook_disarm(hook);
-	kfree(hook);
+	if (!--hook->users)
+		hook_disarm(hook);
+}
+
+/* What to tell of an error that kept a hook from being installed. */
+static const char *hook_why(int err)
+{
+	switch (err) {
+	case -ENOENT:
+		return "the kernel has no such function";
+	case -ENODEV:
+		return "ftrace is off: sysctl kernel.ftrace_enabled=1";
+	default:
+		return "ftrace and kprobes refuse";
+	}
 }
 
 static const char *hook_means(const struct hook *hook)
@@ -267,7 +327,19 @@ static const char *hook_means(const struct hook *hook)
  */
 static void hook_barrier(void)
 {
+	synchronize_rcu_tasks_rude();	/* inside ftrace, not preemptible */
 	synchronize_rcu_tasks();
+}
+
+/* Free all hooks. They are disarmed, and hook_barrier() came after that. */
+static void hooks_free(void)
+{
+	struct hook *hook, *next;
+
+	list_for_each_entry_safe(hook, next, &hooks, list) {
+		ftrace_free_filter(&hook->ops);
+		kfree(hook);
+	}
 }
 
 #endif /* INTERCEPTOR_HOOK_H */

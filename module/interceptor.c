@@ -340,8 +340,8 @@ static int intercept(int syscall)
 		return -EBUSY;
 	hook = hook_install(syscall, &intercept_action, direct);
 	if (IS_ERR(hook)) {
-		pr_err(NAME "can't hook %s (%ld)\n", hook_handler(syscall),
-		       PTR_ERR(hook));
+		pr_err(NAME "can't hook %s: %s (%pe)\n", hook_handler(syscall),
+		       hook_why(PTR_ERR(hook)), hook);
 		return PTR_ERR(hook);
 	}
 	call->hook = hook;
@@ -632,8 +632,8 @@ static int __init hijack(struct hook **hook, int syscall,
 	*hook = hook_install(syscall, action, direct);
 	if (!IS_ERR(*hook))
 		return 0;
-	pr_err(NAME "not loaded: can't hook %s (%ld)\n", hook_handler(syscall),
-	       PTR_ERR(*hook));
+	pr_err(NAME "not loaded: can't hook %s: %s (%pe)\n",
+	       hook_handler(syscall), hook_why(PTR_ERR(*hook)), *hook);
 	return PTR_ERR(*hook);
 }
 
@@ -673,8 +673,9 @@ static int __init interceptor_init(void)
 
 err_exit_group:
 	hook_remove(exit_group_hook);
-	hook_barrier();
 err_status:
+	hook_barrier();
+	hooks_free();
 	remove_proc_entry(STATUS_NAME, NULL);
 err_listen:
 	stop_listening();
@@ -703,6 +704,7 @@ static void __exit interceptor_exit(void)
 	remove_proc_entry(STATUS_NAME, NULL);
 	stop_listening();
 	hook_barrier();
+	hooks_free();
 	pr_info(NAME "unloaded\n");
 }
 

@@ -17,7 +17,7 @@ import paramiko
 from pyharness import kmsg, paths
 from pyharness.abi import Abi, Command
 from pyharness.errors import GuestError, GuestTimeout, UsageError
-from pyharness.ssh import Ssh
+from pyharness.ssh import WATCH_SECONDS, Ssh
 from pyharness.syscalls import Syscalls, errno_name
 
 _PYTHON = "python3 -I -S -u"
@@ -79,6 +79,7 @@ class Agent:
         self.syscalls = syscalls
         self.seconds = seconds
         self._lost = lost
+        self._ssh = ssh
         self._channel: paramiko.Channel = ssh.open(program())
         self._buffer = b""
         self.address: str = self.request("hello")["address"]
@@ -109,10 +110,13 @@ class Agent:
     def _receive(self, seconds: float) -> dict[str, Any]:
         end = time.monotonic() + self.seconds + seconds
         while b"\n" not in self._buffer:
-            self._channel.settimeout(max(end - time.monotonic(), 0.001))
+            self._channel.settimeout(WATCH_SECONDS)
             try:
                 data = self._channel.recv(_CHUNK)
             except TimeoutError:
+                self._ssh.watch()
+                if time.monotonic() < end:
+                    continue
                 self._lost(GuestTimeout("the agent in the guest does not answer"))
             if not data:
                 said = b""

@@ -101,7 +101,8 @@ class Guest:
         self.frozen = frozen
         self.machine = machine
         self.syscalls = Syscalls(frozen.spec.syscalls)
-        self._ssh = machines.open_ssh(machine, frozen.image)
+        self._ssh = machines.open_ssh(machine, frozen.image, watch=self.check_alive)
+        self.check_alive()
         try:
             self._ssh.connect(self.limit(10))
             if fresh:

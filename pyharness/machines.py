@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,9 +125,9 @@ def _boot_and_save(
             (folder / name).unlink(missing_ok=True)
 
 
-def open_ssh(machine: Machine, made: Image) -> Ssh:
-    """The way into a machine, not yet connected."""
-    return Ssh("127.0.0.1", machine.port, key=image.user_key(), host_key=made.host_key)
+def open_ssh(machine: Machine, made: Image, *, watch: Callable[[], object] = lambda: None) -> Ssh:
+    """The way into a machine, not yet connected; see Ssh for ``watch``."""
+    return Ssh("127.0.0.1", machine.port, key=image.user_key(), host_key=made.host_key, watch=watch)
 
 
 def thaw(frozen: Frozen, *, stays: bool = False) -> Machine:

@@ -16,6 +16,11 @@ import paramiko
 from pyharness.errors import CheckFailed, GuestError, GuestTimeout
 
 _CHUNK = 1 << 16
+# How long to wait for one attempt to connect, on a guest that may be slow (s).
+_PATIENCE = 20.0
+# How often to look whether the guest that is waited for still lives (s).
+WATCH_SECONDS = 2.0
+_TICK_SECONDS = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +54,15 @@ class Completed:
 class Ssh:
     """A connection to one guest, as root."""
 
-    def __init__(self, host: str, port: int, *, key: Path, host_key: str | None) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        key: Path,
+        host_key: str | None,
+        watch: Callable[[], object] = lambda: None,
+    ) -> None:
         """Nothing happens until connect().
 
         Args:
@@ -57,7 +70,9 @@ class Ssh:
             port: likewise.
             key: the private key to enter with.
             host_key: the server's public key, as OpenSSH writes it.
+            watch: called now and then while the guest is waited for; raises if that is vain.
         """
+        self.watch = watch
         self._where = (host, port)
         self._key = key
         self._host_key = host_key
@@ -73,8 +88,9 @@ class Ssh:
         while True:
             left = end - time.monotonic()
             try:
-                self._client = self._try_to_connect(max(left, 1.0))
+                self._client = self._try_to_connect(min(max(left, 1.0), _PATIENCE))
             except (OSError, EOFError, paramiko.SSHException) as error:
+                self.watch()
                 if time.monotonic() > end:
                     raise GuestTimeout(
                         f"no SSH at {self._where[0]}:{self._where[1]} in {seconds:.0f} s: {error}"
@@ -147,11 +163,21 @@ class Ssh:
         line = command if isinstance(command, str) else shlex.join(command)
         out, err = io.BytesIO(), io.BytesIO()
         with self.open(line) as channel:
-            status = pump(
-                channel, stdin=stdin, stdout=out.write, stderr=err.write, seconds=seconds
-            )  # fmt: skip
-        if status is None:
-            raise GuestTimeout(f"in the guest: {line}: not done after {seconds:.0f} s")
+            feeder = _Feeder(channel, stdin)
+            end = time.monotonic() + seconds
+            look = time.monotonic() + WATCH_SECONDS
+
+            def tick() -> None:
+                nonlocal look
+                feeder.feed()
+                now = time.monotonic()
+                if now > end:
+                    raise GuestTimeout(f"in the guest: {line}: not done after {seconds:.0f} s")
+                if now > look:
+                    self.watch()
+                    look = now + WATCH_SECONDS
+
+            status = pump(channel, stdout=out.write, stderr=err.write, tick=tick)
         return Completed(
             command=line,
             status=status,
@@ -199,51 +225,60 @@ def source_files(folder: Path) -> list[Path]:
 def pump(
     channel: paramiko.Channel,
     *,
-    stdin: bytes,
     stdout: Callable[[bytes], object],
     stderr: Callable[[bytes], object],
-    seconds: float,
-) -> int | None:
-    """Carry a command's streams until both outputs end, then take its status.
+    tick: Callable[[], object],
+) -> int:
+    """Carry a command's output until both its streams end, then take its status.
 
     In this order, and never ``recv_exit_status()`` first: a command that fills
     the channel's window waits for its reader for ever.
 
+    Args:
+        channel: the command's.
+        stdout: told of what it prints.
+        stderr: likewise.
+        tick: called all the time; sends input, looks at the clock, raises to give up.
+
     Returns:
-        The exit status, -1 if there was none (a signal), or None if time ran out.
+        The exit status, -1 if a signal ended the command.
     """
-    end = time.monotonic() + seconds
-    sent = memoryview(stdin)
-    if not sent:
-        channel.shutdown_write()
     channel.setblocking(False)
     while True:
-        progress = False
-        try:
-            while sent and channel.send_ready():
-                sent = sent[channel.send(bytes(sent[:_CHUNK])) :]
-                progress = True
-                if not sent:
-                    channel.shutdown_write()
-        except (TimeoutError, OSError):
-            sent = sent[len(sent) :]  # it reads no more
-        while channel.recv_ready():
+        tick()
+        # The order matters: what comes before the end must be read after the end is seen.
+        ended = (channel.eof_received or channel.closed) and channel.exit_status_ready()
+        if channel.recv_ready():
             stdout(channel.recv(_CHUNK))
-            progress = True
-        while channel.recv_stderr_ready():
+        elif channel.recv_stderr_ready():
             stderr(channel.recv_stderr(_CHUNK))
-            progress = True
-        if progress:
-            continue
-        if (channel.eof_received or channel.closed) and channel.exit_status_ready():
-            if channel.recv_ready() or channel.recv_stderr_ready():
-                continue
+        elif ended:
             if channel.exit_status == -1 and not _transport_lives(channel):
                 raise GuestError("the connection to the guest is gone")
             return channel.exit_status
-        if time.monotonic() > end:
-            return None
-        select.select([channel], [], [], 0.02)
+        else:
+            select.select([channel], [], [], _TICK_SECONDS)
+
+
+class _Feeder:
+    """Sends a command its input, as fast as it reads."""
+
+    def __init__(self, channel: paramiko.Channel, data: bytes) -> None:
+        self._channel = channel
+        self._left: memoryview | None = memoryview(data)
+
+    def feed(self) -> None:
+        """Send what can be sent now."""
+        if self._left is None:
+            return
+        try:
+            while self._left and self._channel.send_ready():
+                self._left = self._left[self._channel.send(bytes(self._left[:_CHUNK])) :]
+            if not self._left:
+                self._channel.shutdown_write()
+                self._left = None
+        except OSError:  # it reads no more
+            self._left = None
 
 
 def _transport_lives(channel: paramiko.Channel) -> bool:

@@ -17,6 +17,7 @@ from pyharness.agent import program
 from pyharness.errors import CheckFailed, GuestError, GuestTimeout
 from pyharness.guest import Guest
 from pyharness.module import Module
+from pyharness.ssh import pump
 
 _CHUNK = 1 << 16
 _LOOK_SECONDS = 0.05
@@ -105,32 +106,35 @@ def _meet(guest: Guest, channel: paramiko.Channel) -> int | None:
 
 def _kill(guest: Guest, pid: int) -> None:
     try:
-        guest.agent.kill(pid, signal.SIGKILL)
+        guest.agent.kill(-pid, signal.SIGKILL)  # it leads a group, with all it started
     except GuestError:
         return
 
 
 def _carry(channel: paramiko.Channel, look: Callable[[], None]) -> int:
     """Connect the channel with this process's streams until it ends; its status."""
-    channel.setblocking(False)
     stdin: int | None = None if sys.stdin.closed else sys.stdin.fileno()
-    while True:
-        while channel.recv_ready():
-            os.write(sys.stdout.fileno(), channel.recv(_CHUNK))
-        while channel.recv_stderr_ready():
-            os.write(sys.stderr.fileno(), channel.recv_stderr(_CHUNK))
-        look()
-        if (channel.eof_received or channel.closed) and channel.exit_status_ready():
-            if channel.recv_ready() or channel.recv_stderr_ready():
-                continue
-            if channel.exit_status < 0:
-                raise CheckFailed("the command's exit status is not known")
-            return channel.exit_status
-        sources = [channel.fileno()] if stdin is None else [channel.fileno(), stdin]
-        ready, _, _ = select.select(sources, [], [], _LOOK_SECONDS)
-        if stdin in ready and channel.send_ready():
-            if data := os.read(stdin or 0, _CHUNK):
+    looked = 0.0
+
+    def tick() -> None:
+        nonlocal stdin, looked
+        if stdin is not None and channel.send_ready() and select.select([stdin], [], [], 0)[0]:
+            if data := os.read(stdin, _CHUNK):
                 channel.sendall(data)
             else:
                 channel.shutdown_write()
                 stdin = None
+        if time.monotonic() > looked + _LOOK_SECONDS:
+            look()
+            looked = time.monotonic()
+
+    status = pump(
+        channel,
+        stdout=lambda data: os.write(sys.stdout.fileno(), data),
+        stderr=lambda data: os.write(sys.stderr.fileno(), data),
+        tick=tick,
+    )
+    look()
+    if status < 0:
+        raise CheckFailed("the command's exit status is not known")
+    return status

@@ -143,7 +143,9 @@ def test_everybody(monitoring: Module, root: Actor, nobody: Actor, guest: Guest)
 def test_everybody_except(monitoring: Module, root: Actor, nobody: Actor, guest: Guest) -> None:
     assert monitoring.start(CALL).value == 0
     assert monitoring.stop(CALL, nobody.pid, by=nobody).value == 0
-    assert (state(monitoring).mode, state(monitoring).pids) == ("everybody-except", {nobody.pid})
+    assert state(monitoring) == Intercepted(
+        guest.syscalls.number(CALL), "everybody-except", frozenset({nobody.pid})
+    )
     assert monitoring.stop(CALL, nobody.pid).errno == errno.EINVAL
     assert not is_logged(nobody, monitoring)
     assert is_logged(root, monitoring)
@@ -170,9 +172,7 @@ def test_start_of_everybody_takes_all_back_in(
     assert monitoring.start(CALL).errno == errno.EBUSY
 
 
-def test_everybody_takes_over_from_a_list(
-    monitoring: Module, root: Actor, nobody: Actor
-) -> None:
+def test_everybody_takes_over_from_a_list(monitoring: Module, root: Actor, nobody: Actor) -> None:
     """Who was listed is not one of those taken out, and the list is gone afterwards."""
     assert monitoring.start(CALL, root.pid).value == 0
     assert monitoring.start(CALL).value == 0

@@ -19,9 +19,7 @@ CALL = "mkdir"
 
 @pytest.mark.parametrize("command", NO_COMMANDS)
 @pytest.mark.parametrize("user", ["root", "nobody"])
-def test_unknown_command_is_invalid(
-    module: Module, guest: Guest, command: int, user: str
-) -> None:
+def test_unknown_command_is_invalid(module: Module, guest: Guest, command: int, user: str) -> None:
     actor = guest.actor(user)
     assert module.command(command, CALL, actor.pid, by=actor).errno == errno.EINVAL
 
@@ -52,9 +50,7 @@ def test_unknown_command_comes_before_everything_else(module: Module, nobody: Ac
 
 
 @pytest.mark.parametrize("command", [Command.INTERCEPT, Command.RELEASE])
-def test_only_root_intercepts_and_releases(
-    module: Module, nobody: Actor, command: Command
-) -> None:
+def test_only_root_intercepts_and_releases(module: Module, nobody: Actor, command: Command) -> None:
     assert module.command(command, CALL, by=nobody).errno == errno.EPERM
     with module.intercepted(CALL):
         assert module.command(command, CALL, by=nobody).errno == errno.EPERM
@@ -63,9 +59,7 @@ def test_only_root_intercepts_and_releases(
 
 @pytest.mark.parametrize("command", [Command.INTERCEPT, Command.RELEASE])
 @pytest.mark.parametrize("pid", [0, -1, INT_MAX, INT_MIN])
-def test_intercept_and_release_ignore_the_pid(
-    module: Module, command: Command, pid: int
-) -> None:
+def test_intercept_and_release_ignore_the_pid(module: Module, command: Command, pid: int) -> None:
     if command == Command.RELEASE:
         assert module.intercept(CALL).value == 0
     assert module.command(command, CALL, pid).value == 0
@@ -85,9 +79,7 @@ def test_release_of_what_is_not_intercepted_is_invalid(module: Module) -> None:
     assert module.release(CALL).errno == errno.EINVAL
 
 
-def test_every_number_is_intercepted_and_released(
-    module: Module, number_of_syscalls: int
-) -> None:
+def test_every_number_is_intercepted_and_released(module: Module, number_of_syscalls: int) -> None:
     """From 1 to NR-1, real calls and numbers that the kernel implements none for."""
     numbers = [n for n in range(number_of_syscalls) if n != module.abi.custom_syscall]
     refused = {n: module.intercept(n).error for n in numbers}

@@ -102,7 +102,11 @@ def status_command() -> None:
 @options.guest
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def ssh_command(guest: str, command: tuple[str, ...]) -> None:
-    """A root shell in the guest, or COMMAND there with its streams and exit status."""
+    """A root shell in the guest, or COMMAND there with its streams and exit status.
+
+    COMMAND is run as it is; a single word goes to the guest's shell, which may
+    find a whole line in it.
+    """
     requires("ssh")
     guests.find(guest)
     machine = _up(guest)
@@ -116,7 +120,7 @@ def ssh_command(guest: str, command: tuple[str, ...]) -> None:
         "root@127.0.0.1",
     ]  # fmt: skip
     if command:
-        line += ["--", shlex.join(command)]
+        line += ["--", command[0] if len(command) == 1 else shlex.join(command)]
     os.execvp(line[0], line)
 
 

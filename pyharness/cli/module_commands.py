@@ -126,9 +126,8 @@ def _four(name: str, about: str, *, has_pid: bool) -> click.Command:
             result = issued(*arguments, by=entered.actor(user))
             return _show_result(entered.syscalls.name(number), number, result)
 
-    decorated: Any = click.argument("syscall")(issue)
-    if has_pid:
-        decorated = click.argument("pid", type=int)(click.argument("syscall")(issue))
+    decorated: Any = click.argument("pid", type=int)(issue) if has_pid else issue
+    decorated = click.argument("syscall")(decorated)
     for option in (options.as_user, options.module, options.guest):
         decorated = option(decorated)
     command: click.Command = click.command(
@@ -185,9 +184,7 @@ def log_command(guest: str, follow: bool, as_json: bool) -> None:
             )
 
 
-@click.command(
-    "trace", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
-)
+@click.command("trace", context_settings={"ignore_unknown_options": True})
 @click.argument("syscalls", metavar="SYSCALL[,SYSCALL...]")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @options.as_user

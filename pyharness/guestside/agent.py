@@ -79,7 +79,10 @@ class Actor:
 
         An argument is a number, or a string: the address of its bytes, one a character.
         """
-        kept = [ctypes.create_string_buffer(a.encode("latin-1")) if isinstance(a, str) else a for a in args]
+        kept = [
+            ctypes.create_string_buffer(a.encode("latin-1")) if isinstance(a, str) else a
+            for a in args
+        ]
         values = [
             ctypes.c_long(ctypes.addressof(a)) if isinstance(a, ctypes.Array) else ctypes.c_long(a)
             for a in kept
@@ -285,6 +288,7 @@ def launch(address: str, argv: list[str]) -> None:
     """Run a command, let go when the agent says so; exit as it exits."""
     child = os.fork()
     if not child:
+        os.setpgid(0, 0)
         LIBC.ptrace(PTRACE_TRACEME, 0, 0, 0)
         try:
             os.execvp(argv[0], argv)
@@ -311,7 +315,7 @@ def hold(address: bytes, child: int) -> int:
         pidfd = os.pidfd_open(child)
         ready, _, _ = select.select([pidfd, meeting.fileno()], [], [])
     if not go or pidfd not in ready:
-        os.kill(child, signal.SIGKILL)
+        os.killpg(child, signal.SIGKILL)
     return os.waitpid(child, 0)[1]
 
 

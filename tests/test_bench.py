@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The cost of the hijack, in instructions of the guest, holds."""
+
+import pytest
+
+import pyharness
+from pyharness import CheckFailed, Guest, bench
+from pyharness.progress import Silent
+
+SCATTER = 0.5
+
+
+@pytest.mark.timeout(300)
+def test_cost_holds(guest: Guest) -> None:
+    built = guest.build(pyharness.MODULE)
+    program = bench.build_program(guest, pyharness.MODULE)
+    costs = {
+        cost.state: cost for cost in bench.run(guest.frozen, built.ko, program, teller=Silent())
+    }
+    base = costs["base"]
+
+    def more(state: str) -> float:
+        return costs[state].null - base.null
+
+    for state in ("loaded", "released", "all-released", "unloaded"):
+        assert abs(more(state)) <= SCATTER, state
+    for state, cost in costs.items():
+        if not state.startswith("all-intercepted"):
+            assert abs(cost.other - base.other) <= SCATTER, state
+    for state in ("intercepted", "all-intercepted"):
+        assert more(state) <= 25, state
+    assert costs["all-intercepted"].other - base.other <= 25
+    for state in ("monitored-1", "monitored-100", "monitored-30000", "all-intercepted-monitored-1"):
+        assert more(state) <= 90, state
+    assert abs(more("monitored-30000") - more("monitored-1")) <= 15
+
+
+def test_a_benchmark_that_stops_half_way_is_no_result() -> None:
+    text = "bench: base null 350.20\nbench: base other 319.20\nbench: failed: start: Invalid\n"
+    with pytest.raises(CheckFailed, match=r"did not get to 'loaded'(.|\n)*failed: start"):
+        bench.parse(text)
+
+
+def test_table_and_json() -> None:
+    lines = [
+        f"bench: {state} {call} {350 + number}.25"
+        for number, state in enumerate(bench.STATES)
+        for call in ("null", "other")
+    ]
+    costs = bench.parse("\n".join(lines))
+    assert "+10.00" in bench.as_table(costs).splitlines()[-1]
+    assert '"null": 350.25' in bench.as_json(costs)

@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The command line, as a person types it, with machines apart from those of this host's user."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pyharness
+from pyharness import Guest, machines
+from pyharness.qemu import Machine
+
+SECONDS = 120
+
+
+class Cli:
+    """Runs ``pyharness`` and keeps what it said."""
+
+    def __init__(self, run: Path) -> None:
+        self.env = os.environ | {"PYHARNESS_RUN": str(run)}
+        self.line = [sys.executable, "-m", "pyharness"]
+
+    def __call__(self, *words: str, status: int = 0, stdin: str = "") -> str:
+        """Run a command that is to end with that status; both its outputs."""
+        done = subprocess.run(
+            [*self.line, *words],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            env=self.env,
+            timeout=SECONDS,
+            check=False,
+        )
+        said = done.stdout + done.stderr
+        assert done.returncode == status, said
+        assert "Traceback" not in said
+        return said
+
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [*self.line, *words],
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+
+@pytest.fixture(scope="module")
+def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    """The command line, with a guest that is up."""
+    run = Cli(tmp_path_factory.mktemp("run"))
+    run("up")
+    yield run
+    run("down", "--all")
+
+
+@pytest.fixture
+def loaded(cli: Cli) -> Iterator[Cli]:
+    """The command line, with the module loaded in the guest."""
+    cli("load")
+    yield cli
+    cli("unload")
+
+
+# needs the image and the saved state, which the fixture sees to
+pytestmark = pytest.mark.usefixtures("guest")
+
+
+def test_help_of_every_command(cli: Cli) -> None:
+    commands = cli("--help").split("Commands:")[1].splitlines()[1:]
+    names = [line.split()[0] for line in commands if line.startswith("  ") and line.strip()]
+    wanted = (
+        "doctor list up down reset status ssh console build inspect load unload intercept release"
+        " start stop log trace demo bench"
+    )
+    assert set(wanted.split()) <= set(names)
+    for name in wanted.split():
+        assert "Usage:" in cli(name, "--help")
+
+
+def test_doctor(cli: Cli) -> None:
+    said = cli("doctor")
+    assert "LACK" not in said
+    assert "accelerator: " in said
+    assert "this host can run bookworm-i386" in said
+
+
+def test_doctor_names_the_mend(cli: Cli, tmp_path: Path) -> None:
+    """On a host that has nothing but Python."""
+    bare = Cli(tmp_path)
+    bare.env["PATH"] = str(tmp_path)
+    said = bare("doctor", status=3)
+    assert "apt-get install mmdebstrap" in said
+    assert "apt-get install qemu-system-x86" in said
+
+
+def test_up_and_status(cli: Cli) -> None:
+    assert "runs already" in cli("up")
+    said = cli("status")
+    assert "running" in said
+    assert "stays until down" in said
+    assert "kernel 6.1" in cli("list")
+
+
+def test_ssh_passes_all_through(cli: Cli) -> None:
+    done = subprocess.run(
+        [*cli.line, "ssh", "--", "sh", "-c", 'cat; echo "two  words" >&2; exit 7'],
+        input="one\n",
+        capture_output=True,
+        text=True,
+        env=cli.env,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("one\n", "two  words\n", 7)
+
+
+def test_console_is_a_shell(cli: Cli) -> None:
+    process = subprocess.Popen(
+        [*cli.line, "console"],
+        env=cli.env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(b"echo a''b$((40 + 2))c\n")
+    process.stdin.flush()
+    said = b""
+    while b"ab42c" not in said:
+        data = os.read(process.stdout.fileno(), 4096)
+        assert data, said
+        said += data
+    process.stdin.write(b"\x1d")
+    process.stdin.close()
+    process.stdout.close()
+    assert process.wait(SECONDS) == 0
+
+
+def test_build_and_inspect(cli: Cli) -> None:
+    assert "0 warnings" in cli("build")
+    said = cli("inspect")
+    assert "license:       GPL" in said
+    assert "bookworm-i386 can load it" in said
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"", "not an ELF file"),
+        (b"#!/bin/sh\n", "not an ELF file"),
+        (b"\x7fELF", "damaged ELF file|truncated ELF file"),
+        (Path("/bin/true").read_bytes(), "no kernel module"),
+    ],
+)
+def test_inspect_refuses(cli: Cli, tmp_path: Path, data: bytes, told: str) -> None:
+    ko = tmp_path / "x.ko"
+    ko.write_bytes(data)
+    said = cli("inspect", str(ko), status=1)
+    assert any(part in said for part in told.split("|"))
+
+
+def test_load_and_the_four_commands(loaded: Cli) -> None:
+    assert "loaded already" in loaded("load", status=2)
+    assert loaded("intercept", "mkdir").strip() == "mkdir (39): 0"
+    assert "-1 EBUSY (Device or resource busy)" in loaded("intercept", "39", status=1)
+    assert "-1 EPERM" in loaded("intercept", "mkdir", "--as", "nobody", status=1)
+    assert "mkdir (39): 0" in loaded("start", "mkdir", "0")
+    assert "-1 EPERM" in loaded("stop", "mkdir", "1", "--as", "nobody", status=1)
+    assert "-1 EINVAL" in loaded("stop", "mkdir", "-1", status=1)
+    loaded("ssh", "--", "mkdir", "/tmp", status=1)
+    calls = [json.loads(line) for line in loaded("log", "--json").splitlines()]
+    assert calls
+    assert calls[-1]["syscall"] == "mkdir"
+    assert calls[-1]["number"] == 39
+    assert {"time", "sequence", "pid", "args"} < calls[-1].keys()
+    assert f"[{calls[-1]['pid']}] mkdir(" in loaded("log")
+    assert "mkdir (39): 0" in loaded("stop", "mkdir", "0")
+    assert "mkdir (39): 0" in loaded("release", "mkdir")
+
+
+def test_wrong_usage_is_told_in_one_sentence(cli: Cli) -> None:
+    for words, told in (
+        (("intercept", "mkdirr"), "i386 has no system call 'mkdirr'"),
+        (("up", "--guest", "nosuch"), "no guest is called 'nosuch'; there are: bookworm-i386"),
+        (("build", "--module", "/etc"), "/etc has neither Kbuild nor Makefile"),
+        (("unload",), "interceptor is not loaded: pyharness load"),
+        (("inspect", "/nosuch.ko"), "/nosuch.ko can't be read"),
+        (("load", "direct"), "'direct' is no parameter of a module: write NAME=VALUE"),
+        (("trace", "nosuch", "--", "true"), "has no system call 'nosuch'"),
+        (("start", "mkdir"), "Missing argument 'PID'"),
+        (("start", "mkdir", "one"), "'one' is not a valid integer"),
+        (("nosuch",), "No such command 'nosuch'"),
+    ):
+        assert told in cli(*words, status=2)
+
+
+def test_unknown_user(loaded: Cli) -> None:
+    assert "no user 'nosuch'" in loaded("intercept", "mkdir", "--as", "nosuch", status=2)
+
+
+def test_trace(cli: Cli) -> None:
+    """The module is loaded for it alone; nothing is left behind."""
+    said = cli("trace", "mkdir,getpid", "--", "sh", "-c", "mkdir /tmp; echo done; exit 5", status=5)
+    assert "done" in said
+    assert "mkdir: cannot create directory" in said
+    calls = [line.split("] ")[1].split("(")[0] for line in said.splitlines() if "] " in line]
+    assert calls == ["getpid"]  # the shell's own; the mkdir is another process's
+    assert "interceptor" not in cli("ssh", "--", "cat", "/proc/modules")
+
+
+def test_trace_shows_the_first_and_the_last_call(loaded: Cli) -> None:
+    loaded("intercept", "mkdir")
+    said = loaded("trace", "brk,mkdir,exit_group", "--", "mkdir", "/tmp", status=1)
+    calls = [line.split("] ")[1].split("(")[0] for line in said.splitlines() if "] " in line]
+    assert calls[0] == "brk"  # the dynamic linker's first
+    assert calls.count("mkdir") == 1
+    assert calls[-1] == "exit_group"
+    status = loaded("ssh", "--", "cat", "/proc/interceptor")
+    assert status == "39 listed\n"
+    loaded("release", "mkdir")
+
+
+def test_trace_passes_streams_and_signals_through(loaded: Cli) -> None:
+    said = loaded("trace", "mkdir", "--as", "nobody", "--", "sh", "-c", "id -un; cat", stdin="x\n")
+    assert said == "nobody\nx\n"
+    loaded("trace", "mkdir", "--", "sh", "-c", "kill -9 $$", status=128 + 9)
+    assert "nosuch" in loaded("trace", "mkdir", "--", "nosuch", status=127)
+
+
+def test_interrupted_trace_leaves_nothing(loaded: Cli) -> None:
+    process = loaded.start("trace", "mkdir", "--", "sh", "-c", "mkdir /tmp; echo on; sleep 1000")
+    assert process.stdout
+    while process.stdout.readline() != "on\n":
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 130, rest
+    assert loaded("ssh", "--", "cat", "/proc/interceptor") == ""
+    assert "sleep 1000" not in loaded("ssh", "--", "ps", "-eo", "args")
+
+
+def test_log_follows(loaded: Cli) -> None:
+    loaded("intercept", "mkdir")
+    loaded("start", "mkdir", "0")
+    process = loaded.start("log", "--follow")
+    assert process.stdout
+    loaded("ssh", "--", "mkdir", "/tmp", status=1)
+    while "mkdir(" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=SECONDS)
+    assert process.returncode == 130
+    loaded("release", "mkdir")
+
+
+def test_reset_brings_back_a_guest_that_panicked(cli: Cli) -> None:
+    process = cli.start("ssh", "--", "echo c > /proc/sysrq-trigger")
+    run = Path(cli.env["PYHARNESS_RUN"]) / pyharness.DEFAULT_GUEST
+    machine = Machine.of(run)
+    assert machine
+    while machine.status() == "running":
+        assert process.poll() in (None, 0, 255)
+    assert "guest-panicked" in cli("status")
+    process.kill()
+    process.communicate()
+    said = cli("build", "--anew", status=4)
+    assert "panicked" in said
+    assert "sysrq: Trigger a crash" in said or "Kernel panic - not syncing" in said
+    assert "as it was booted" in cli("reset")
+    assert cli("ssh", "--", "echo", "alive") == "alive\n"
+
+
+def test_down_ends_it(tmp_path: Path) -> None:
+    """Ending is for down alone; ended twice is no mistake."""
+    apart = Cli(tmp_path / "run")
+    apart("up")
+    machine = Machine.of(tmp_path / "run" / pyharness.DEFAULT_GUEST)
+    assert machine
+    assert machine.alive
+    assert "ended bookworm-i386" in apart("down")
+    assert not machine.alive
+    assert "does not run" in apart("down")
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_guest_ends_with_its_owner_even_by_kill(tmp_path: Path) -> None:
+    """SIGKILL gives nobody a chance to clean up: the kernel must end QEMU."""
+    env = os.environ | {"PYHARNESS_RUN": str(tmp_path)}
+    program = "import pyharness; g = pyharness.boot(); print(g.machine.folder, flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        env=env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        machine = Machine.of(Path(process.stdout.readline().strip()))
+        assert machine
+        assert machine.alive
+        process.kill()
+    while machine.alive:
+        pass
+    assert machine.orphaned
+    Cli(tmp_path)("down")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_guests_side_by_side(guest: Guest) -> None:
+    with pyharness.boot() as other:
+        assert other.machine.port != guest.machine.port
+        other.run("hostname other && touch /root/mark").check()
+        assert guest.run("test -e /root/mark").status == 1
+        assert guest.run("hostname").stdout != other.run("hostname").stdout
+        seeds = {g.run("head -c 16 /dev/urandom | base64").stdout for g in (guest, other)}
+        assert len(seeds) == 2
+    assert other.machine.folder.name not in {m.folder.name for m in machines.all_machines()}
+
+
+def test_demo(cli: Cli) -> None:
+    said = cli("demo")
+    assert "all 11 steps did what they were to do" in said
+    assert "decoded: [" in said
+
+
+def test_demo_of_a_broken_module_fails(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    (folder / "Kbuild").write_text("obj-m := broken.o\n", encoding="ascii")
+    (folder / "broken.c").write_text("#error broken on purpose\n", encoding="ascii")
+    (folder / "Makefile").write_text(
+        "modules:\n\t$(MAKE) -C /lib/modules/$(shell uname -r)/build M=$(CURDIR) $@\n",
+        encoding="ascii",
+    )
+    said = cli("demo", "--module", str(folder), status=1)
+    assert "BAD build" in said
+    assert "broken on purpose" in said

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The pure layer: log lines, records, kernel reports, the header, the status file, guests."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pyharness
+from pyharness import Command, UsageError, abi, cpio, guests, image, kmsg, oops, status
+from pyharness.errors import CheckFailed
+from pyharness.syscalls import Syscalls, errno_name
+
+I386 = Syscalls("i386")
+WORD = st.integers(0, 2**64 - 1)
+
+
+def line(pid: int, number: int, args: list[int]) -> str:
+    return f"[{pid:x}]{number:x}({','.join(f'{arg:x}' for arg in args)})"
+
+
+def record(text: str, level: int = kmsg.DEBUG, sequence: int = 0) -> kmsg.Record:
+    return kmsg.Record(level, sequence, 0, text)
+
+
+# ---- the log line ----
+
+
+@given(st.integers(0, 2**32 - 1), WORD, st.lists(WORD, min_size=6, max_size=6))
+def test_log_line_is_read_as_it_was_written(pid: int, number: int, args: list[int]) -> None:
+    call = kmsg.parse_call(record(line(pid, number, args)))
+    assert call
+    assert (call.pid, call.number, call.args) == (pid, number, tuple(args))
+
+
+@given(st.integers(0, 2**32 - 1), WORD, st.lists(WORD, min_size=6, max_size=6), st.data())
+def test_part_of_a_log_line_is_none(
+    pid: int, number: int, args: list[int], data: st.DataObject
+) -> None:
+    whole = line(pid, number, args)
+    end = data.draw(st.integers(0, len(whole) - 1))
+    assert kmsg.parse_call(record(whole[:end])) is None
+    assert kmsg.parse_call(record(whole[end + 1 :] if end else whole[1:])) is None
+
+
+@given(st.text(min_size=1).filter(lambda text: text.strip("0123456789abcdef")), st.data())
+def test_log_line_with_something_in_it_is_none(noise: str, data: st.DataObject) -> None:
+    whole = line(1, 39, [1, 2, 3, 4, 5, 6])
+    at = data.draw(st.integers(0, len(whole)))
+    assert kmsg.parse_call(record(whole[:at] + noise + whole[at:])) is None
+
+
+def test_log_line_of_another_level_is_none() -> None:
+    """Somebody may write such a text to the log; the module's has the level it must have."""
+    text = line(1, 39, [0] * 6)
+    assert kmsg.parse_call(record(text))
+    assert all(kmsg.parse_call(record(text, level)) is None for level in range(7))
+
+
+def test_call_for_a_person() -> None:
+    call = kmsg.parse_call(record("[4b7]27(bf8e3a10,1ff,0,0,0,0)"))
+    assert call
+    assert call.decoded(I386) == "[1207] mkdir(0xbf8e3a10, 0x1ff, 0x0, 0x0, 0x0, 0x0)"
+
+
+# ---- records of /dev/kmsg ----
+
+
+@given(st.text())
+def test_any_text_is_a_record_or_none(raw: str) -> None:
+    kmsg.parse_record(raw)
+
+
+def test_record() -> None:
+    raw = "7,508,17465510,-;[138]27(1,2,3,4,5,6)\n SUBSYSTEM=x\n"
+    assert kmsg.parse_record(raw) == kmsg.Record(7, 508, 17465510, "[138]27(1,2,3,4,5,6)")
+
+
+def test_record_of_a_facility_and_with_escapes() -> None:
+    found = kmsg.parse_record("30,1,2,c,caller=T1;a\\x0ab\\x5cc\n")
+    assert found == kmsg.Record(6, 1, 2, "a\nb\\c")
+
+
+@given(st.sets(st.integers(0, 1000), min_size=1))
+def test_missing_records_are_counted(sequences: set[int]) -> None:
+    records = [record("", sequence=sequence) for sequence in sorted(sequences)]
+    assert kmsg.lost(records) == max(sequences) - min(sequences) + 1 - len(sequences)
+
+
+def test_nothing_is_lost_of_nothing() -> None:
+    assert kmsg.lost([]) == 0
+
+
+# ---- what a kernel says in trouble ----
+
+OOPS = """\
+[   12.000000] interceptor: loaded
+[   13.456789] BUG: kernel NULL pointer dereference, address: 00000000
+[   13.456790] #PF: supervisor write access in kernel mode
+[   13.456791] Oops: 0002 [#1] PREEMPT SMP
+[   13.456792] EIP: broken+0x3/0x10 [broken]
+[   13.456793] ---[ end trace 0000000000000000 ]---
+[   14.000000] something else
+"""
+
+
+def test_report_is_cut_out_of_a_log() -> None:
+    (report,) = oops.reports(OOPS)
+    assert report.startswith("BUG: kernel NULL pointer dereference")
+    assert report.endswith("---[ end trace 0000000000000000 ]---")
+    assert "EIP: broken+0x3/0x10 [broken]" in report
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "WARNING: CPU: 1 PID: 0 at arch/x86/kernel/cpu/amd.c:355 init_amd+0x9aa/0xa20",
+        "INFO: task insmod:812 blocked for more than 120 seconds.",
+        "watchdog: BUG: soft lockup - CPU#1 stuck for 23s! [insmod:812]",
+        "rcu: INFO: rcu_preempt self-detected stall on CPU",
+        "Kernel panic - not syncing: Fatal exception",
+        "BUG: scheduling while atomic: rmmod/812/0x00000002",
+        "general protection fault: 0000 [#1] PREEMPT SMP",
+        "Unable to handle kernel paging request at virtual address dead000000000100",
+    ],
+)
+def test_trouble_is_told(text: str) -> None:
+    assert oops.is_trouble(text)
+    assert oops.reports(f"[    1.0] fine\r\n[    2.5][  T812] {text}\r\n") == [text]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "interceptor: loading out-of-tree module taints kernel.",
+        "interceptor: not loaded: can't hook __ia32_sys_exit_group",
+        "[4b7]27(bf8e3a10,1ff,0,0,0,0)",
+        "Spectre V2 : Mitigation: Retpolines",
+    ],
+)
+def test_what_is_no_trouble(text: str) -> None:
+    assert not oops.is_trouble(text)
+
+
+@given(st.text())
+def test_any_text_has_reports_or_none(text: str) -> None:
+    assert all(oops.is_trouble(report.splitlines()[0]) for report in oops.reports(text))
+
+
+# ---- the header ----
+
+
+def test_the_modules_own_header() -> None:
+    interface = abi.load(pyharness.MODULE, I386)
+    assert interface.custom_syscall == 0
+    assert [interface.commands[command] for command in Command] == [1, 2, 3, 4]
+    assert interface.status == "/proc/interceptor"
+
+
+def test_custom_syscall_of_another_architecture() -> None:
+    assert abi.load(pyharness.MODULE, Syscalls("x86_64")).custom_syscall == 219
+    assert abi.load(pyharness.MODULE, Syscalls("arm64")).custom_syscall == 128
+
+
+def test_a_students_header() -> None:
+    header = """
+    #define MY_CUSTOM_SYSCALL 0
+    #define REQUEST_SYSCALL_INTERCEPT 1
+    #define REQUEST_SYSCALL_RELEASE 0x2
+    #  define REQUEST_START_MONITORING (3)
+    #define REQUEST_STOP_MONITORING 4 /* stop */
+    """
+    interface = abi.parse(header, I386)
+    assert interface.commands[Command.START] == 3
+    assert interface.status is None
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        ("", "does not define MY_CUSTOM_SYSCALL"),
+        ("#define MY_CUSTOM_SYSCALL zero\n", "MY_CUSTOM_SYSCALL is zero"),
+        ("#define MY_CUSTOM_SYSCALL __NR_nosuch\n", "no system call 'nosuch'"),
+    ],
+)
+def test_header_that_is_none(header: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        abi.parse(header, I386)
+
+
+def test_folder_without_a_header(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no readable interceptor\.h"):
+        abi.load(tmp_path, I386)
+
+
+# ---- names and numbers ----
+
+
+def test_names_and_numbers() -> None:
+    assert I386.number("mkdir") == I386.number("39") == I386.number(39) == 39
+    assert I386.number("0x27") == 39
+    assert (I386.name(39), I386.name(100_000)) == ("mkdir", "100000")
+    assert (errno_name(1), errno_name(100_000)) == ("EPERM", "100000")
+
+
+@pytest.mark.parametrize("name", ["mkdirr", "", "sys_mkdir"])
+def test_name_of_no_call(name: str) -> None:
+    with pytest.raises(UsageError, match="has no system call"):
+        I386.number(name)
+
+
+# ---- the status file ----
+
+
+def test_status_file() -> None:
+    found = status.parse("39 listed 12 13\n252 everybody\n5 everybody-except 1\n6 listed\n")
+    assert found[39] == status.Intercepted(39, "listed", frozenset({12, 13}))
+    assert found[252].mode == "everybody"
+    assert found[6].pids == frozenset()
+
+
+@pytest.mark.parametrize("text", ["39\n", "x listed\n", "39 some 1\n", "39 listed 1 x\n", "\n"])
+def test_status_file_that_is_none(text: str) -> None:
+    with pytest.raises(CheckFailed):
+        status.parse(text)
+
+
+# ---- guest descriptions ----
+
+
+def test_the_projects_own_guests() -> None:
+    default = guests.find()
+    assert (default.name, default.suite, default.architecture) == (
+        "bookworm-i386",
+        "bookworm",
+        "i386",
+    )
+    assert default.memory == 512
+    assert {"linux-image-686-pae", "linux-headers-686-pae"} < set(default.all_packages)
+
+
+def test_unknown_guest() -> None:
+    with pytest.raises(UsageError, match="there are: bookworm-i386"):
+        guests.find("nosuch")
+
+
+GUESTS = (pyharness.paths.VM / "guests.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('machine = "q35"\n', "", "'machine' is missing"),
+        ('machine = "q35"\n', 'machine = "q35"\nmachin = 1\n', "unknown key 'machin'"),
+        ("cpus = 2", 'cpus = "two"', "not of the right type"),
+        ('kernel = ["', 'kernel = [1, "', "not of the right type"),
+        ("[bookworm-i386]", "[bookworm-i386", r"guests\.toml"),
+    ],
+)
+def test_guest_description_that_is_none(old: str, new: str, told: str) -> None:
+    assert old in GUESTS
+    with pytest.raises(UsageError, match=told):
+        guests.parse(GUESTS.replace(old, new))
+
+
+def test_an_image_is_named_by_all_that_makes_it(tmp_path: Path) -> None:
+    spec = guests.find()
+    (tmp_path / "rootfs" / "etc").mkdir(parents=True)
+    for name in ("setup.sh", "excluded", "rootfs/etc/one"):
+        (tmp_path / name).write_text("1", encoding="ascii")
+    seen = {image.digest(spec, "key", tmp_path)}
+    seen.add(image.digest(spec, "another key", tmp_path))
+    for name in ("setup.sh", "excluded", "rootfs/etc/one", "rootfs/etc/two"):
+        (tmp_path / name).write_text("2", encoding="ascii")
+        seen.add(image.digest(spec, "key", tmp_path))
+    (tmp_path / "setup.sh").chmod(0o700)
+    seen.add(image.digest(spec, "key", tmp_path))
+    assert len(seen) == 7
+    assert image.digest(spec, "key", tmp_path) in seen
+
+
+# ---- the benchmark's initial file system ----
+
+
+def test_cpio_is_what_cpio_reads(tmp_path: Path) -> None:
+    nodes = [cpio.folder("a"), cpio.file("a/b", b"hello", executable=True), cpio.file("c", b"")]
+    data = cpio.archive(nodes)
+    assert len(data) % 4 == 0
+    assert data.count(b"070701") == len(nodes) + 1
+    at = data.index(b"a/b\0")
+    size = int(data[at - 110 + 54 : at - 110 + 62], 16)
+    body = (at + 4 + 3) // 4 * 4
+    assert data[body : body + size] == b"hello"

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What can't work is refused at load, in one clear line, with nothing changed."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import pyharness
+from pyharness import Guest, ModuleRefused, UsageError
+from pyharness.build import Built
+
+BrokenModule = Callable[[str, str, str], Path]
+
+
+def untouched(guest: Guest) -> bool:
+    """Whether nothing in the guest tells that a module was tried."""
+    hooked = guest.run(
+        "mount -t tracefs none /sys/kernel/tracing 2>/dev/null;"
+        " cat /sys/kernel/tracing/enabled_functions /sys/kernel/debug/kprobes/list;"
+        " ls /proc | grep interceptor"
+    )
+    return hooked.stdout == "" and not guest.is_loaded("interceptor")
+
+
+def refusal(guest: Guest, built: Built) -> str:
+    """The line that the module logs when it refuses to be loaded, and the error's name."""
+    mark = guest.log.mark()
+    with pytest.raises(ModuleRefused) as caught:
+        guest.insmod(built.ko)
+    lines = [r.text for r in guest.log.since(mark) if r.text.startswith("interceptor: not")]
+    assert len(lines) == 1
+    assert untouched(guest)
+    return f"{lines[0]} {caught.value}"
+
+
+def test_without_ftrace(bare_guest: Guest) -> None:
+    built = bare_guest.build(pyharness.MODULE)
+    bare_guest.run("sysctl kernel.ftrace_enabled=0").check()
+    try:
+        said = refusal(bare_guest, built)
+    finally:
+        bare_guest.run("sysctl kernel.ftrace_enabled=1").check()
+    assert "No such device" in said
+    assert "kernel.ftrace_enabled=1" in said
+
+
+def test_handler_that_is_not_there(bare_guest: Guest, broken_module: BrokenModule) -> None:
+    built = bare_guest.build(broken_module("hook.h", '"__ia32_" #name', '"__nosuch_" #name'))
+    said = refusal(bare_guest, built)
+    assert "__nosuch_sys_exit_group" in said
+    assert "-ENOENT" in said
+
+
+def test_ftrace_stays_on_as_long_as_it_is_needed(module: pyharness.Module) -> None:
+    assert module.guest.run("sysctl kernel.ftrace_enabled=0").status != 0
+    assert module.guest.run("cat /proc/sys/kernel/ftrace_enabled").stdout == "1\n"
+
+
+def test_a_hook_that_never_fires_is_found_out(
+    bare_guest: Guest, broken_module: BrokenModule
+) -> None:
+    """It loads without a complaint, and is unloaded again."""
+    folder = broken_module("interceptor.c", "&my_syscall_action)", "&intercept_action)")
+    with pytest.raises(ModuleRefused, match="hook on system call 0 does not fire"):
+        bare_guest.load(folder)
+    assert untouched(bare_guest)
+
+
+def test_an_exit_group_that_is_not_served_is_found_out(
+    bare_guest: Guest, broken_module: BrokenModule
+) -> None:
+    folder = broken_module("interceptor.c", "	intercepted(regs);\n	forget", "	forget")
+    with pytest.raises(ModuleRefused, match="exit_group is not served"):
+        bare_guest.load(folder)
+    assert untouched(bare_guest)
+
+
+def test_twice_is_refused(module: pyharness.Module) -> None:
+    with pytest.raises(UsageError, match="loaded already"):
+        module.guest.load(pyharness.MODULE)
+    assert module.guest.is_loaded(module.name)
+
+
+@pytest.mark.parametrize("user", ["root", "nobody"])
+def test_by_kprobes_it_does_the_same(bare_guest: Guest, user: str) -> None:
+    """Where the kernel has no direct calls, or they are taken."""
+    module = bare_guest.load(pyharness.MODULE, direct=0)
+    try:
+        actor = bare_guest.actor(user)
+        with module.intercepted("getpgid"):
+            assert module.start("getpgid", actor.pid, by=actor).value == 0
+            mark = bare_guest.log.mark()
+            assert actor.syscall("getpgid", actor.pid).errno == 0
+            assert [call.pid for call in bare_guest.log.calls(mark)] == [actor.pid]
+            actor.exit()
+            assert module.status()[module.guest.syscalls.number("getpgid")].pids == frozenset()
+    finally:
+        module.unload()
+    assert untouched(bare_guest)
+
+
+def test_modinfo_and_build_are_clean(bare_guest: Guest) -> None:
+    """W=1 and C=1 without a warning; all that modinfo should tell is told."""
+    built = bare_guest.build(pyharness.MODULE, anew=True)
+    assert "CHECK" in built.log
+    assert built.warnings == []
+    module = bare_guest.inspect(built.ko)
+    for field in ("description", "author", "license", "version", "parm"):
+        assert module.get(field), field
+    assert module.has_lines
+
+
+def test_function_tracer_beside_it(module: pyharness.Module) -> None:
+    """Somebody else's ftrace on the same functions neither stops the hijack nor is stopped."""
+    guest = module.guest
+    tracing = "/sys/kernel/tracing"
+    guest.run(f"mount -t tracefs none {tracing} 2>/dev/null; true").check()
+    actor = guest.actor("nobody")
+    with module.intercepted("getpgid"):
+        functions = "__ia32_sys_getpgid __do_sys_restart_syscall __ia32_sys_exit_group"
+        guest.run(
+            f"cd {tracing} && echo {functions} > set_ftrace_filter"
+            " && echo function > current_tracer"
+        ).check()
+        try:
+            assert module.start("getpgid", actor.pid, by=actor).value == 0
+            mark = guest.log.mark()
+            assert actor.syscall("getpgid", actor.pid).errno == 0
+            assert [call.pid for call in guest.log.calls(mark)] == [actor.pid]
+            actor.exit()
+            assert module.status()[guest.syscalls.number("getpgid")].pids == frozenset()
+            seen = guest.run(f"cat {tracing}/trace").check().stdout
+        finally:
+            guest.run(f"cd {tracing} && echo nop > current_tracer && echo > set_ftrace_filter")
+    for function in functions.split():
+        assert function in seen
