@@ -138,10 +138,8 @@ def test_console_is_a_shell(cli: Cli) -> None:
         data = os.read(process.stdout.fileno(), 4096)
         assert data, said
         said += data
-    process.stdin.write(b"\x1d")
-    process.stdin.close()
-    process.stdout.close()
-    assert process.wait(SECONDS) == 0
+    process.communicate(b"\x1d", timeout=SECONDS)
+    assert process.returncode == 0
 
 
 def test_build_and_inspect(cli: Cli) -> None:

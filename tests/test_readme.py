@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the README shows is what happens."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pyharness
+from pyharness import Guest
+from pyharness.cli import cli
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def block(kind: str) -> str:
+    """The fenced block of that kind, of which there is one."""
+    (text,) = re.findall(rf"^```{kind}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    return str(text)
+
+
+def test_by_hand_in_the_guest(bare_guest: Guest) -> None:
+    bare_guest.ssh.put_folder(pyharness.MODULE, "module", seconds=bare_guest.limit(30))
+    done = bare_guest.run("bash -e", stdin=block("sh guest").encode(), seconds=60).check()
+    lines = [line for line in done.stdout.splitlines() if not line.startswith(("make", "  "))]
+    loaded, intercepted, started, status, everybody, stop, release, by_c, by_python = lines
+    assert "interceptor: loaded" in loaded
+    assert [intercepted, started, everybody, stop, release] == ["0"] * 5
+    assert status == "39 listed"  # the program that was monitored has ended
+    for line in (by_c, by_python):
+        assert re.search(r"\[[0-9a-f]+\]27\((?:[0-9a-f]+,){5}[0-9a-f]+\)$", line)
+    assert not bare_guest.is_loaded("interceptor")
+    bare_guest.run(["rm", "-r", "module"]).check()
+
+
+def test_from_python(guest: Guest) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", block("python")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    first, second, third, fourth, *rest = done.stdout.splitlines()
+    assert (first, second, fourth) == ("0", "-EEXIST", "-EPERM")
+    assert re.fullmatch(r"\[\d+\] mkdir\((0x[0-9a-f]+, ){5}0x[0-9a-f]+\)", third)
+    assert rest[-1] == guest.frozen.image.release
+
+
+def test_every_command_is_told_of() -> None:
+    section = README.split("## The command line")[1].split("##")[0]
+    for name in cli.commands:
+        assert re.search(rf"`{name}\b", section), name
