@@ -17,6 +17,7 @@ from pyharness.errors import (
     GuestCrashed,
     GuestError,
     HarnessError,
+    HostError,
     ModuleRefused,
     UsageError,
 )
@@ -187,6 +188,10 @@ class Guest:
         status = self.machine.status()
         if status == "running":
             return
+        if status == "io-error":
+            raise HostError(
+                f"no room left in {self.machine.folder}: make room, then pyharness reset"
+            )
         found = oops.reports(self.console_text())
         what = "panicked" if status == "guest-panicked" else f"does not run any more ({status})"
         raise GuestCrashed(

@@ -162,7 +162,7 @@ def _make(spec: GuestSpec, target: Path, teller: Teller, task: Task) -> None:
     mirrors = Mirrors.of_this_host()
     for sources in mirrors.choices(spec.suite):
         try:
-            with paths.made_whole(target) as folder:
+            with paths.made_whole(target, kin=f"{spec.name}-*") as folder:
                 _mmdebstrap(spec, sources, folder, task)
                 _describe(folder)
         except _MmdebstrapError as failed:

@@ -77,8 +77,10 @@ def freeze(spec: GuestSpec, *, teller: Teller | None = None) -> Frozen:
     if not (folder / "frozen.json").exists():
         with paths.locked(f"freeze-{spec.name}", waiting=waiting):
             if not (folder / "frozen.json").exists():
-                with paths.made_whole(folder) as making:
+                with paths.made_whole(folder, kin=f"{spec.name}-*") as making:
                     _boot_and_save(spec, made, chosen, making, teller)
+    paths.used(made.folder)
+    paths.used(folder)
     facts = json.loads((folder / "frozen.json").read_text(encoding="utf-8"))
     return Frozen(folder=folder, spec=spec, image=made, accel=chosen, **facts)
 

@@ -4,6 +4,7 @@
 import fcntl
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 _PACKAGE = Path(__file__).parent
+_UNUSED_SECONDS = 7 * 24 * 3600.0
 
 
 def _data(name: str) -> Path:
@@ -55,18 +57,27 @@ def locked(name: str, *, waiting: Callable[[], None] = lambda: None) -> Iterator
 
 
 @contextmanager
-def made_whole(target: Path) -> Iterator[Path]:
+def made_whole(target: Path, *, kin: str = "") -> Iterator[Path]:
     """Make a folder that is either there whole or not at all.
 
     The caller holds the lock of what it makes: whatever an interrupted run left
     half made beside the target is removed first.
 
+    Args:
+        target: the folder.
+        kin: a pattern of other folders that the same lock protects, such as
+            ``bookworm-i386-*``. What interrupted runs left of those is removed,
+            too, and those that nobody has used for a week.
+
     Yields:
         A folder beside the target, renamed to it when the block ends well.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(f".{target.name}.*"):
+    for left in target.parent.glob(f".{kin or target.name + '.*'}"):
         shutil.rmtree(left, ignore_errors=True)
+    for old in target.parent.glob(kin) if kin else ():
+        if time.time() - old.stat().st_mtime > _UNUSED_SECONDS:
+            shutil.rmtree(old, ignore_errors=True)
     making = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}"
     making.mkdir()
     try:
@@ -74,3 +85,8 @@ def made_whole(target: Path) -> Iterator[Path]:
         making.rename(target)
     finally:
         shutil.rmtree(making, ignore_errors=True)
+
+
+def used(folder: Path) -> None:
+    """Note that a folder of the cache is used now; see made_whole()."""
+    os.utime(folder)
