@@ -12,7 +12,7 @@ demo: $(READY)
 	$(VENV)/bin/pyharness demo
 
 test: $(READY)
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(VENV)/bin/ruff check

@@ -30,6 +30,7 @@
 #include <linux/cred.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/nospec.h>
 #include <linux/pid.h>
 #include <linux/pid_namespace.h>
 #include <linux/proc_fs.h>
@@ -114,7 +115,6 @@ static void entries_clear(struct xarray *pids)
 		if (pid)
 			entry_dropped(pid);
 	}
-	xa_destroy(pids);
 }
 
 /* Drop the entry of @pid, and one of its number that no task bears any more. */
@@ -311,8 +311,8 @@ static int listen(void)
 						listener->probe, NULL) :
 		      -ENODEV;
 		if (err) {
-			pr_err(NAME "no tracepoint %s: %d\n", listener->name,
-			       err);
+			pr_err(NAME "not loaded: no tracepoint %s (%pe)\n",
+			       listener->name, ERR_PTR(err));
 			listener->point = NULL;
 			stop_listening();
 			return err;
@@ -387,6 +387,8 @@ static int record(struct call *call, struct pid *pid)
 	struct xarray *pids = &call->pids[call->everybody];
 	int err;
 
+	/* Of one that died just now, and whose number is born again. */
+	entry_forget(pids, pid_nr(pid), NULL);
 	err = entry_add(pids, pid);
 	if (err)
 		return err;
@@ -515,6 +517,7 @@ static int my_syscall(int cmd, int syscall, int pid)
 {
 	if (!is_command(cmd) || !is_interceptable(syscall))
 		return -EINVAL;
+	syscall = array_index_nospec(syscall, NR_syscalls);
 	if (cmd == REQUEST_SYSCALL_INTERCEPT || cmd == REQUEST_SYSCALL_RELEASE)
 		return reroute(cmd, syscall);
 	return monitor(cmd, syscall, pid);

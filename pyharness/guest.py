@@ -361,7 +361,7 @@ class Guest:
             raise ModuleRefused(f"{error}; unloaded again") from error
         return module
 
-    def wait(self, what: str, condition: Callable[[], object], *, seconds: float = _USUAL) -> None:
+    def wait(self, what: str, condition: Callable[[], object], *, seconds: float = 10.0) -> None:
         """Wait until a function without arguments is true.
 
         Args:

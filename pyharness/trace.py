@@ -49,7 +49,7 @@ def trace(
         The command's exit status, 128 more than the signal's number if one ended it.
     """
     numbers = [guest.syscalls.number(call) for call in calls]
-    before = module.status()
+    before = module.status() if module.abi.status else {}
     mark = guest.log.mark()
     launcher = program("launch", guest.agent.address, *argv, user=user)
     with guest.ssh.open(launcher) as channel, _intercepted(module, numbers):
@@ -113,7 +113,7 @@ def _kill(guest: Guest, pid: int) -> None:
 
 def _carry(channel: paramiko.Channel, look: Callable[[], None]) -> int:
     """Connect the channel with this process's streams until it ends; its status."""
-    stdin: int | None = None if sys.stdin.closed else sys.stdin.fileno()
+    stdin = sys.stdin.fileno() if sys.stdin and not sys.stdin.closed else None
     looked = 0.0
 
     def tick() -> None:

@@ -19,13 +19,25 @@ def pytest_report_header() -> str:
     return f"guest: {pyharness.DEFAULT_GUEST}, {how}"
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
+def freeze(config: pytest.Config) -> None:
     """Make image and saved state before the first test, where one can see that it lasts."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        machines.freeze(guests.find(), teller=Terminal())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """With workers (pytest -n): before they start, as what they tell is not seen."""
+    option = session.config.option
+    if getattr(option, "numprocesses", None) and not option.collectonly:
+        freeze(session.config)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
     wanted = any("guest" in getattr(item, "fixturenames", ()) for item in session.items)
     if wanted and not session.config.option.collectonly:
-        capture = session.config.pluginmanager.getplugin("capturemanager")
-        with capture.global_and_fixture_disabled():
-            machines.freeze(guests.find(), teller=Terminal())
+        freeze(session.config)
 
 
 class Lab:
