@@ -13,6 +13,7 @@ PACKAGES = {
     "qemu-img": "qemu-utils",
     "qemu-system-i386": "qemu-system-x86",
     "setpriv": "util-linux",
+    "unshare": "util-linux",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
 }

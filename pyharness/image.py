@@ -243,7 +243,7 @@ def _mmdebstrap(spec: GuestSpec, sources: list[str], folder: Path, task: Task) -
             spec.suite, "/dev/null", *sources,
         ]  # fmt: skip
         process = subprocess.Popen(
-            ends_with_parent(command),
+            ends_with_parent([*_alone(), *command]),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -262,6 +262,18 @@ def _mmdebstrap(spec: GuestSpec, sources: list[str], folder: Path, task: Task) -
                         task.at(fraction, doing)
     if process.returncode:
         raise _MmdebstrapError("".join(lines))
+
+
+def _alone() -> list[str]:
+    """What keeps the mounts and processes of a command of root's apart.
+
+    Killed in the middle, it leaves neither: the kernel ends both namespaces.
+    As a plain user mmdebstrap does so by itself.
+    """
+    if os.geteuid():
+        return []
+    requires("unshare")
+    return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
 
 
 @contextmanager

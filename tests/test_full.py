@@ -194,6 +194,9 @@ def test_stop_of_everybody_forgets_who_was_taken_out(
     assert monitoring.start(CALL, nobody.pid).value == 0
     assert is_logged(nobody, monitoring)
     assert not is_logged(root, monitoring)
+    assert monitoring.start(CALL).value == 0
+    assert state(monitoring).mode == "everybody"
+    assert is_logged(nobody, monitoring)
 
 
 def test_release_ends_everybody(monitoring: Module, root: Actor) -> None:
@@ -204,6 +207,9 @@ def test_release_ends_everybody(monitoring: Module, root: Actor) -> None:
     assert monitoring.intercept(CALL).value == 0
     assert (state(monitoring).mode, state(monitoring).pids) == ("listed", frozenset())
     assert not is_logged(root, monitoring)
+    assert monitoring.start(CALL).value == 0
+    assert state(monitoring).mode == "everybody"
+    assert is_logged(root, monitoring)
 
 
 # ---- the log line ----
