@@ -136,7 +136,7 @@ class Guest:
         if machine is None:
             (teller or Silent()).say(f"starting {name}")
             return cls.boot(name, stays=True, teller=teller)
-        return cls(machines.freeze(guests.find(name)), machine, fresh=False)
+        return cls(machines.frozen_of(machine), machine, fresh=False)
 
     def __enter__(self) -> "Guest":
         return self

@@ -121,7 +121,11 @@ def folder_of(spec: GuestSpec) -> Path:
 
 def find(spec: GuestSpec) -> Image | None:
     """The image of that guest, if it is made."""
-    folder = folder_of(spec)
+    return read(folder_of(spec))
+
+
+def read(folder: Path) -> Image | None:
+    """The image in a folder, if there is one."""
     try:
         facts = json.loads((folder / "image.json").read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -17,13 +17,13 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pyharness import accel, image, paths, qemu
+from pyharness import accel, guests, image, paths, qemu
 from pyharness.accel import Accelerator
 from pyharness.console import Console
-from pyharness.errors import UsageError
+from pyharness.errors import GuestError, UsageError
 from pyharness.guests import GuestSpec
 from pyharness.image import Image
 from pyharness.progress import Silent, Teller
@@ -74,15 +74,46 @@ def freeze(spec: GuestSpec, *, teller: Teller | None = None) -> Frozen:
     def waiting() -> None:
         teller.say(f"waiting for another process that boots {spec.name}")
 
-    if not (folder / "frozen.json").exists():
+    if not _read(folder, spec):
         with paths.locked(f"freeze-{spec.name}", waiting=waiting):
-            if not (folder / "frozen.json").exists():
+            if not _read(folder, spec):
+                shutil.rmtree(folder, ignore_errors=True)
                 with paths.made_whole(folder, kin=f"{spec.name}-*") as making:
                     _boot_and_save(spec, made, chosen, making, teller)
+    frozen = _read(folder, spec)
+    assert frozen is not None
+    return frozen
+
+
+def _read(folder: Path, spec: GuestSpec) -> Frozen | None:
+    """The saved guest in a folder, if there is one with the image that it needs."""
+    try:
+        facts = json.loads((folder / "frozen.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    if (made := image.read(Path(facts["image"]))) is None:
+        return None
     paths.used(made.folder)
     paths.used(folder)
-    facts = json.loads((folder / "frozen.json").read_text(encoding="utf-8"))
-    return Frozen(folder=folder, spec=spec, image=made, accel=chosen, **facts)
+    return Frozen(
+        folder=folder,
+        spec=spec,
+        image=made,
+        accel=Accelerator(**facts["accel"]),
+        vermagic=facts["vermagic"],
+    )
+
+
+def frozen_of(machine: Machine) -> Frozen:
+    """What a machine was started from, which need not be what would be started now.
+
+    Raises:
+        GuestError: that is gone.
+    """
+    frozen = _read((machine.folder / "frozen").resolve(), guests.find(machine.guest))
+    if frozen is None:
+        raise GuestError(f"what {machine.guest} was started from is gone: pyharness reset")
+    return frozen
 
 
 def _frozen_folder(spec: GuestSpec, made: Image, chosen: Accelerator) -> Path:
@@ -121,7 +152,11 @@ def _boot_and_save(
             machine.save(folder / "state")
         finally:
             machine.end()
-        facts = {"vermagic": vermagic.stdout.strip()}
+        facts = {
+            "vermagic": vermagic.stdout.strip(),
+            "image": str(made.folder),
+            "accel": asdict(chosen),
+        }
         (folder / "frozen.json").write_text(json.dumps(facts), encoding="utf-8")
         for name in ("machine.json", "console.sock", "qmp.sock", "qemu.log"):
             (folder / name).unlink(missing_ok=True)
@@ -149,6 +184,7 @@ def thaw(frozen: Frozen, *, stays: bool = False) -> Machine:
             raise UsageError(f"{name} runs already: pyharness down ends it")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
+        (folder / "frozen").symlink_to(frozen.folder)
         qemu.make_overlay(folder / "disk.qcow2", frozen.folder / "disk.qcow2", "qcow2")
         machine = Machine.start(
             frozen.spec,

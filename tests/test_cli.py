@@ -3,12 +3,14 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 import pyharness
@@ -312,6 +314,26 @@ def test_a_guest_ends_with_its_owner_even_by_kill(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_killed_image_making_leaves_nothing_running(tmp_path: Path) -> None:
+    """No process, and nothing mounted: whoever removes the rest can't reach into the host."""
+    apart = Cli(tmp_path / "run")
+    apart.env["PYHARNESS_CACHE"] = str(tmp_path / "cache")
+    process = apart.start("up")
+    assert process.stdout
+    while "installing the base system" not in process.stdout.readline():
+        assert process.poll() is None
+    process.kill()
+    process.communicate()
+    mounts = Path("/proc/self/mounts")
+    while str(tmp_path) in mounts.read_text(encoding="utf-8") or any(
+        str(tmp_path) in " ".join(found.info["cmdline"] or ())
+        for found in psutil.process_iter(["cmdline"])
+        if found.status() != psutil.STATUS_ZOMBIE
+    ):
+        pass
+    assert list((tmp_path / "cache" / "images").glob("[!.]*")) == []
+
+
 def test_two_guests_side_by_side(guest: Guest) -> None:
     with pyharness.boot() as other:
         assert other.machine.port != guest.machine.port
@@ -341,3 +363,22 @@ def test_demo_of_a_broken_module_fails(cli: Cli, tmp_path: Path) -> None:
     said = cli("demo", "--module", str(folder), status=1)
     assert "BAD build" in said
     assert "broken on purpose" in said
+
+
+def test_a_guest_of_an_older_image_is_entered_all_the_same(tmp_path: Path) -> None:
+    """The project may have gone on since it was started; its host key is the old image's."""
+    files = tmp_path / "vm"
+    shutil.copytree(pyharness.paths.VM, files)
+    apart = Cli(tmp_path / "run")
+    apart("up")
+    (files / "excluded").write_text("# changes what images are made of\n", encoding="ascii")
+    program = (
+        "import sys; from pathlib import Path; from pyharness import paths;"
+        f"paths.VM = Path({str(files)!r}); from pyharness.cli import main; main()"
+    )
+    newer = Cli(tmp_path / "run")
+    newer.line = [sys.executable, "-c", program]
+    assert "from an older image: pyharness reset renews it" in newer("up")
+    assert newer("ssh", "--", "echo", "in") == "in\n"
+    assert "0 warnings" in newer("build")
+    newer("down")

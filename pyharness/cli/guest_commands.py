@@ -52,6 +52,8 @@ def up_command(guest: str) -> None:
     with Guest.attach(guest, teller=Terminal()) as entered:
         port = entered.machine.port
         runs = "runs already" if already else "is up"
+        if entered.frozen.image != image.find(guests.find(guest)):
+            runs += " (from an older image: pyharness reset renews it)"
         click.echo(f"{entered.describe()}: {runs}, SSH on 127.0.0.1:{port} (pyharness ssh)")
 
 
@@ -110,8 +112,7 @@ def ssh_command(guest: str, command: tuple[str, ...]) -> None:
     requires("ssh")
     guests.find(guest)
     machine = _up(guest)
-    made = image.find(guests.find(guest))
-    assert made is not None
+    made = machines.frozen_of(machine).image
     known = machine.folder / "known_hosts"
     known.write_text(f"[127.0.0.1]:{machine.port} {made.host_key}\n", encoding="ascii")
     line = [
