@@ -64,10 +64,15 @@ def build_command(guest: str, folder: Path, anew: bool) -> None:
 @options.module
 def inspect_command(guest: str, folder: Path, ko: Path | None) -> None:
     """Whether the guest would load KO (or the module, built), and what it says of itself."""
+    machine = machines.running(guests.find(guest).name)
     if ko is None:
         with _enter(guest) as entered:
-            ko = _build(entered, folder).ko
-    module = inspect(ko, machines.freeze(guests.find(guest), teller=Terminal()))
+            ko, frozen = _build(entered, folder).ko, entered.frozen
+    elif machine:
+        frozen = machines.frozen_of(machine)
+    else:
+        frozen = machines.freeze(guests.find(guest), teller=Terminal())
+    module = inspect(ko, frozen)
     for field, values in module.info.items():
         for value in values:
             click.echo(f"{field + ':':14} {value}")
@@ -240,7 +245,7 @@ def bench_command(guest: str, folder: Path, as_json: bool) -> int:
     with _enter(guest) as entered:
         built = _build(entered, folder)
         program = benchmark.build_program(entered, folder)
-    costs = benchmark.run(machines.freeze(guests.find(guest)), built.ko, program, teller=Terminal())
+    costs = benchmark.run(entered.frozen, built.ko, program, teller=Terminal())
     click.echo(benchmark.as_json(costs) if as_json else benchmark.as_table(costs))
     return 0
 
