@@ -9,12 +9,12 @@ import sys
 import termios
 import tty
 import uuid
-from types import TracebackType
 from typing import Any
 
 import pexpect
 from pexpect.socket_pexpect import SocketSpawn
 
+from pyharness.closing import Closes
 from pyharness.errors import GuestError, GuestTimeout
 from pyharness.qemu import Machine
 
@@ -22,7 +22,7 @@ _WINDOW = 4096
 _LEAVE = b"\x1d"
 
 
-class Console:
+class Console(Closes):
     """The root shell that waits on a guest's serial console."""
 
     def __init__(self, machine: Machine, *, slowness: float = 1.0) -> None:
@@ -48,17 +48,6 @@ class Console:
         self._spawn = SocketSpawn(
             self.socket, timeout=None, searchwindowsize=_WINDOW, maxread=1 << 16
         )
-
-    def __enter__(self) -> "Console":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Leave the console to others."""

@@ -5,12 +5,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import NoReturn
 
 from pyharness import abi, build, elf, guests, kmsg, machines, oops
 from pyharness.agent import Actor, Agent
 from pyharness.build import Built
+from pyharness.closing import Closes
 from pyharness.console import Console
 from pyharness.errors import (
     CheckFailed,
@@ -82,7 +82,7 @@ class KernelLog:
             yield from self.fetch(seconds=1.0)
 
 
-class Guest:
+class Guest(Closes):
     """A guest that runs. End it with close(), or use it as a context.
 
     Attributes:
@@ -137,17 +137,6 @@ class Guest:
             (teller or Silent()).say(f"starting {name}")
             return cls.boot(name, stays=True, teller=teller)
         return cls(machines.frozen_of(machine), machine, fresh=False)
-
-    def __enter__(self) -> "Guest":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Leave it; one that does not stay is ended."""
