@@ -157,7 +157,7 @@ def ensure(spec: GuestSpec, *, teller: Teller | None = None) -> Image:
 
 
 def _make(spec: GuestSpec, target: Path, teller: Teller, task: Task) -> None:
-    requires("mmdebstrap", "mke2fs", "arch-test")
+    requires("mmdebstrap", "mke2fs", "arch-test", "mount")
     if (free := shutil.disk_usage(paths.cache()).free) < _ROOM:
         raise HostError(
             f"{paths.cache()} has {free >> 20} MiB free and an image needs {_ROOM >> 20}:"
