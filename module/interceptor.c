@@ -9,19 +9,15 @@
  *
  * What is intercepted and who is monitored:
  *
- *   calls[nr] is what is known of system call nr. Its pids are two XArrays,
- *   indexed by pid number: who is monitored while not everybody is, and who
+ *   calls[nr] is what is known of system call nr. Its pids are two lists of
+ *   processes (entries.h): who is monitored while not everybody is, and who
  *   was taken out while everybody is. Only the one that counts has entries.
- *   An entry is a struct pid with a reference held, never just a number, so
- *   that a number born again is not mistaken for the one that died.
  *
  * Who protects it:
  *
  *   calls_lock serialises commands and readers of the status file.
- *   The lock of each XArray protects its entries against processes that die:
- *   who takes an entry out of the array drops its reference.
- *   intercepted() takes no lock and writes nothing: it looks up its own pid
- *   and compares the pointer it finds, which it never follows.
+ *   The lock of each list protects its entries against processes that die.
+ *   intercepted() takes no lock and writes nothing.
  */
 /* With DEBUG, pr_devel() is printk(KERN_DEBUG) whatever dynamic debug says. */
 #define DEBUG
@@ -38,13 +34,13 @@
 #include <linux/sched/signal.h>
 #include <linux/seq_file.h>
 #include <linux/srcu.h>
-#include <linux/threads.h>
 #include <linux/tracepoint.h>
-#include <linux/xarray.h>
 #include <asm/syscall.h>
 
 #include "interceptor.h"
+#include "entries.h"
 #include "hook.h"
+#include "listen.h"
 
 #define NAME KBUILD_MODNAME ": "
 #define STATUS_NAME KBUILD_MODNAME
@@ -62,100 +58,10 @@ struct call {
 static struct call calls[NR_syscalls];
 static DEFINE_MUTEX(calls_lock);
 
-/*
- * How many entries there are, in all arrays, of the pids that share a slot. At
- * 0 neither a call nor the end of a process looks any further. It is exact up
- * to the usual pid_max.
- */
-#define SLOTS PID_MAX_DEFAULT
-static atomic_t entries[SLOTS];
-
 /* The tasks that are inside my_syscall(). */
 DEFINE_STATIC_SRCU(commands);
 
-/* ---- Entries: the pids of a call ---- */
-
-static atomic_t *slot(pid_t nr)
-{
-	return &entries[nr % SLOTS];
-}
-
-static void entry_dropped(struct pid *pid)
-{
-	atomic_dec(slot(pid_nr(pid)));
-	put_pid(pid);
-}
-
-static int entry_add(struct xarray *pids, struct pid *pid)
-{
-	int err;
-
-	atomic_inc(slot(pid_nr(get_pid(pid))));
-	err = xa_insert_bh(pids, pid_nr(pid), pid, GFP_KERNEL);
-	if (err)
-		entry_dropped(pid);
-	return err;
-}
-
-static bool entry_remove(struct xarray *pids, struct pid *pid)
-{
-	if (xa_cmpxchg_bh(pids, pid_nr(pid), pid, NULL, GFP_KERNEL) != pid)
-		return false;
-	entry_dropped(pid);
-	return true;
-}
-
-static void entries_clear(struct xarray *pids)
-{
-	unsigned long nr;
-	struct pid *pid;
-
-	xa_for_each(pids, nr, pid) {
-		pid = xa_erase_bh(pids, nr);
-		if (pid)
-			entry_dropped(pid);
-	}
-}
-
-/* Drop the entry of @pid, and one of its number that no task bears any more. */
-static void entry_forget(struct xarray *pids, pid_t nr, const struct pid *pid)
-{
-	struct pid *found;
-
-	if (!xa_load(pids, nr))
-		return;
-	xa_lock_bh(pids);
-	found = xa_load(pids, nr);
-	if (found && (found == pid || !pid_has_task(found, PIDTYPE_PID)))
-		__xa_erase(pids, nr);
-	else
-		found = NULL;
-	xa_unlock_bh(pids);
-	if (found)
-		entry_dropped(found);
-}
-
-/* A process or thread has ended: all its entries go. */
-static void forget(pid_t nr, const struct pid *pid)
-{
-	struct call *call;
-
-	/* Pairs with the one in record(). */
-	smp_mb();
-	if (!atomic_read(slot(nr)))
-		return;
-	for (call = calls; call < calls + NR_syscalls; call++) {
-		entry_forget(&call->pids[false], nr, pid);
-		entry_forget(&call->pids[true], nr, pid);
-	}
-}
-
 /* ---- The path of an intercepted call ---- */
-
-static bool has_entry(struct xarray *pids, pid_t nr, const struct pid *pid)
-{
-	return atomic_read(slot(nr)) && xa_load(pids, nr) == pid;
-}
 
 /* A process is all its threads; a thread that has an entry is just itself. */
 static bool is_listed(struct xarray *pids)
@@ -227,6 +133,21 @@ static const struct hook_action intercept_action = {
 
 /* ---- The end of a process ---- */
 
+/* A process or thread has ended: all its entries go. */
+static void forget(pid_t nr, const struct pid *pid)
+{
+	struct call *call;
+
+	/* Pairs with the one in record(). */
+	smp_mb();
+	if (!atomic_read(slot(nr)))
+		return;
+	for (call = calls; call < calls + NR_syscalls; call++) {
+		entry_forget(&call->pids[false], nr, pid);
+		entry_forget(&call->pids[true], nr, pid);
+	}
+}
+
 /* Runs before the original exit_group(), from which no process returns. */
 static __used void my_exit_group(struct pt_regs *regs)
 {
@@ -265,61 +186,10 @@ static void on_free(void *data, struct task_struct *task)
 	forget(task->pid, NULL);
 }
 
-/* The kernel's tracepoints aren't exported by name, but can be looked through. */
-struct listener {
-	const char *name;
-	void *probe;
-	struct tracepoint *point;
-};
-
 static struct listener listeners[] = {
 	{ .name = "sched_process_exit", .probe = on_exit },
 	{ .name = "sched_process_free", .probe = on_free },
 };
-
-static void find_tracepoint(struct tracepoint *point, void *data)
-{
-	struct listener *listener = data;
-
-	if (!strcmp(point->name, listener->name))
-		listener->point = point;
-}
-
-static void stop_listening(void)
-{
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(listeners); i++) {
-		if (listeners[i].point)
-			tracepoint_probe_unregister(listeners[i].point,
-						    listeners[i].probe, NULL);
-		listeners[i].point = NULL;
-	}
-	tracepoint_synchronize_unregister();
-}
-
-static int listen(void)
-{
-	int i, err;
-
-	for (i = 0; i < ARRAY_SIZE(listeners); i++) {
-		struct listener *listener = &listeners[i];
-
-		for_each_kernel_tracepoint(find_tracepoint, listener);
-		err = listener->point ?
-		      tracepoint_probe_register(listener->point,
-						listener->probe, NULL) :
-		      -ENODEV;
-		if (err) {
-			pr_err(NAME "not loaded: no tracepoint %s (%pe)\n",
-			       listener->name, ERR_PTR(err));
-			listener->point = NULL;
-			stop_listening();
-			return err;
-		}
-	}
-	return 0;
-}
 
 /* ---- The four commands ---- */
 
@@ -640,13 +510,38 @@ static int __init hijack(struct hook **hook, int syscall,
 	return PTR_ERR(*hook);
 }
 
+static void stop_listening(void)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(listeners); i++)
+		listener_stop(&listeners[i]);
+	tracepoint_synchronize_unregister();
+}
+
+static int __init listen(void)
+{
+	int i, err;
+
+	for (i = 0; i < ARRAY_SIZE(listeners); i++) {
+		err = listener_start(&listeners[i]);
+		if (err) {
+			pr_err(NAME "not loaded: no tracepoint %s (%pe)\n",
+			       listeners[i].name, ERR_PTR(err));
+			stop_listening();
+			return err;
+		}
+	}
+	return 0;
+}
+
 static int __init interceptor_init(void)
 {
 	int i, err;
 
 	for (i = 0; i < NR_syscalls; i++) {
-		xa_init_flags(&calls[i].pids[false], XA_FLAGS_LOCK_BH);
-		xa_init_flags(&calls[i].pids[true], XA_FLAGS_LOCK_BH);
+		entries_init(&calls[i].pids[false]);
+		entries_init(&calls[i].pids[true]);
 	}
 
 	err = hook_check();
