@@ -44,8 +44,9 @@ class Cli:
         return said
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
+        """Start a command that can be interrupted, even if these tests can't (nohup, &)."""
         return subprocess.Popen(
-            [*self.line, *words],
+            ["env", "--default-signal=INT", *self.line, *words],
             env=self.env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
