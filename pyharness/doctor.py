@@ -17,6 +17,9 @@ _TOOLS = {
     "mmdebstrap": "makes images",
     "arch-test": "makes images for other architectures",
     "mke2fs": "makes images",
+    "mount": "makes images",
+    "unshare": "makes images",
+    "setpriv": "ends QEMU with whoever started it",
     "qemu-img": "makes disks",
     "ssh-keygen": "makes this user's key",
     "ssh": "pyharness ssh",
@@ -44,9 +47,9 @@ class Finding:
 def examine(spec: GuestSpec) -> Iterator[Finding]:
     """Look at all that a guest needs of this host."""
     version = sys.version.split()[0]
-    yield Finding(
-        what="python", good=sys.version_info >= (3, 11), said=version, mend="Python 3.11 or later"
-    )
+    recent = sys.version_info >= (3, 11)
+    mend = "" if recent else "Python 3.11 or later"
+    yield Finding(what="python", good=recent, said=version, mend=mend)
     for program, purpose in {spec.qemu: "runs the guest", **_TOOLS}.items():
         found = shutil.which(program)
         mend = "" if found else f"apt-get install {package_of(program)}"
