@@ -71,7 +71,9 @@ def _monitor(stage: _Stage) -> str:
     module, watched = stage.module, stage.actor("watched")
     module.expect(module.intercept(_CALL), 0, f"intercept {_CALL}")
     module.expect(module.start(_CALL, watched.pid), 0, "start")
-    return f"{_CALL} of process {watched.pid}: {module.status()}".split(": {")[0]
+    listed = module.status()[stage.guest.syscalls.number(_CALL)]
+    _check(listed.pids == {watched.pid}, f"the status file has {listed}")
+    return f"{_CALL} of process {watched.pid}"
 
 
 def _calls_of(stage: _Stage, name: str) -> list[kmsg.Call]:
