@@ -24,6 +24,7 @@ _TOOLS = {
     "ssh-keygen": "makes this user's key",
     "ssh": "pyharness ssh",
 }
+_ROOM = 3 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +61,9 @@ def examine(spec: GuestSpec) -> Iterator[Finding]:
     free = shutil.disk_usage(paths.cache()).free
     yield Finding(
         what="cache",
-        good=free >= image.ROOM,
+        good=free >= _ROOM,
         said=f"{paths.cache()}, {free >> 30} GiB free",
-        mend="" if free >= image.ROOM else "make room, or name another folder in PYHARNESS_CACHE",
+        mend="" if free >= _ROOM else "make room, or name another folder in PYHARNESS_CACHE",
     )
     made = image.find(spec) if shutil.which("ssh-keygen") else None
     yield Finding(

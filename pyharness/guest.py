@@ -33,14 +33,14 @@ _BUILD = 120.0
 
 
 class KernelLog:
-    """The kernel log, read record by record, from the oldest that is still there.
+    """The kernel log, read record by record from the moment the reader began.
 
     Attributes:
         lost: how many records were overwritten before they could be read.
     """
 
     def __init__(self, agent: Agent) -> None:
-        """Read with that agent, which should have no other reader."""
+        """Read with that agent; what is in the log already counts as read."""
         self._agent = agent
         self._records: list[kmsg.Record] = []
         self.lost = 0
@@ -173,7 +173,6 @@ class Guest(Closes):
 
         Raises:
             GuestCrashed: it panicked, or QEMU has ended.
-            HostError: QEMU has no room left for its disk.
         """
         status = self.machine.status()
         if status == "running":

@@ -27,8 +27,7 @@ from pyharness.guests import GuestSpec
 from pyharness.host import ends_with_parent, requires
 from pyharness.progress import Silent, Task, Teller
 
-# What making an image needs, at its most (bytes).
-ROOM = 3 << 30
+_ROOM = 3 << 30
 
 # How mmdebstrap's own lines begin, and how much of the whole is done then (measured).
 _STAGES = (
@@ -159,9 +158,9 @@ def ensure(spec: GuestSpec, *, teller: Teller | None = None) -> Image:
 
 def _make(spec: GuestSpec, target: Path, teller: Teller, task: Task) -> None:
     requires("mmdebstrap", "mke2fs", "arch-test", "mount")
-    if (free := shutil.disk_usage(paths.cache()).free) < ROOM:
+    if (free := shutil.disk_usage(paths.cache()).free) < _ROOM:
         raise HostError(
-            f"{paths.cache()} has {free >> 20} MiB free and an image needs {ROOM >> 20}:"
+            f"{paths.cache()} has {free >> 20} MiB free and an image needs {_ROOM >> 20}:"
             " make room, or name another folder in PYHARNESS_CACHE"
         )
     mirrors = Mirrors.of_this_host()
