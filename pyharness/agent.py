@@ -20,7 +20,7 @@ from pyharness.errors import GuestError, GuestTimeout, UsageError
 from pyharness.ssh import WATCH_SECONDS, Ssh
 from pyharness.syscalls import Syscalls, errno_name
 
-_PYTHON = "python3 -I -S -u"
+_PYTHON = ("python3", "-I", "-S", "-u")
 _CHUNK = 1 << 16
 _KMSG_MOST = 2000
 
@@ -28,7 +28,7 @@ _KMSG_MOST = 2000
 def program(*arguments: str, user: str = "root") -> str:
     """The shell command that runs the guest's side."""
     source = (paths.GUESTSIDE / "agent.py").read_text(encoding="utf-8")
-    words = [*_PYTHON.split(), "-c", source, *arguments]
+    words = [*_PYTHON, "-c", source, *arguments]
     if user != "root":
         words = ["runuser", "-u", user, "--", *words]
     return f"exec {shlex.join(words)}"

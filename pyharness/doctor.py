@@ -24,7 +24,6 @@ _TOOLS = {
     "ssh-keygen": "makes this user's key",
     "ssh": "pyharness ssh",
 }
-_ROOM = 3 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +60,9 @@ def examine(spec: GuestSpec) -> Iterator[Finding]:
     free = shutil.disk_usage(paths.cache()).free
     yield Finding(
         what="cache",
-        good=free >= _ROOM,
+        good=free >= image.ROOM,
         said=f"{paths.cache()}, {free >> 30} GiB free",
-        mend="" if free >= _ROOM else "make room, or name another folder in PYHARNESS_CACHE",
+        mend="" if free >= image.ROOM else "make room, or name another folder in PYHARNESS_CACHE",
     )
     made = image.find(spec) if shutil.which("ssh-keygen") else None
     yield Finding(

@@ -12,8 +12,8 @@ from elftools.elf.sections import SymbolTableSection
 
 from pyharness.errors import ModuleRefused
 
-# What each Debian architecture's modules are made for, and the width of a long.
-_MACHINES = {"i386": ("EM_386", 4), "amd64": ("EM_X86_64", 8), "arm64": ("EM_AARCH64", 8)}
+# What each Debian architecture's modules are made for.
+_MACHINES = {"i386": "EM_386", "amd64": "EM_X86_64", "arm64": "EM_AARCH64"}
 # include/linux/license.h, license_is_gpl_compatible()
 _GPL = {
     "GPL", "GPL v2", "GPL and additional rights",
@@ -136,7 +136,7 @@ def check(module: ModuleFile, *, architecture: str, vermagic: str, exports: dict
     Raises:
         ModuleRefused: the kernel would not load it, or not let it use GPL symbols.
     """
-    machine, _ = _MACHINES[architecture]
+    machine = _MACHINES[architecture]
     if module.machine != machine:
         raise ModuleRefused(
             f"made for {module.machine}, and the guest is {architecture} ({machine}):"

@@ -33,14 +33,14 @@ _BUILD = 120.0
 
 
 class KernelLog:
-    """The kernel log, read record by record from the moment the reader began.
+    """The kernel log, read record by record, from the oldest that is still there.
 
     Attributes:
         lost: how many records were overwritten before they could be read.
     """
 
     def __init__(self, agent: Agent) -> None:
-        """Read with that agent; what is in the log already counts as read."""
+        """Read with that agent, which should have no other reader."""
         self._agent = agent
         self._records: list[kmsg.Record] = []
         self.lost = 0
@@ -116,6 +116,8 @@ class Guest(Closes):
         cls,
         name: str = guests.DEFAULT_GUEST,
         *,
+        cpus: int = 0,
+        memory: int = 0,
         stays: bool = False,
         teller: Teller | None = None,
     ) -> "Guest":
@@ -123,10 +125,12 @@ class Guest(Closes):
 
         Args:
             name: which one; ``pyharness list`` has them.
+            cpus: how many it is to have, if not as many as usual.
+            memory: likewise, in MiB.
             stays: it goes on when this process ends, until ``pyharness down``.
             teller: who hears of steps that last.
         """
-        frozen = machines.freeze(guests.find(name), teller=teller)
+        frozen = machines.freeze(guests.find(name, cpus=cpus, memory=memory), teller=teller)
         return cls(frozen, machines.thaw(frozen, stays=stays), fresh=True)
 
     @classmethod
@@ -173,6 +177,7 @@ class Guest(Closes):
 
         Raises:
             GuestCrashed: it panicked, or QEMU has ended.
+            HostError: QEMU has no room left for its disk.
         """
         status = self.machine.status()
         if status == "running":

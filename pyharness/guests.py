@@ -2,7 +2,7 @@
 """Guest descriptions: which kernels there are to test on, from ``vm/guests.toml``. Pure."""
 
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,11 @@ class GuestSpec:
     def all_packages(self) -> tuple[str, ...]:
         """Every package to install by name, each once, in a stable order."""
         return tuple(sorted({*self.packages, *self.kernel}))
+
+    @property
+    def in_image(self) -> tuple[str, ...]:
+        """What its image is made from; the rest is said to QEMU."""
+        return (self.name, self.suite, self.architecture, *self.all_packages, str(self.disk))
 
 
 def _spec(name: str, table: dict[str, Any]) -> GuestSpec:
@@ -71,8 +76,13 @@ def load(path: Path | None = None) -> dict[str, GuestSpec]:
     return parse((path or paths.VM / "guests.toml").read_text(encoding="utf-8"))
 
 
-def find(name: str = DEFAULT_GUEST) -> GuestSpec:
+def find(name: str = DEFAULT_GUEST, *, cpus: int = 0, memory: int = 0) -> GuestSpec:
     """The guest of that name.
+
+    Args:
+        name: its name.
+        cpus: how many it is to have, if not as many as its description says.
+        memory: likewise, in MiB.
 
     Raises:
         UsageError: there is none; the message has those there are.
@@ -80,4 +90,5 @@ def find(name: str = DEFAULT_GUEST) -> GuestSpec:
     known = load()
     if name not in known:
         raise UsageError(f"no guest is called {name!r}; there are: {', '.join(known)}")
-    return known[name]
+    spec = known[name]
+    return replace(spec, cpus=cpus or spec.cpus, memory=memory or spec.memory)

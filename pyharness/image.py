@@ -27,7 +27,8 @@ from pyharness.guests import GuestSpec
 from pyharness.host import ends_with_parent, requires
 from pyharness.progress import Silent, Task, Teller
 
-_ROOM = 3 << 30
+# What making an image needs, at its most (bytes).
+ROOM = 3 << 30
 
 # How mmdebstrap's own lines begin, and how much of the whole is done then (measured).
 _STAGES = (
@@ -105,7 +106,7 @@ def digest(spec: GuestSpec, public_key: str, files: Path) -> str:
         public_key: who may enter it.
         files: the folder of the project's ``vm`` files.
     """
-    made_of = hashlib.sha256(f"{spec}\n{public_key}\n".encode())
+    made_of = hashlib.sha256(f"{spec.in_image}\n{public_key}\n".encode())
     for path in [files / "setup.sh", files / "excluded", *sorted((files / "rootfs").rglob("*"))]:
         made_of.update(f"{path.relative_to(files)} {path.stat().st_mode:o}\n".encode())
         if path.is_file():
@@ -158,9 +159,9 @@ def ensure(spec: GuestSpec, *, teller: Teller | None = None) -> Image:
 
 def _make(spec: GuestSpec, target: Path, teller: Teller, task: Task) -> None:
     requires("mmdebstrap", "mke2fs", "arch-test", "mount")
-    if (free := shutil.disk_usage(paths.cache()).free) < _ROOM:
+    if (free := shutil.disk_usage(paths.cache()).free) < ROOM:
         raise HostError(
-            f"{paths.cache()} has {free >> 20} MiB free and an image needs {_ROOM >> 20}:"
+            f"{paths.cache()} has {free >> 20} MiB free and an image needs {ROOM >> 20}:"
             " make room, or name another folder in PYHARNESS_CACHE"
         )
     mirrors = Mirrors.of_this_host()

@@ -74,18 +74,18 @@ def freeze(spec: GuestSpec, *, teller: Teller | None = None) -> Frozen:
     def waiting() -> None:
         teller.say(f"waiting for another process that boots {spec.name}")
 
-    if not _read(folder, spec):
+    if not _read(folder, spec.name):
         with paths.locked(f"freeze-{spec.name}", waiting=waiting):
-            if not _read(folder, spec):
+            if not _read(folder, spec.name):
                 shutil.rmtree(folder, ignore_errors=True)
                 with paths.made_whole(folder, kin=f"{spec.name}-*") as making:
                     _boot_and_save(spec, made, chosen, making, teller)
-    frozen = _read(folder, spec)
+    frozen = _read(folder, spec.name)
     assert frozen is not None
     return frozen
 
 
-def _read(folder: Path, spec: GuestSpec) -> Frozen | None:
+def _read(folder: Path, name: str) -> Frozen | None:
     """The saved guest in a folder, if there is one with the image that it needs."""
     try:
         facts = json.loads((folder / "frozen.json").read_text(encoding="utf-8"))
@@ -97,7 +97,7 @@ def _read(folder: Path, spec: GuestSpec) -> Frozen | None:
     paths.used(folder)
     return Frozen(
         folder=folder,
-        spec=spec,
+        spec=guests.find(name, cpus=facts["cpus"], memory=facts["memory"]),
         image=made,
         accel=Accelerator(**facts["accel"]),
         vermagic=facts["vermagic"],
@@ -110,7 +110,7 @@ def frozen_of(machine: Machine) -> Frozen:
     Raises:
         GuestError: that is gone.
     """
-    frozen = _read((machine.folder / "frozen").resolve(), guests.find(machine.guest))
+    frozen = _read((machine.folder / "frozen").resolve(), machine.guest)
     if frozen is None:
         raise GuestError(f"what {machine.guest} was started from is gone: pyharness reset")
     return frozen
@@ -156,6 +156,8 @@ def _boot_and_save(
             "vermagic": vermagic.stdout.strip(),
             "image": str(made.folder),
             "accel": asdict(chosen),
+            "cpus": spec.cpus,
+            "memory": spec.memory,
         }
         (folder / "frozen.json").write_text(json.dumps(facts), encoding="utf-8")
         for name in ("machine.json", "console.sock", "qmp.sock", "qemu.log"):

@@ -53,7 +53,10 @@ def command_line(
         # A panic leaves the machine as it is, to be looked at, and a reboot ends it.
         "-action", "panic=pause,reboot=shutdown", "-device", "pvpanic-pci",
         "-kernel", str(image.kernel), "-initrd", str(image.initrd),
-        "-append", f"root=/dev/vda rw console={spec.console} net.ifnames=0 log_buf_len=8M",
+        "-append",
+        f"root=/dev/vda rw console={spec.console} net.ifnames=0 log_buf_len=8M"
+        # A CPU that lets nobody else run is told of before any time limit ends (s).
+        " rcupdate.rcu_cpu_stall_timeout=10",
         # The disk is thrown away with the machine: no need to wait for the host's.
         "-drive", "file=disk.qcow2,format=qcow2,if=virtio,cache=unsafe,discard=unmap",
         # restrict: the guest reaches nothing but who comes through that port.
