@@ -6,7 +6,6 @@ The other side of this is ``guestside/agent.py``.
 
 import json
 import shlex
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import paramiko
 from pyharness import kmsg, paths
 from pyharness.abi import Abi, Command
 from pyharness.errors import GuestError, GuestTimeout, UsageError
+from pyharness.history import History
 from pyharness.ssh import WATCH_SECONDS, Ssh
 from pyharness.syscalls import Syscalls, errno_name
 
@@ -66,6 +66,7 @@ class Agent:
         *,
         seconds: float,
         syscalls: Syscalls,
+        history: History,
         lost: Callable[[GuestError], NoReturn],
     ) -> None:
         """Start it.
@@ -74,12 +75,15 @@ class Agent:
             ssh: the way in.
             seconds: how long any answer may take.
             syscalls: the guest's system calls.
-            lost: told of a guest that does not answer; raises what is the matter with it.
+            history: where each order is noted.
+            lost: told of a guest or actor that does not answer; raises what is the matter.
         """
         self.syscalls = syscalls
         self.seconds = seconds
-        self._lost = lost
+        self.history = history
+        self.lost = lost
         self._ssh = ssh
+        self._last_sign = ssh.clock()
         self._channel: paramiko.Channel = ssh.open(program())
         self._buffer = b""
         self.address: str = self.request("hello")["address"]
@@ -105,30 +109,51 @@ class Agent:
         try:
             self._channel.sendall((json.dumps(request) + "\n").encode())
         except OSError as error:
-            self._lost(GuestError(f"the agent in the guest is gone: {error}"))
+            self.lost(GuestError(f"the agent in the guest is gone: {error}"))
 
     def _receive(self, seconds: float) -> dict[str, Any]:
-        end = time.monotonic() + self.seconds + seconds
-        while b"\n" not in self._buffer:
+        end = self._ssh.clock() + self.seconds + seconds
+        while True:
+            self._ssh.watch()
+            if (answer := self._next_answer()) is not None:
+                break
             self._channel.settimeout(WATCH_SECONDS)
             try:
                 data = self._channel.recv(_CHUNK)
             except TimeoutError:
-                self._ssh.watch()
-                if time.monotonic() < end:
-                    continue
-                self._lost(GuestTimeout("the agent in the guest does not answer"))
-            if not data:
+                data = None
+            if data == b"":
                 said = b""
                 while more := self._channel.recv_stderr(_CHUNK):
                     said += more
-                self._lost(GuestError(f"the agent in the guest ended: {said.decode().strip()}"))
-            self._buffer += data
-        line, self._buffer = self._buffer.split(b"\n", 1)
-        answer: dict[str, Any] = json.loads(line)
+                self.lost(GuestError(f"the agent in the guest ended: {said.decode().strip()}"))
+            if data:
+                self._buffer += data
+            if self._ssh.clock() > end:
+                self.lost(GuestTimeout("the agent in the guest does not answer"))
         if "error" in answer:
             raise GuestError(f"in the guest: {answer['error']}")
         return answer
+
+    def _next_answer(self) -> dict[str, Any] | None:
+        """The next answer that came whole; signs of life are taken note of."""
+        while b"\n" in self._buffer:
+            line, self._buffer = self._buffer.split(b"\n", 1)
+            self._last_sign = self._ssh.clock()
+            answer: dict[str, Any] = json.loads(line)
+            if "tick" not in answer:
+                return answer
+        return None
+
+    def silence(self) -> float:
+        """For how long there was no sign of life, in seconds of the machine's clock.
+
+        There is one each second, whatever else the guest does.
+        """
+        while self._channel.recv_ready():
+            self._buffer += self._channel.recv(_CHUNK)
+            self._last_sign = self._ssh.clock()
+        return self._ssh.clock() - self._last_sign
 
     def spawn(self, user: str = "root") -> "Actor":
         """Start a process of that user that does what it's told.
@@ -165,6 +190,19 @@ class Agent:
                 return [record for record in map(kmsg.parse_record, found) if record]
             seconds = 0.0
 
+    def stack(self, task: int) -> str:
+        """What a task does in the kernel: its state, and the functions it is in."""
+        try:
+            state = self.read(f"/proc/{task}/stat").rsplit(")", 1)[1].split()[0]
+            stack = self.read(f"/proc/{task}/stack")
+        except GuestError:
+            return "it does not exist"
+        return f"its state is {state}, its stack in the kernel:\n{stack}"
+
+    def dismiss(self) -> None:
+        """End all actors, whatever they do."""
+        self.request("dismiss", seconds=self.seconds)
+
     def let_go(self, task: int) -> None:
         """Let a launched command run."""
         self.request("send", task=task, message={"go": True})
@@ -193,22 +231,36 @@ class Actor:
     def __repr__(self) -> str:
         return f"Actor({self.pid})"
 
+    def _note(self, told: str) -> None:
+        """Note an order, as a person would say it, in the guest's history."""
+        self._step = self._agent.history.begin(f"actor {self.pid}: {told}")
+
     def _ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        message = {"do": do, **arguments}
-        answer = self._agent.request(
-            "ask", task=self.pid, message=message, seconds=self._agent.seconds
+        self._note(f"{do}({', '.join(f'{name}={arguments[name]!r}' for name in arguments)})")
+        answer = self._carry_out({"do": do, **arguments})
+        self._step.answer = "done"
+        return answer
+
+    def _carry_out(self, message: dict[str, Any]) -> dict[str, Any]:
+        return self._answer(
+            self._agent.request("ask", task=self.pid, message=message, seconds=self._agent.seconds)
         )
-        return self._answer(answer)
 
     def _answer(self, answer: dict[str, Any]) -> dict[str, Any]:
         if answer.get("gone"):
-            raise ActorGone(f"actor {self.pid} is gone")
+            self._agent.lost(ActorGone(f"actor {self.pid} is gone"))
         if answer.get("timeout"):
-            raise GuestTimeout(f"actor {self.pid} does not answer")
+            self._agent.lost(
+                GuestTimeout(f"actor {self.pid} does not answer; {self._agent.stack(self.pid)}")
+            )
         return answer
 
-    def _order(self, call: str | int, args: tuple[int | str, ...], repeat: int) -> dict[str, Any]:
+    def _order(
+        self, call: str | int, args: tuple[int | str, ...], repeat: int = 1, *, told: str = ""
+    ) -> dict[str, Any]:
         number = self._agent.syscalls.number(call)
+        name = self._agent.syscalls.name(number)
+        self._note(told or f"{name}({', '.join(map(repr, args))})")
         return {"do": "syscall", "number": number, "args": list(args), "repeat": repeat}
 
     def syscall(self, call: str | int, *args: int | str, repeat: int = 1) -> Result:
@@ -219,15 +271,16 @@ class Actor:
             *args: numbers, or strings: the address of their bytes, one a character.
             repeat: how often; the last one's result is returned.
         """
-        return self._result(self._ask(**self._order(call, args, repeat)))
+        return self._result(self._carry_out(self._order(call, args, repeat)))
 
-    @staticmethod
-    def _result(answer: dict[str, Any]) -> Result:
-        return Result(answer["value"], answer["errno"], tuple(answer["where"]))
+    def _result(self, answer: dict[str, Any]) -> Result:
+        result = Result(answer["value"], answer["errno"], tuple(answer["where"]))
+        self._step.answer = str(result)
+        return result
 
     def begin(self, call: str | int, *args: int | str) -> None:
         """Issue a system call that lasts; finish() has its result."""
-        message = self._order(call, args, 1)
+        message = self._order(call, args)
         self._agent.request("send", task=self.pid, message=message)
 
     def finish(self, seconds: float | None = None) -> Result:
@@ -245,7 +298,10 @@ class Actor:
         """Issue one of the module's commands, as anybody would: syscall(0, …)."""
         value = abi.commands[command] if isinstance(command, Command) else command
         number = self._agent.syscalls.number(syscall)
-        return self.syscall(abi.custom_syscall, value, number, pid)
+        what = command.name if isinstance(command, Command) else f"command {command}"
+        told = f"{what} {self._agent.syscalls.name(number)} ({number}), pid {pid}"
+        order = self._order(abi.custom_syscall, (value, number, pid), told=told)
+        return self._result(self._carry_out(order))
 
     def _born(self, do: str) -> "Actor":
         task = self._ask(do)["task"]

@@ -22,6 +22,11 @@ _WARNING = re.compile(r"\bwarning:|\bWARNING:")
 _FLAGS = ("W=1", "C=1", "KCFLAGS=-g")
 
 
+def module_name(ko: Path) -> str:
+    """What the kernel calls the module of that file."""
+    return ko.stem.replace("-", "_")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Built:
     """A built module.
@@ -39,7 +44,7 @@ class Built:
     @property
     def name(self) -> str:
         """What the kernel calls it."""
-        return self.ko.stem.replace("-", "_")
+        return module_name(self.ko)
 
     @property
     def warnings(self) -> list[str]:

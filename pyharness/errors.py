@@ -55,8 +55,11 @@ class GuestCrashed(GuestError):
 
     Attributes:
         report: what the kernel said of it, from the serial console.
+        history: what the guest was asked to do last.
     """
 
-    def __init__(self, message: str, *, report: str = "") -> None:
-        super().__init__(f"{message}\n{report}" if report else message)
+    def __init__(self, message: str, *, report: str = "", history: str = "") -> None:
+        asked = f"what it was asked to do, the last at the end:\n{history}" if history else ""
+        super().__init__("\n".join(filter(None, (message, report, asked))))
         self.report = report
+        self.history = history

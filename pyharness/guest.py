@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """A guest: commands, files, the kernel log, actors, and the module built and loaded."""
 
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -9,20 +10,24 @@ from typing import NoReturn
 
 from pyharness import abi, build, elf, guests, kmsg, machines, oops
 from pyharness.agent import Actor, Agent
-from pyharness.build import Built
+from pyharness.build import Built, module_name
 from pyharness.closing import Closes
 from pyharness.console import Console
 from pyharness.errors import (
     CheckFailed,
     GuestCrashed,
     GuestError,
+    GuestTimeout,
     HarnessError,
     HostError,
     ModuleRefused,
     UsageError,
 )
+from pyharness.history import History
+from pyharness.lines import Lines
 from pyharness.machines import Frozen
 from pyharness.module import Module
+from pyharness.oops import Place
 from pyharness.progress import Silent, Teller
 from pyharness.qemu import Machine
 from pyharness.ssh import Completed, Ssh
@@ -30,6 +35,11 @@ from pyharness.syscalls import Syscalls
 
 _USUAL = 30.0
 _BUILD = 120.0
+# A second without a sign of life is unusual. The kernel itself tells of most
+# hangs after 10 s (vm/rootfs/etc/sysctl.d), which is better than a guess.
+_SILENCE = 15.0
+_QUIET = 0.3
+_REPORTS = 3
 
 
 class KernelLog:
@@ -89,6 +99,7 @@ class Guest(Closes):
         frozen: what it was started from.
         machine: its QEMU.
         syscalls: the names and numbers of its system calls.
+        history: what it was asked to do last.
     """
 
     def __init__(self, frozen: Frozen, machine: Machine, *, fresh: bool) -> None:
@@ -102,6 +113,10 @@ class Guest(Closes):
         self.frozen = frozen
         self.machine = machine
         self.syscalls = Syscalls(frozen.spec.syscalls)
+        self.history = History()
+        self._lines: dict[str, Lines] = {}
+        self._death: GuestCrashed | None = None
+        self._console_from = self._console_seen = 0 if fresh else len(self.console_text())
         self._ssh = machines.open_ssh(machine, frozen.image, watch=self.check_alive)
         self.check_alive()
         try:
@@ -154,6 +169,10 @@ class Guest(Closes):
             self.agent.close()
         self._ssh.close()
 
+    def clock(self) -> float:
+        """Seconds in which it could run: what time limits are counted in."""
+        return self._ssh.clock()
+
     def limit(self, seconds: float) -> float:
         """A time limit, longer where the guest is slower."""
         return seconds * self.frozen.accel.slowness
@@ -173,32 +192,91 @@ class Guest(Closes):
             return ""
 
     def check_alive(self) -> None:
-        """Make sure that its kernel lives.
+        """Make sure that its kernel lives and is well.
+
+        QEMU tells of a panic; of all else that kills a kernel its console does,
+        and of what silences even that, the want of the agent's signs of life.
 
         Raises:
-            GuestCrashed: it panicked, or QEMU has ended.
-            HostError: QEMU has no room left for its disk.
+            GuestCrashed: its kernel died, is in trouble, or hangs; or QEMU has ended.
+            HostError: QEMU has stopped it.
         """
+        if self._death:
+            raise self._death
         status = self.machine.status()
-        if status == "running":
-            return
         if status == "io-error":
             raise HostError(
                 f"no room left in {self.machine.folder}: make room, then pyharness reset"
             )
-        found = oops.reports(self.console_text())
-        what = "panicked" if status == "guest-panicked" else f"does not run any more ({status})"
-        raise GuestCrashed(
-            f"the kernel of {self.describe()} {what}", report="\n\n".join(found[-2:])
+        if status == "guest-panicked":
+            self._crashed("panicked")
+        if status != "running":
+            self._crashed(f"does not run any more ({status})")
+        if self._has_died():
+            self._crashed("is in trouble")
+        if "agent" in self.__dict__ and (silent := self.agent.silence()) > _SILENCE:
+            self._hangs(silent)
+
+    def _has_died(self) -> bool:
+        """Whether its console, since this process entered, tells of more than a warning."""
+        text = self.console_text()
+        if len(text) == self._console_seen:
+            return False
+        self._console_seen = len(text)
+        return any(report.kind != "warning" for report in oops.reports(text[self._console_from :]))
+
+    def _hangs(self, silent: float) -> NoReturn:
+        """Have a kernel that says nothing tell where its CPUs are: an NMI makes it panic."""
+        self.machine.qmp("inject-nmi")
+        end = time.monotonic() + self.limit(1)
+        while self.machine.status() == "running" and time.monotonic() < end:
+            time.sleep(0.1)
+        self._crashed(f"hangs: no sign of life in {silent:.0f} s that it had")
+
+    def _crashed(self, what: str) -> NoReturn:
+        found = oops.reports(self._console_to_its_end()[self._console_from :])
+        # The first has the cause; of a storm, the rest is noise.
+        report = "\n\n".join(self.with_lines(str(report)) for report in found[:_REPORTS])
+        self._death = GuestCrashed(
+            f"the kernel of {self.describe()} {what}", report=report, history=str(self.history)
         )
+        raise self._death
+
+    def _console_to_its_end(self) -> str:
+        """The console's text once no more comes: a report takes its time."""
+        quiet = _QUIET
+        if self.machine.status() == "guest-panicked":
+            # Where it panicked in an NMI, the kernel has not printed anything yet.
+            self.machine.qmp("cont")
+            quiet *= 4
+        end = time.monotonic() + self.limit(2)
+        text, before = self.console_text(), ""
+        while text != before and time.monotonic() < end:
+            time.sleep(quiet)
+            text, before = self.console_text(), text
+        return text
 
     def _lost(self, error: GuestError) -> NoReturn:
-        """A crash outranks a lost connection."""
-        self.check_alive()
-        found = oops.reports(self.console_text())
-        if found:
-            raise GuestCrashed(f"{error}; its kernel is in trouble", report=found[-1]) from error
+        """A crash outranks a lost connection, an actor that is gone, and a time limit."""
+        try:
+            self.check_alive()
+        except GuestCrashed as crash:
+            raise crash from error
+        if isinstance(error, GuestTimeout):
+            raise GuestTimeout(self.with_lines(str(error))) from error
         raise error
+
+    def with_lines(self, report: str) -> str:
+        """A report, each place in a module that was loaded from here told as file and line."""
+        return oops.annotate(report, self._line_of)
+
+    def _line_of(self, place: Place) -> str:
+        if place.address:
+            return next(
+                filter(None, (known.where(place.address) for known in self._lines.values())), ""
+            )
+        known = self._lines.get(place.module)
+        return known.of(place.function, place.offset, place.size) if known else ""
 
     # ---- a shell and files ----
 
@@ -224,10 +302,14 @@ class Guest(Closes):
         if user != "root":
             words = ["sh", "-c", command] if isinstance(command, str) else list(command)
             command = ["runuser", "-u", user, "--", *words]
+        line = command if isinstance(command, str) else shlex.join(command)
+        step = self.history.begin(f"shell: {line}")
         try:
-            return self._ssh.run(command, seconds=self.limit(seconds), stdin=stdin)
+            done = self._ssh.run(command, seconds=self.limit(seconds), stdin=stdin)
         except GuestError as error:
             self._lost(error)
+        step.answer = f"exit status {done.status}"
+        return done
 
     def put(self, data: bytes, target: str) -> None:
         """Write a file."""
@@ -251,7 +333,13 @@ class Guest(Closes):
     @cached_property
     def agent(self) -> Agent:
         """Who starts actors and reads the kernel log."""
-        return Agent(self._ssh, seconds=self.limit(10), syscalls=self.syscalls, lost=self._lost)
+        return Agent(
+            self._ssh,
+            seconds=self.limit(10),
+            syscalls=self.syscalls,
+            history=self.history,
+            lost=self._lost,
+        )
 
     def actor(self, user: str = "root") -> Actor:
         """Start a process of that user that does what it's told."""
@@ -261,6 +349,12 @@ class Guest(Closes):
     def root(self) -> Actor:
         """An actor of root's that issues commands for whoever has none of their own."""
         return self.actor("root")
+
+    def dismiss(self) -> None:
+        """End all actors, whatever they do."""
+        if "agent" in self.__dict__:
+            self.agent.dismiss()
+        self.__dict__.pop("root", None)
 
     @cached_property
     def log(self) -> KernelLog:
@@ -309,14 +403,22 @@ class Guest(Closes):
             ModuleRefused: the guest would not load it, or did not.
         """
         self.inspect(ko)
-        target = f"/root/{ko.name}"
-        self.put(ko.read_bytes(), target)
+        target, data = f"/root/{ko.name}", ko.read_bytes()
+        name = module_name(ko)
+        self.put(data, target)
         mark = self.log.mark()
-        words = [f"{name}={value}" for name, value in parameters.items()]
-        done = self.run(["insmod", target, *words])
+        words = [f"{key}={value}" for key, value in parameters.items()]
+        # Known by its functions even if it never comes back from its own init.
+        self._lines[name] = Lines(data)
+        done = self.run(
+            f"insmod {shlex.join([target, *words])} && cd /sys/module/{name}/sections"
+            ' && grep -H "" .*text*'
+        )
         if done.status:
             said = "\n".join(record.text for record in self.log.since(mark))
             raise ModuleRefused(f"{done.stderr.strip()}\n{said}".strip())
+        sections = (line.split(":") for line in done.stdout.splitlines())
+        self._lines[name] = Lines(data, {section: int(at, 16) for section, at in sections})
 
     def module(self, folder: Path, name: str) -> Module:
         """The interceptor that is loaded.

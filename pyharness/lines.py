@@ -47,7 +47,7 @@ class Lines:
         one of several places. The symbols are what all addresses in the line
         tables are made from, by relocation.
         """
-        elf = ELFFile(io.BytesIO(bytes(self._ko)))
+        elf: Any = ELFFile(io.BytesIO(bytes(self._ko)))
         bases = self._bases(elf)
         at, letter = _VALUE[elf.elfclass]
         code = ("<" if elf.little_endian else ">") + letter
@@ -111,9 +111,9 @@ class Lines:
                 return self.at(candidate.begin + offset)
         return ""
 
-    def function_at(self, address: int) -> str:
-        """The name of the function that an address is in, empty if it is in none."""
+    def where(self, address: int) -> str:
+        """The line of an address and its function, empty if it is in none of the module's."""
         for function in self._functions:
             if function.begin <= address < function.begin + function.size:
-                return function.name
+                return f"{self.at(address)}, {function.name}()"
         return ""

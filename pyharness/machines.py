@@ -22,6 +22,7 @@ from pathlib import Path
 
 from pyharness import accel, guests, image, paths, qemu
 from pyharness.accel import Accelerator
+from pyharness.clock import Clock
 from pyharness.console import Console
 from pyharness.errors import GuestError, UsageError
 from pyharness.guests import GuestSpec
@@ -166,7 +167,14 @@ def _boot_and_save(
 
 def open_ssh(machine: Machine, made: Image, *, watch: Callable[[], object] = lambda: None) -> Ssh:
     """The way into a machine, not yet connected; see Ssh for ``watch``."""
-    return Ssh("127.0.0.1", machine.port, key=image.user_key(), host_key=made.host_key, watch=watch)
+    return Ssh(
+        "127.0.0.1",
+        machine.port,
+        key=image.user_key(),
+        host_key=made.host_key,
+        watch=watch,
+        clock=Clock(machine.pid),
+    )
 
 
 def thaw(frozen: Frozen, *, stays: bool = False) -> Machine:

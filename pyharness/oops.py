@@ -1,49 +1,218 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a kernel says when it is in trouble, found in its log. Pure."""
+"""What a kernel says when it is in trouble, found in its log. Pure.
+
+A log is a serial console's output, or what dmesg prints: the kernel's lines
+have a time before them, those of programs that write there too have none.
+"""
 
 import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-# The first line of each kind of report, as the kernel's own code prints it.
-_BEGIN = re.compile(
-    r"BUG: |Oops: |Oops - |WARNING: CPU: |WARNING: possible |WARNING: suspicious RCU"
-    r"|Kernel panic - not syncing|general protection fault|double fault|invalid opcode: "
-    r"|kernel BUG at |Unable to handle kernel |traps: PANIC|PANIC: double fault"
-    r"|watchdog: BUG: |INFO: task .* blocked for more than|INFO: rcu_\w+ .*(?:stall|detected)"
-    r"|rcu: INFO: rcu_\w+ .*(?:stall|detected)|unregister_netdevice: waiting"
-    r"|Bad page state|list_(?:add|del) corruption|stack-protector: "
-    r"|refcount_t: |kernel stack overflow|scheduling while atomic|Slab .*objects remaining"
+# How each kind of report begins, as the kernel's own code prints it.
+_KINDS = (
+    ("panic", r"Kernel panic - not syncing"),
+    ("double fault", r"PANIC: double fault|traps: PANIC|double fault:"),
+    ("stack overflow", r"BUG: (?:\w+ )?stack guard page was hit|kernel stack overflow"),
+    ("soft lockup", r"watchdog: BUG: soft lockup"),
+    ("hard lockup", r"Watchdog detected hard LOCKUP|Uhhuh\. NMI received for unknown reason"),
+    ("stall", r"(?:rcu: )?INFO: rcu_\w+ .*(?:stall|detected)"),
+    ("hung task", r"INFO: task .* blocked for more than"),
+    ("scheduling while atomic", r"BUG: scheduling while atomic|sleeping function called from"),
+    ("oops", r"BUG: kernel NULL|BUG: unable to handle|BUG: kernel|Unable to handle kernel"
+             r"|general protection fault|Oops: |Oops - |invalid opcode: |kernel BUG at "),
+    ("memory", r"Bad page state|list_(?:add|del) corruption|Slab .*objects remaining|BUG: Bad "
+               r"|refcount_t: |stack-protector: |BUG kmalloc|BUG: KASAN|BUG: KFENCE|BUG \w+ \("),
+    ("lock order", r"WARNING: possible |WARNING: suspicious RCU|BUG: held lock|BUG: sleeping "),
+    ("warning", r"WARNING: CPU: |unregister_netdevice: waiting"),
+    ("bug", r"BUG: "),
+)  # fmt: skip
+_BEGIN = [(kind, re.compile(pattern)) for kind, pattern in _KINDS]
+# What the lines of a report look like that don't begin one.
+_BODY = re.compile(
+    r"\s|CPU: |Hardware name: |Comm: |PID: |Workqueue: |[ER]?IP: |[ER][A-DS][XIPL]: |R\d\d: "
+    r"|[C-GS]S: |[CD]R\d: |pc : |lr : |sp : |x\d+ ?: |pstate: |Code: |Call [Tt]race:|Stack: ?"
+    r"|Modules linked in: |note: |#PF: |\*p[dgum]|PGD |PTE |Internal error: |Mem abort |rcu: "
+    r"|Sending NMI |NMI backtrace |INFO: NMI handler|INFO: lockdep |\"echo 0 > /proc/sys/kernel"
+    r"|task:|</?\w+>|Kernel Offset: |Rebooting in |Preemption disabled |Tainted: |PKRU: |CPU\d"
+    r"|EFLAGS: |Shutting down cpus|swapper pgtable|Data abort |irq event stamp|Allocated by"
+    r"|Freed by|Object |page:|raw:|flags: |[A-Z]SR |FS: |SMP NOPTI|Fixing recursive fault"
+    r"|Do you have a strange power saving|Dazed and confused"
 )
-_END = re.compile(r"---\[ end (?:trace|Kernel panic)|</TASK>")
-_STAMP = re.compile(r"^(?:<\d+>)?\[ *\d+\.\d+\](?:\[[ CT]*\d+\])? ?")
-_LINES = 60
+_END = re.compile(r"---\[ end (?:trace|Kernel panic)|^ ?</TASK>")
+_STAMP = re.compile(r"(?:<\d+>)?\[ *(\d+\.\d+)\](?:\[ *[CT]\d+\])? ?")
+_TERMINAL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\x00-\x08]")
+_PLACE = re.compile(
+    r"(?:[ER]?IP|pc) ?: (?:\w+:)?0x(?P<address>[0-9a-f]+)$"
+    r"|(?P<function>[A-Za-z_][\w.]*)\+0x(?P<offset>[0-9a-f]+)/0x(?P<size>[0-9a-f]+)"
+    r"(?: \[(?P<module>\w+)\])?"
+)
+_LINES = 120
+_STRANGERS = 8
+_PAUSE = 3.0
 
 
-def plain(line: str) -> str:
-    """A line of the kernel log without the time that stands before it."""
-    return _STAMP.sub("", line.rstrip("\r"))
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """One report of trouble.
+
+    Attributes:
+        kind: what sort of trouble; ``panic``, ``oops``, ``hung task`` …
+        lines: the report, without times, its first line first.
+        whole: it ends as such a report does; one that doesn't was cut off.
+    """
+
+    kind: str
+    lines: tuple[str, ...]
+    whole: bool
+
+    @property
+    def title(self) -> str:
+        """Its first line."""
+        return self.lines[0]
+
+    def __str__(self) -> str:
+        cut = () if self.whole else ("(the report breaks off here)",)
+        return "\n".join((*self.lines, *cut))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A place in code: ``function+0xoffset/0xsize [module]``, or where nothing is known of it.
+
+    Attributes:
+        function: its name, empty where there is just an address.
+        offset: from the function's beginning, in bytes.
+        size: the function's.
+        module: whose it is, empty for the kernel's own.
+        address: where no function is known (any more): a module that is gone.
+    """
+
+    function: str = ""
+    offset: int = 0
+    size: int = 0
+    module: str = ""
+    address: int = 0
+
+
+def kind_of(line: str) -> str:
+    """What sort of trouble begins with that message, empty if none does."""
+    return next((kind for kind, pattern in _BEGIN if pattern.search(line)), "")
 
 
 def is_trouble(text: str) -> bool:
     """Whether a message of the kernel begins a report of trouble."""
-    return bool(_BEGIN.search(text))
+    return any(kind_of(line) for line in text.splitlines())
 
 
-def reports(text: str) -> list[str]:
-    """The reports of trouble in a log, each with the lines that belong to it.
+@dataclass
+class _Line:
+    when: float | None
+    text: str
+
+
+def _kernel_lines(text: str) -> list[_Line]:
+    """The kernel's own lines of a log; all lines, if none has a time."""
+    lines = []
+    for raw in _TERMINAL.sub("", text).split("\n"):
+        # A program may have begun a line that the kernel then goes on with.
+        stamp = _STAMP.search(raw)
+        lines.append(_Line(float(stamp[1]), raw[stamp.end() :]) if stamp else _Line(None, raw))
+    stamped = [line for line in lines if line.when is not None]
+    return stamped or lines
+
+
+class _Open:
+    """A report that is being read."""
+
+    def __init__(self, kind: str, first: _Line) -> None:
+        self.kind = kind
+        self.lines: list[str] = []
+        self.strangers = 0
+        self.when = first.when
+
+    def takes(self, line: _Line) -> bool:
+        """Take a line of its own; a few others may stand between."""
+        if not self.lines or _BODY.match(line.text) or _END.search(line.text) or kind_of(line.text):
+            self.lines.append(line.text.rstrip())
+            self.strangers = 0
+            self.when = line.when
+            return True
+        self.strangers += 1
+        return self.strangers <= _STRANGERS
+
+    def is_over(self, line: _Line, kind: str) -> bool:
+        """Whether that line is not of it any more: too late, or another report begins."""
+        late = line.when is not None and self.when is not None and line.when - self.when > _PAUSE
+        return late or (kind != "" and self.has_stack) or len(self.lines) >= _LINES
+
+    @property
+    def has_stack(self) -> bool:
+        """Whether it has come to the calls on the stack, which stand near its end."""
+        return any(line.startswith(("Call Trace:", "Call trace:")) for line in self.lines)
+
+    def closed(self) -> Report:
+        return Report(kind=self.kind, lines=tuple(self.lines), whole=self._is_whole())
+
+    def _is_whole(self) -> bool:
+        """A crash ends with a mark; what the kernel survives ends with a stack, or is one line."""
+        if any(_END.search(line) for line in self.lines) or len(self.lines) == 1:
+            return True
+        marked = self.kind in ("panic", "oops", "double fault", "stack overflow", "warning")
+        return not marked and self.has_stack
+
+
+def reports(text: str) -> list[Report]:
+    """The reports of trouble in a log, in their order.
 
     Args:
         text: a saved log or a serial console's output.
     """
-    found: list[list[str]] = []
-    open_report = False
-    for line in text.splitlines():
-        message = plain(line)
-        if is_trouble(message):
-            if not open_report:
-                found.append([])
-            open_report = True
-        if open_report:
-            found[-1].append(message)
-            if _END.search(message) or len(found[-1]) >= _LINES:
-                open_report = False
-    return ["\n".join(lines) for lines in found]
+    return list(_reports(_kernel_lines(text)))
+
+
+def _reports(lines: list[_Line]) -> Iterator[Report]:
+    current: _Open | None = None
+    for line in lines:
+        kind = kind_of(line.text)
+        if current and (current.is_over(line, kind) or not current.takes(line)):
+            yield current.closed()
+            current = None
+        elif current and _END.search(line.text):
+            yield current.closed()
+            current = None
+            continue
+        if kind and current is None:
+            current = _Open(kind, line)
+            current.takes(line)
+    if current:
+        yield current.closed()
+
+
+def annotate(text: str, line_of: Callable[[Place], str]) -> str:
+    """A report with the source line after each place in the code that has one.
+
+    Args:
+        text: the report.
+        line_of: the ``file:line`` of a place, empty where that is unknown. On
+            the stack stand addresses to return to: it is asked for the byte before.
+    """
+
+    def told(line: str) -> str:
+        if not (found := _PLACE.search(line)):
+            return line
+        returns = re.match(r"\s|\[<", line) is not None
+        place = (
+            Place(address=int(found["address"], 16))
+            if found["address"]
+            else Place(
+                function=found["function"],
+                offset=int(found["offset"], 16) - returns,
+                size=int(found["size"], 16),
+                module=found["module"] or "",
+            )
+        )
+        where = line_of(place)
+        return f"{line} at {where}" if where else line
+
+    return "\n".join(map(told, text.splitlines()))

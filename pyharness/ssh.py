@@ -62,6 +62,7 @@ class Ssh:
         key: Path,
         host_key: str | None,
         watch: Callable[[], object] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Nothing happens until connect().
 
@@ -71,12 +72,21 @@ class Ssh:
             key: the private key to enter with.
             host_key: the server's public key, as OpenSSH writes it.
             watch: called now and then while the guest is waited for; raises if that is vain.
+            clock: the seconds that time limits are counted in.
         """
-        self.watch = watch
+        self._watch = watch
+        self._watched = time.monotonic()
+        self.clock = clock
         self._where = (host, port)
         self._key = key
         self._host_key = host_key
         self._client: paramiko.SSHClient | None = None
+
+    def watch(self) -> None:
+        """Look whether waiting for the guest is vain, if it is time to look again."""
+        if time.monotonic() - self._watched > WATCH_SECONDS:
+            self._watched = time.monotonic()
+            self._watch()
 
     def connect(self, seconds: float) -> None:
         """Connect, trying again until it works.
@@ -84,14 +94,14 @@ class Ssh:
         Raises:
             GuestTimeout: it never did.
         """
-        end = time.monotonic() + seconds
+        end = self.clock() + seconds
         while True:
-            left = end - time.monotonic()
+            left = end - self.clock()
             try:
                 self._client = self._try_to_connect(min(max(left, 1.0), _PATIENCE))
             except (OSError, EOFError, paramiko.SSHException) as error:
-                self.watch()
-                if time.monotonic() > end:
+                self._watch()
+                if self.clock() > end:
                     raise GuestTimeout(
                         f"no SSH at {self._where[0]}:{self._where[1]} in {seconds:.0f} s: {error}"
                     ) from error
@@ -164,18 +174,13 @@ class Ssh:
         out, err = io.BytesIO(), io.BytesIO()
         with self.open(line) as channel:
             feeder = _Feeder(channel, stdin)
-            end = time.monotonic() + seconds
-            look = time.monotonic() + WATCH_SECONDS
+            end = self.clock() + seconds
 
             def tick() -> None:
-                nonlocal look
                 feeder.feed()
-                now = time.monotonic()
-                if now > end:
+                self.watch()
+                if self.clock() > end:
                     raise GuestTimeout(f"in the guest: {line}: not done after {seconds:.0f} s")
-                if now > look:
-                    self.watch()
-                    look = now + WATCH_SECONDS
 
             status = pump(channel, stdout=out.write, stderr=err.write, tick=tick)
         return Completed(

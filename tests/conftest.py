@@ -1,16 +1,33 @@
 # SPDX-License-Identifier: GPL-2.0
 """The guest that tests share, and the module in it, as each test expects to find them."""
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import broken
 import pytest
 
 import pyharness
 from pyharness import Actor, Guest, Module, accel, guests, machines, oops
-from pyharness.errors import GuestCrashed
+from pyharness.errors import GuestCrashed, GuestError
 from pyharness.progress import Terminal
-from pyharness.ssh import source_files
+
+_NAME = 200  # characters of an artifact's name
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "cpus(n): the guest has so many CPUs")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--artifacts",
+        default="artifacts",
+        metavar="DIR",
+        help="where what came out of the serial console during each test is kept",
+    )
 
 
 def pytest_report_header() -> str:
@@ -41,72 +58,170 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 class Lab:
-    """The guest that tests share. One that crashed is thrown away, not mended."""
+    """The guests that tests share, by their number of CPUs (0: as many as usual).
+
+    One that crashed is thrown away, not mended.
+    """
 
     def __init__(self) -> None:
-        self._guest: Guest | None = None
-        self._module: Module | None = None
+        self._guests: dict[int, Guest] = {}
+        self._modules: dict[int, Module] = {}
 
-    def guest(self) -> Guest:
-        if self._guest is None:
-            self._guest = pyharness.boot()
-        return self._guest
+    def guest(self, cpus: int = 0) -> Guest:
+        if cpus not in self._guests:
+            self._guests[cpus] = pyharness.boot(cpus=cpus, memory=1024 * (cpus > 2))
+        return self._guests[cpus]
 
-    def module(self) -> Module:
-        if self._module is None or not self.guest().is_loaded(self._module.name):
-            self._module = self.guest().load(pyharness.MODULE)
-        return self._module
+    def module(self, cpus: int) -> Module:
+        module = self._modules.get(cpus)
+        if module is None or not self.guest(cpus).is_loaded(module.name):
+            self._modules[cpus] = module = self.guest(cpus).load(pyharness.MODULE)
+        return module
 
-    def unload(self) -> None:
-        if self._module is not None and self.guest().is_loaded(self._module.name):
-            self._module.unload()
-        self._module = None
+    def unload(self, cpus: int) -> None:
+        module = self._modules.pop(cpus, None)
+        if module is not None and self.guest(cpus).is_loaded(module.name):
+            module.unload()
+
+    def discard(self, guest: Guest) -> None:
+        for cpus in [cpus for cpus, known in self._guests.items() if known is guest]:
+            self._modules.pop(cpus, None)
+            self._guests.pop(cpus).close()
 
     def close(self) -> None:
-        if self._guest is not None:
-            self._guest.close()
-        self._guest = self._module = None
+        for guest in [*self._guests.values()]:
+            self.discard(guest)
+
+
+LAB = pytest.StashKey[Lab]()
 
 
 @pytest.fixture(scope="session")
-def lab() -> Iterator[Lab]:
-    shared = Lab()
+def lab(pytestconfig: pytest.Config) -> Iterator[Lab]:
+    shared = pytestconfig.stash[LAB] = Lab()
     yield shared
     shared.close()
 
 
+@dataclass
+class Visit:
+    """A test's use of a guest.
+
+    Attributes:
+        guest: the one that it uses.
+        log: where the kernel log was when it began.
+        console: likewise, the serial console.
+    """
+
+    guest: Guest
+    log: int
+    console: int
+
+
+VISIT = pytest.StashKey[Visit]()
+
+
+def cpus_of(request: pytest.FixtureRequest) -> int:
+    marker = request.node.get_closest_marker("cpus")
+    return int(marker.args[0]) if marker else 0
+
+
 @pytest.fixture
-def guest(lab: Lab) -> Iterator[Guest]:
+def guest(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Guest]:
     """The guest; its kernel may not complain of anything during a test."""
-    entered = lab.guest()
-    mark = entered.log.mark()
+    entered = lab.guest(cpus_of(request))
+    request.node.stash[VISIT] = Visit(
+        entered, entered.log.mark(), console=len(entered.console_text())
+    )
     yield entered
+    if visit := request.node.stash.get(VISIT, None):
+        try:
+            entered.dismiss()
+            examine(visit)
+        except GuestError:
+            lab.discard(entered)
+            raise
+
+
+def examine(visit: Visit) -> None:
+    """Make sure that the kernel is well, and was during the test.
+
+    Raises:
+        GuestCrashed: it isn't.
+    """
+    visit.guest.check_alive()
+    said = "\n".join(record.text for record in visit.guest.log.since(visit.log))
+    if oops.is_trouble(said):
+        found = "\n".join(visit.guest.with_lines(str(report)) for report in oops.reports(said))
+        raise GuestCrashed(
+            f"the kernel of {visit.guest.describe()} complained",
+            report=found,
+            history=str(visit.guest.history),
+        )
+
+
+def attend(item: pytest.Item) -> Generator[None, object, object]:
+    """Look after the guest when a test begins and runs: what its kernel says outranks the test.
+
+    A guest in which a test failed can't be trusted: it's thrown away, the next test has another.
+    """
+    result, error = None, None
     try:
-        entered.check_alive()
-        said = entered.log.since(mark)
-    except GuestCrashed as error:
-        lab.close()
-        pytest.fail(f"during this test: {error}")
-    trouble = [record.text for record in said if oops.is_trouble(record.text)]
-    if trouble:
-        report = oops.reports("\n".join(record.text for record in said))
-        lab.close()
-        pytest.fail(f"the kernel of {entered.describe()} complained:\n" + "\n".join(report))
+        result = yield
+    except BaseException as raised:  # a test's outcome, whatever it is
+        error = raised
+    visit = item.stash.get(VISIT, None)
+    if visit is not None:
+        try:
+            examine(visit)
+        except GuestError as trouble:
+            if not isinstance(error, GuestCrashed):
+                trouble.__cause__ = error
+                error = trouble
+        console = keep_console(item, visit)
+        if error is not None:
+            item.add_report_section("call", "console of this test", console)
+        if error is not None:
+            del item.stash[VISIT]
+            item.config.stash[LAB].discard(visit.guest)
+    if error is not None:
+        raise error
+    return result
+
+
+def keep_console(item: pytest.Item, visit: Visit) -> str:
+    """Keep what came out of the serial console during a test, and return it."""
+    text = visit.guest.console_text()[visit.console :]
+    folder = Path(item.config.getoption("artifacts"))
+    folder.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"[^\w.-]+", "-", item.nodeid).strip("-")[:_NAME]
+    (folder / f"{name}.console.log").write_text(text, encoding="utf-8")
+    return text
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    return (yield from attend(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    return (yield from attend(item))
 
 
 @pytest.fixture
-def bare_guest(lab: Lab, guest: Guest) -> Guest:
+def bare_guest(request: pytest.FixtureRequest, lab: Lab, guest: Guest) -> Guest:
     """The guest without the module."""
-    lab.unload()
+    lab.unload(cpus_of(request))
     return guest
 
 
 @pytest.fixture
-def module(lab: Lab, guest: Guest) -> Iterator[Module]:
+def module(request: pytest.FixtureRequest, lab: Lab, guest: Guest) -> Iterator[Module]:
     """The module, loaded, with nothing intercepted before a test nor after it."""
-    loaded = lab.module()
+    loaded = lab.module(cpus_of(request))
     yield loaded
-    if guest.machine.alive and guest.is_loaded(loaded.name):
+    if VISIT in request.node.stash and guest.is_loaded(loaded.name):
         for number in loaded.status():
             loaded.release(number)
         assert not loaded.status()
@@ -138,13 +253,6 @@ def broken_module(tmp_path: Path) -> Callable[[str, str, str], Path]:
     """Makes a copy of the module in which one file says something else."""
 
     def make(file: str, old: str, new: str) -> Path:
-        folder = tmp_path / "module"
-        folder.mkdir()
-        for path in source_files(pyharness.MODULE):
-            (folder / path.name).write_bytes(path.read_bytes())
-        text = (folder / file).read_text(encoding="utf-8")
-        assert old in text, f"{file} has no {old!r} to break"
-        (folder / file).write_text(text.replace(old, new), encoding="utf-8")
-        return folder
+        return broken.write(tmp_path / "module", broken.Change(old, new, file))
 
     return make

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pyharness
-from pyharness import Command, UsageError, abi, cpio, guests, image, kmsg, oops, status
+from pyharness import Command, UsageError, abi, cpio, guests, image, kmsg, status
 from pyharness.errors import CheckFailed
 from pyharness.syscalls import Syscalls, errno_name
 
@@ -90,62 +90,6 @@ def test_missing_records_are_counted(sequences: set[int]) -> None:
 
 def test_nothing_is_lost_of_nothing() -> None:
     assert kmsg.lost([]) == 0
-
-
-# ---- what a kernel says in trouble ----
-
-OOPS = """\
-[   12.000000] interceptor: loaded
-[   13.456789] BUG: kernel NULL pointer dereference, address: 00000000
-[   13.456790] #PF: supervisor write access in kernel mode
-[   13.456791] Oops: 0002 [#1] PREEMPT SMP
-[   13.456792] EIP: broken+0x3/0x10 [broken]
-[   13.456793] ---[ end trace 0000000000000000 ]---
-[   14.000000] something else
-"""
-
-
-def test_report_is_cut_out_of_a_log() -> None:
-    (report,) = oops.reports(OOPS)
-    assert report.startswith("BUG: kernel NULL pointer dereference")
-    assert report.endswith("---[ end trace 0000000000000000 ]---")
-    assert "EIP: broken+0x3/0x10 [broken]" in report
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "WARNING: CPU: 1 PID: 0 at arch/x86/kernel/cpu/amd.c:355 init_amd+0x9aa/0xa20",
-        "INFO: task insmod:812 blocked for more than 120 seconds.",
-        "watchdog: BUG: soft lockup - CPU#1 stuck for 23s! [insmod:812]",
-        "rcu: INFO: rcu_preempt self-detected stall on CPU",
-        "Kernel panic - not syncing: Fatal exception",
-        "BUG: scheduling while atomic: rmmod/812/0x00000002",
-        "general protection fault: 0000 [#1] PREEMPT SMP",
-        "Unable to handle kernel paging request at virtual address dead000000000100",
-    ],
-)
-def test_trouble_is_told(text: str) -> None:
-    assert oops.is_trouble(text)
-    assert oops.reports(f"[    1.0] fine\r\n[    2.5][  T812] {text}\r\n") == [text]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "interceptor: loading out-of-tree module taints kernel.",
-        "interceptor: not loaded: can't hook __ia32_sys_exit_group",
-        "[4b7]27(bf8e3a10,1ff,0,0,0,0)",
-        "Spectre V2 : Mitigation: Retpolines",
-    ],
-)
-def test_what_is_no_trouble(text: str) -> None:
-    assert not oops.is_trouble(text)
-
-
-@given(st.text())
-def test_any_text_has_reports_or_none(text: str) -> None:
-    assert all(oops.is_trouble(report.splitlines()[0]) for report in oops.reports(text))
 
 
 # ---- the header ----

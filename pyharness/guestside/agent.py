@@ -14,6 +14,7 @@ and answers. Sockets are sequenced packets: a message is a packet.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -30,6 +31,7 @@ PACKET = 1 << 17
 LIBC = ctypes.CDLL(None, use_errno=True)
 PTRACE_TRACEME, PTRACE_DETACH = 0, 17
 PR_SET_PDEATHSIG = 1
+TICK_SECONDS = 1.0
 
 
 # ---- an actor's side ----
@@ -39,7 +41,7 @@ def join(address: bytes) -> None:
     """Become an actor: meet the agent, then serve it."""
     meeting = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     meeting.connect(address)
-    tell(meeting, {"task": threading.get_native_id()})
+    tell(meeting, {"task": threading.get_native_id(), "process": os.getpid()})
     serve(meeting, address)
 
 
@@ -149,17 +151,46 @@ class Agent:
         self.listener.listen(64)
         self.address = self.listener.getsockname()
         self.actors: dict[int, socket.socket] = {}
+        self.children: set[int] = set()
         self.kmsg = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+
+    def is_ready(self, file: Any, seconds: float) -> bool:
+        """Wait until a file can be read, with a sign of life now and then."""
+        end = time.monotonic() + seconds
+        while True:
+            left = end - time.monotonic()
+            if select.select([file], [], [], max(0.0, min(left, TICK_SECONDS)))[0]:
+                return True
+            if left <= TICK_SECONDS:
+                return False
+            self.say({"tick": time.monotonic()})
+
+    @staticmethod
+    def say(answer: dict[str, Any]) -> None:
+        """Tell the host."""
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+    def accept(self) -> int:
+        """Let in who stands at the meeting place; its task.
+
+        Who is in a pid namespace of its own knows itself by another number.
+        """
+        channel, _ = self.listener.accept()
+        said = json.loads(channel.recv(PACKET))
+        peer = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        process = int.from_bytes(peer[:4], sys.byteorder)
+        task: int = said["task"] if said["process"] in (process, None) else process
+        self.actors[task] = channel
+        return task
 
     def meet(self, task: int, seconds: float) -> None:
         """Wait for the actor of that task to come to the meeting place."""
         end = time.monotonic() + seconds
         while task not in self.actors:
-            ready, _, _ = select.select([self.listener], [], [], max(0, end - time.monotonic()))
-            if not ready:
+            if not self.is_ready(self.listener, end - time.monotonic()):
                 raise TimeoutError(f"task {task} did not come")
-            channel, _ = self.listener.accept()
-            self.actors[json.loads(channel.recv(PACKET))["task"]] = channel
+            self.accept()
 
     def do_hello(self) -> dict[str, Any]:
         """Who this is and where launched commands meet it."""
@@ -185,6 +216,7 @@ class Agent:
                 join(self.address)
             finally:
                 os._exit(1)
+        self.children.add(child)
         self.meet(child, seconds)
         return {"task": child}
 
@@ -195,12 +227,9 @@ class Agent:
 
     def do_meet_next(self, seconds: float) -> dict[str, Any]:
         """Wait for a launched command, whichever comes."""
-        if not select.select([self.listener], [], [], seconds)[0]:
+        if not self.is_ready(self.listener, seconds):
             return {"timeout": True}
-        channel, _ = self.listener.accept()
-        task = json.loads(channel.recv(PACKET))["task"]
-        self.actors[task] = channel
-        return {"task": task}
+        return {"task": self.accept()}
 
     def do_send(self, task: int, message: dict[str, Any]) -> dict[str, Any]:
         """Give an actor an order; its answer is for do_receive."""
@@ -210,7 +239,7 @@ class Agent:
     def do_receive(self, task: int, seconds: float) -> dict[str, Any]:
         """An actor's answer, or that it's gone."""
         channel = self.actors[task]
-        if not select.select([channel], [], [], seconds)[0]:
+        if not self.is_ready(channel, seconds):
             return {"timeout": True}
         try:
             packet = channel.recv(PACKET)
@@ -239,13 +268,26 @@ class Agent:
         """Wait for the end of an actor that the agent started; its status as wait(2) has it."""
         pidfd = os.pidfd_open(task)
         try:
-            if not select.select([pidfd], [], [], seconds)[0]:
+            if not self.is_ready(pidfd, seconds):
                 return {"timeout": True}
         finally:
             os.close(pidfd)
         if task in self.actors:
             self.actors.pop(task).close()
+        self.children.discard(task)
         return {"status": os.waitpid(task, 0)[1]}
+
+    def do_dismiss(self, seconds: float) -> dict[str, Any]:
+        """End all actors, and wait for those that the agent started."""
+        for task in {*self.actors, *self.children}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(task, signal.SIGKILL)
+        for channel in self.actors.values():
+            channel.close()
+        self.actors.clear()
+        for task in [*self.children]:
+            self.do_reap(task, seconds)
+        return {}
 
     def do_read(self, path: str) -> dict[str, Any]:
         """What a file says."""
@@ -263,22 +305,33 @@ class Agent:
             try:
                 records.append(os.read(self.kmsg, 8192).decode("utf-8", "replace"))
             except BlockingIOError:
-                if records or not select.select([self.kmsg], [], [], seconds)[0]:
+                if records or not self.is_ready(self.kmsg, seconds):
                     break
             except BrokenPipeError:
                 continue
         return {"records": records, "more": len(records) == most}
 
     def run(self) -> None:
-        """Answer requests until there are no more."""
-        for line in sys.stdin:
-            request = json.loads(line)
-            try:
-                answer = getattr(self, "do_" + request.pop("do"))(**request)
-            except (OSError, KeyError) as error:
-                answer = {"error": f"{type(error).__name__}: {error}"}
-            sys.stdout.write(json.dumps(answer) + "\n")
-            sys.stdout.flush()
+        """Answer requests until there are no more; in between, show that the guest lives."""
+        waiting = b""
+        while True:
+            if not self.is_ready(sys.stdin, TICK_SECONDS):
+                self.say({"tick": time.monotonic()})
+                continue
+            data = os.read(sys.stdin.fileno(), PACKET)
+            if not data:
+                return
+            *lines, waiting = (waiting + data).split(b"\n")
+            for line in lines:
+                self.say(self.answer(json.loads(line)))
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Do what is asked."""
+        try:
+            answer: dict[str, Any] = getattr(self, "do_" + request.pop("do"))(**request)
+        except (OSError, KeyError) as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        return answer
 
 
 # ---- a command, held before its first instruction ----
@@ -308,7 +361,7 @@ def hold(address: bytes, child: int) -> int:
     """Let a child go when the agent says so, end it when the agent is gone; its status."""
     meeting = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     meeting.connect(address)
-    tell(meeting, {"task": child})
+    tell(meeting, {"task": child, "process": None})
     go = meeting.recv(PACKET)
     if go:
         LIBC.ptrace(PTRACE_DETACH, child, 0, 0)
@@ -323,4 +376,6 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["launch"]:
         launch(sys.argv[2], sys.argv[3:])
     else:
+        # Whoever is watched can't keep the watcher from a CPU; not so its children.
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
         Agent().run()

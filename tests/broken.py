@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Modules broken on purpose: the real one, in which some lines say something else."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyharness
+from pyharness.ssh import source_files
+
+_IN_A_COMMAND = "	pid = find_monitorable(nr);\n"
+_IN_A_LOGGED_CALL = "	pr_devel(INTERCEPTOR_LOG_LINE, current->pid,\n"
+_BEFORE_A_LOGGED_CALL = "static noinline void log_if_monitored("
+
+
+@dataclass(frozen=True)
+class Change:
+    """Some text of a file of the module, and what it becomes."""
+
+    old: str
+    new: str
+    file: str = "interceptor.c"
+
+
+def _before(old: str, statements: str) -> Change:
+    return Change(old, statements + old)
+
+
+# What is wrong with each, and what it takes.
+BROKEN: dict[str, tuple[Change, ...]] = {
+    "null dereference in a command": (_before(_IN_A_COMMAND, "	*(volatile int *)8 = nr;\n"),),
+    "null dereference in the interceptor": (
+        _before(_IN_A_LOGGED_CALL, "	*(volatile int *)16 = 1;\n"),
+    ),
+    "null dereference at unload": (
+        _before("	synchronize_srcu(&commands);\n", "	*(volatile int *)24 = 1;\n"),
+    ),
+    "lock never released": (
+        Change(
+            "		err = release(syscall);\n	mutex_unlock(&calls_lock);\n",
+            "		err = release(syscall);\n",
+        ),
+    ),
+    "loop with interrupts off": (
+        _before(_IN_A_COMMAND, "	local_irq_disable();\n	for (;;)\n		cpu_relax();\n"),
+    ),
+    "sleep under a spinlock": (
+        Change("#include <linux/cred.h>\n", "#include <linux/cred.h>\n#include <linux/delay.h>\n"),
+        _before("static int monitor(int cmd,", "static DEFINE_SPINLOCK(spin);\n\n"),
+        _before(_IN_A_COMMAND, "	spin_lock(&spin);\n	msleep(10);\n	spin_unlock(&spin);\n"),
+    ),
+    "return to freed text": (
+        Change("#include <linux/cred.h>\n", "#include <linux/cred.h>\n#include <linux/delay.h>\n"),
+        _before(_IN_A_LOGGED_CALL, "	msleep(2000);\n"),
+    ),
+    "stack overflow": (
+        _before(
+            _BEFORE_A_LOGGED_CALL,
+            "static noinline int deep(int n)\n{\n	volatile char room[200];\n\n"
+            "	room[n % 200] = n;\n	return n ? deep(n + 1) + room[n % 100] : 0;\n}\n\n",
+        ),
+        _before(_IN_A_LOGGED_CALL, "	deep(1);\n"),
+    ),
+    "double fault": (
+        _before(_IN_A_LOGGED_CALL, '	asm volatile("xor %esp, %esp; push %eax");\n'),
+    ),
+    "wrong value": (
+        Change("	call->hook = hook;\n	return 0;", "	call->hook = hook;\n	return 1;"),
+    ),
+    "memory leak": (
+        _before(_IN_A_LOGGED_CALL, "	WRITE_ONCE(*(char *)kmalloc(512, GFP_ATOMIC), 1);\n"),
+    ),
+}
+
+
+def write(folder: Path, *changes: Change) -> Path:
+    """Make a copy of the module with some changes."""
+    folder.mkdir()
+    for path in source_files(pyharness.MODULE):
+        (folder / path.name).write_bytes(path.read_bytes())
+    for change in changes:
+        path = folder / change.file
+        text = path.read_text(encoding="utf-8")
+        assert text.count(change.old) == 1, f"{change.file} has not one {change.old!r} to break"
+        path.write_text(text.replace(change.old, change.new), encoding="utf-8")
+    return folder
+
+
+def line_of(folder: Path, change: Change) -> str:
+    """The first changed line, as ``file:line``."""
+    text = (folder / change.file).read_text(encoding="utf-8")
+    return f"{change.file}:{text[: text.index(change.new)].count(chr(10)) + 1}"

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A kernel that dies or hangs fails the test at fault, with its own report, and no other."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from broken import BROKEN, line_of, write
+
+import pyharness
+from pyharness import Guest
+from pyharness import guest as guest_module
+
+SECONDS = 30
+CASES = Path(__file__).parent / "cases" / "broken_modules.py"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """How a broken module shows.
+
+    Attributes:
+        said: what the failure says.
+        change: which change of the module is the one that the kernel stumbled
+            on, None where its report has no place in the module.
+        asked: the last that the guest was asked to do.
+    """
+
+    said: str
+    change: int | None = 0
+    asked: str = ""
+
+
+EXPECTED = {
+    "null dereference in a command": Expected(
+        "BUG: kernel NULL pointer dereference, address: 00000008",
+        asked=r"START sched_rr_get_interval \(161\), pid \d+: no answer",
+    ),
+    "null dereference in the interceptor": Expected(
+        "BUG: kernel NULL pointer dereference, address: 00000010",
+        asked=r"sched_rr_get_interval\(\d+, 0\): no answer",
+    ),
+    "null dereference at unload": Expected(
+        "BUG: kernel NULL pointer dereference, address: 00000018",
+        asked="shell: rmmod interceptor: (no answer|exit status -1)",
+    ),
+    "lock never released": Expected(
+        "INFO: task python3:.* blocked for more than 1",
+        change=None,
+        asked=r"RELEASE sched_rr_get_interval \(161\), pid 0: no answer",
+    ),
+    "loop with interrupts off": Expected(
+        "rcu: INFO: rcu_preempt detected stalls",
+        asked=r"START sched_rr_get_interval \(161\), pid \d+: no answer",
+    ),
+    "loop with interrupts off on all CPUs": Expected(
+        r"hangs: no sign of life(.|\n)*NMI backtrace for cpu 1",
+        asked=r"restart_syscall\(3, 161, \d+\): no answer",
+    ),
+    "sleep under a spinlock": Expected("BUG: scheduling while atomic: python3", change=2),
+    "return to freed text": Expected(
+        "BUG: unable to handle page fault",
+        change=1,
+        asked=r"sched_rr_get_interval\(\d+, 0\): no answer",
+    ),
+    "stack overflow": Expected(
+        r"kernel BUG at|BUG: unable to handle|PANIC: double fault",
+        change=None,
+        asked=r"sched_rr_get_interval\(\d+, 0\): no answer",
+    ),
+    "double fault": Expected("double fault", asked=r"sched_rr_get_interval\(\d+, 0\): no answer"),
+    "wrong value": Expected("intercept sched_rr_get_interval: 1 where it is to be 0", change=None),
+    "memory leak": Expected("the kernel holds more than before: .*kmalloc-512", change=None),
+}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_broken_module_fails_its_test_alone(guest: Guest, tmp_path: Path, name: str) -> None:
+    broken = BROKEN[name.removesuffix(" on all CPUs")]
+    folder = write(tmp_path / "module", *broken)
+    guest.build(folder)  # so that the time below is not a compiler's
+    xml = tmp_path / "outcome.xml"
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly",
+            f"--junitxml={xml}", "-o", "junit_family=xunit1", f"--artifacts={tmp_path}",
+            f"{CASES}::test_broken[{name}]", f"{CASES}::test_after",
+        ],
+        env=os.environ | {"PYHARNESS_RUN": str(tmp_path / "run")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert xml.exists(), done.stdout + done.stderr
+    (suite,) = ET.parse(xml).getroot()
+    counts = {kind: int(suite.attrib[kind]) for kind in ("tests", "failures", "errors")}
+    assert counts == {"tests": 2, "failures": 1, "errors": 0}, done.stdout
+    failed = suite[0].find("failure")
+    assert failed is not None, done.stdout
+    said = "\n".join(re.findall("^E +(.*)", failed.text or "", re.MULTILINE))
+    expected = EXPECTED[name]
+    assert re.search(expected.said, said), said
+    assert re.search(expected.asked, said), said
+    if expected.change is not None:
+        file, line = line_of(folder, broken[expected.change]).split(":")
+        # The statement, of so many lines, and where it returns to.
+        lines = broken[expected.change].new.count("\n")
+        told = [int(found) for found in re.findall(rf" at {file}:(\d+)", said)]
+        assert any(int(line) <= found <= int(line) + lines for found in told), said
+    spent = suite[0].find("properties/property[@name='seconds']")
+    assert spent is not None
+    assert float(spent.attrib["value"]) < SECONDS
+    consoles = [path.name for path in tmp_path.glob("*.console.log")]
+    assert len(consoles) == 2
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_host_that_stops_is_no_hang(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """QEMU that does not run for longer than any time limit does not use it up."""
+    monkeypatch.setattr(guest_module, "_SILENCE", 4.0)
+    actor = guest.actor()
+    pid = guest.machine.pid
+    with subprocess.Popen(["sh", "-c", f"sleep 9; kill -CONT {pid}"]):
+        os.kill(pid, signal.SIGSTOP)
+        begin = guest.clock()
+        assert actor.syscall("getpid").value == actor.pid
+        assert guest.clock() - begin < 4
+    assert guest.run("true").status == 0
+
+
+def test_a_busy_guest_is_no_hang(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signs of life come through, however many others want the CPUs."""
+    monkeypatch.setattr(guest_module, "_SILENCE", 5.0)
+    done = guest.run("nice -n -20 stress-ng --cpu 40 --timeout 10 --quiet", seconds=60)
+    assert done.status == 0
+    assert guest.agent.silence() < 3
+
+
+def test_an_actor_that_is_stuck_says_where(guest: Guest) -> None:
+    """It is a time limit that is over, in the guest's own time; the guest lives."""
+    actor = guest.actor()
+    guest.agent.seconds = 1.0
+    with pytest.raises(pyharness.GuestTimeout, match=r"its state is S(.|\n)*hrtimer_nanosleep"):
+        actor.syscall("nanosleep", "\x1e\0\0\0\0\0\0\0", 0)
+    assert guest.run("true").status == 0
