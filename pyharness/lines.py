@@ -24,6 +24,23 @@ class _Function:
     size: int
 
 
+@dataclass(frozen=True)
+class _Row:
+    """Where the code of a line begins; no line where code ends."""
+
+    address: int
+    line: str
+    own: bool
+
+
+def _path(program: Any, entry: Any) -> PurePosixPath:
+    """A file of a line table."""
+    folders = program["include_directory"]
+    index = entry.dir_index if program["version"] >= 5 else entry.dir_index - 1
+    folder = folders[index].decode() if 0 <= index < len(folders) else ""
+    return PurePosixPath(folder, entry.name.decode())
+
+
 class Lines:
     """The lines of one module's file, which must have been built with ``-g``."""
 
@@ -75,28 +92,41 @@ class Lines:
         ]
 
     @cached_property
-    def _rows(self) -> list[tuple[int, str]]:
-        """Where each line's code begins, and the line; an empty one where code ends."""
-        rows: list[tuple[int, str]] = []
+    def _rows(self) -> list[_Row]:
+        """Where each line's code begins, in the order of addresses."""
+        rows: list[_Row] = []
         if self._elf.get_section_by_name(".debug_line") is None:
             return rows
         dwarf = self._elf.get_dwarf_info()
         for unit in dwarf.iter_CUs():
             program = dwarf.line_program_for_CU(unit)
-            files = program["file_entry"]
+            here = PurePosixPath(unit.get_top_DIE().get_full_path()).parent
+            paths = [_path(program, entry) for entry in program["file_entry"]]
             first = 0 if program["version"] >= 5 else 1
             for entry in program.get_entries():
                 if (state := entry.state) is None:
                     continue
-                name = PurePosixPath(files[state.file - first].name.decode()).name
-                rows.append((state.address, "" if state.end_sequence else f"{name}:{state.line}"))
+                path = paths[state.file - first]
+                line = "" if state.end_sequence else f"{path.name}:{state.line}"
+                rows.append(_Row(state.address, line, path.is_relative_to(here)))
         # Where one ends another may begin: that one counts.
-        return sorted(rows, key=lambda row: (row[0], bool(row[1])))
+        return sorted(rows, key=lambda row: (row.address, row.line != ""))
 
     def at(self, address: int) -> str:
-        """The line of an address, empty if it is none of the module's code."""
-        found = bisect.bisect_right(self._rows, address, key=lambda row: row[0])
-        return self._rows[found - 1][1] if found else ""
+        """The line of an address, empty if it is none of the module's code.
+
+        In a function that the compiler has put in place, of the kernel's
+        headers: the module's own line that is nearest before it, and that one.
+        """
+        found = bisect.bisect_right(self._rows, address, key=lambda row: row.address) - 1
+        if found < 0 or not (line := self._rows[found].line):
+            return ""
+        while found >= 0 and self._rows[found].line:
+            if self._rows[found].own:
+                own = self._rows[found].line
+                return line if own == line else f"{own} ({line})"
+            found -= 1
+        return line
 
     def of(self, function: str, offset: int, size: int) -> str:
         """The line of a place in a function, empty if that is unknown.
@@ -104,12 +134,14 @@ class Lines:
         Args:
             function: its name.
             offset: from its beginning, in bytes.
-            size: the function's: more than one may have the same name.
+            size: the function's, as the kernel says it: up to the next function.
+                More than one may have the same name; the nearest in size is meant.
         """
-        for candidate in self._functions:
-            if (candidate.name, candidate.size) == (function, size):
-                return self.at(candidate.begin + offset)
-        return ""
+        named = [known for known in self._functions if known.name == function]
+        if not named:
+            return ""
+        meant = min(named, key=lambda known: abs(known.size - size))
+        return self.at(meant.begin + offset)
 
     def where(self, address: int) -> str:
         """The line of an address and its function, empty if it is in none of the module's."""

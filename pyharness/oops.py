@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 # How each kind of report begins, as the kernel's own code prints it.
 _KINDS = (
-    ("panic", r"Kernel panic - not syncing"),
+    ("panic", r"(?<!end )Kernel panic - not syncing"),
     ("double fault", r"PANIC: double fault|traps: PANIC|double fault:"),
     ("stack overflow", r"BUG: (?:\w+ )?stack guard page was hit|kernel stack overflow"),
     ("soft lockup", r"watchdog: BUG: soft lockup"),
@@ -47,7 +47,7 @@ _PLACE = re.compile(
     r"|(?P<function>[A-Za-z_][\w.]*)\+0x(?P<offset>[0-9a-f]+)/0x(?P<size>[0-9a-f]+)"
     r"(?: \[(?P<module>\w+)\])?"
 )
-_LINES = 120
+_LINES = 400
 _STRANGERS = 8
 _PAUSE = 3.0
 

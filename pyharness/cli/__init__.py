@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from pyharness.cli import guest_commands, module_commands
+from pyharness.cli import guest_commands, module_commands, report_command
 from pyharness.errors import HarnessError
 
 _EPILOG = """Exit status: 0 all is well; 1 a check failed; 2 wrong usage; 3 this host lacks
@@ -19,7 +19,11 @@ def cli() -> None:
     """Test a system call interceptor in a real guest, from this host."""
 
 
-for _command in (*guest_commands.COMMANDS, *module_commands.COMMANDS):
+for _command in (
+    *guest_commands.COMMANDS,
+    *module_commands.COMMANDS,
+    *report_command.COMMANDS,
+):
     cli.add_command(_command)
 
 

@@ -36,11 +36,16 @@ TICK_SECONDS = 1.0
 
 # ---- an actor's side ----
 
+# The channels of all threads of this process: the agent sees that one is gone
+# by its channel's end, which a child must not hold open.
+CHANNELS: list[socket.socket] = []
+
 
 def join(address: bytes) -> None:
     """Become an actor: meet the agent, then serve it."""
     meeting = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     meeting.connect(address)
+    CHANNELS.append(meeting)
     tell(meeting, {"task": threading.get_native_id(), "process": os.getpid()})
     serve(meeting, address)
 
@@ -52,7 +57,7 @@ def tell(channel: socket.socket, message: dict[str, Any]) -> None:
 
 def serve(channel: socket.socket, address: bytes) -> None:
     """Carry out orders until the agent is gone."""
-    actor = Actor(address, channel)
+    actor = Actor(address)
     while True:
         packet = channel.recv(PACKET)
         if not packet:
@@ -71,10 +76,9 @@ def serve(channel: socket.socket, address: bytes) -> None:
 class Actor:
     """The orders that an actor understands."""
 
-    def __init__(self, address: bytes, channel: socket.socket) -> None:
+    def __init__(self, address: bytes) -> None:
         """Remember where the agent is, for those to be born."""
         self.address = address
-        self.channel = channel
 
     def syscall(self, number: int, args: list[Any], repeat: int = 1) -> dict[str, Any]:
         """Issue a system call, more than once if told so; the last one's result.
@@ -101,7 +105,8 @@ class Actor:
         child = os.fork()
         if not child:
             try:
-                self.channel.close()
+                while CHANNELS:
+                    CHANNELS.pop().close()
                 join(self.address)
             finally:
                 os._exit(1)
@@ -293,6 +298,10 @@ class Agent:
         """What a file says."""
         with open(path, encoding="utf-8", errors="replace") as file:
             return {"text": file.read()}
+
+    def do_list(self, path: str) -> dict[str, Any]:
+        """What is in a folder."""
+        return {"names": os.listdir(path)}
 
     def do_kmsg(self, seconds: float, most: int) -> dict[str, Any]:
         """Records of the kernel log that were not yet read, at most so many.

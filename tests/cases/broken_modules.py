@@ -24,8 +24,10 @@ def call(module: Module, actor: Actor) -> None:
 
 
 def on_all_cpus(module: Module, actor: Actor) -> None:
-    for _ in range(module.guest.frozen.spec.cpus):
-        module.guest.actor("nobody").begin(
+    for cpu in range(module.guest.frozen.spec.cpus):
+        looping = module.guest.actor("nobody")
+        assert looping.syscall("sched_setaffinity", 0, 4, chr(1 << cpu) + "\0\0\0").errno == 0
+        looping.begin(
             module.abi.custom_syscall,
             module.abi.commands[pyharness.Command.START],
             module.guest.syscalls.number(CALL),

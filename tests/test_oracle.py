@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The module does what the model of its contract does, step by step, for any history."""
+
+import random
+import signal
+from dataclasses import dataclass, field
+
+import hypothesis
+import pytest
+from contract import Contract, Task
+from hypothesis import HealthCheck, Phase, note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from pyharness import Actor, Command, GuestError, Module
+
+STEPS = 2000
+STEPS_OF_A_HISTORY = 50
+# Nobody but the tests calls these, and all can be called with nonsense.
+CALLS = ("sched_rr_get_interval", "sched_get_priority_max", "getsid", "exit_group")
+USERS = {"root": 0, "nobody": 65534, "daemon": 1}
+MOST = 9
+INIT = Task(1, 1, 0)
+
+
+@dataclass
+class Member:
+    """An actor and what the model knows of it.
+
+    Attributes:
+        actor: who acts.
+        task: its ids and owner.
+        parent: who has to take note of its end, None for the agent.
+        ended: as a thread; one that was its process's first is still there.
+    """
+
+    actor: Actor
+    task: Task
+    parent: "Member | None"
+    ended: bool = False
+
+
+@dataclass
+class Cast:
+    """Who there is.
+
+    Attributes:
+        members: all who were born and not yet reaped.
+        dead: numbers of those that are gone.
+    """
+
+    members: list[Member] = field(default_factory=list)
+    dead: list[int] = field(default_factory=list)
+
+    def living(self) -> list[Member]:
+        return [member for member in self.members if not member.ended]
+
+    def threads_of(self, process: int) -> list[Member]:
+        return [member for member in self.living() if member.task.process == process]
+
+    def zombies(self) -> list[Member]:
+        """First threads of processes that have no thread left, and whose parent could know."""
+        return [
+            member
+            for member in self.members
+            if member.ended
+            and member.task.pid == member.task.process
+            and not self.threads_of(member.task.process)
+            and (member.parent is None or not member.parent.ended)
+        ]
+
+
+class Counting(RuleBasedStateMachine):
+    """A state machine that counts its steps.
+
+    Attributes:
+        steps: so many, of all histories.
+    """
+
+    steps = 0
+
+
+def machine(module: Module, number_of_syscalls: int) -> type[Counting]:
+    """The state machine that drives that module."""
+    guest = module.guest
+    numbers = [guest.syscalls.number(call) for call in CALLS]
+    exit_group = guest.syscalls.number("exit_group")
+
+    class Oracle(Counting):
+        """Each rule acts in the guest and in the model; the invariant compares."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = Contract(number_of_syscalls, module.abi.custom_syscall)
+            self.model.tasks[INIT.pid] = INIT
+            self.cast = Cast()
+            self.mark = guest.log.mark()
+            self.expected: list[tuple[int, int]] = []
+            self.born("root", guest.actor("root"), None)
+
+        # ---- who is born and dies ----
+
+        def born(self, user: str, actor: Actor, parent: Member | None) -> Member:
+            member = Member(actor, Task(actor.pid, actor.pid, USERS[user]), parent)
+            self.joined(member)
+            return member
+
+        def joined(self, member: Member) -> None:
+            self.cast.members.append(member)
+            self.model.tasks[member.task.pid] = member.task
+
+        def one(self, data: st.DataObject) -> Member:
+            return data.draw(st.sampled_from(self.cast.living()), label="who")
+
+        def is_room(self) -> bool:
+            return len(self.cast.members) < MOST
+
+        def others_live(self) -> bool:
+            return len({member.task.process for member in self.cast.living()}) > 1
+
+        @precondition(is_room)
+        @rule(user=st.sampled_from(sorted(USERS)))
+        def spawn(self, user: str) -> None:
+            self.born(user, guest.actor(user), None)
+
+        @precondition(is_room)
+        @rule(data=st.data())
+        def fork(self, data: st.DataObject) -> None:
+            parent = self.one(data)
+            child = parent.actor.fork()
+            task = Task(child.pid, child.pid, parent.task.owner)
+            # Whoever of the parent's threads forked: it is the process's child.
+            self.joined(Member(child, task, self.first_of(parent)))
+
+        @precondition(is_room)
+        @rule(data=st.data())
+        def thread(self, data: st.DataObject) -> None:
+            member = self.one(data)
+            actor = member.actor.thread()
+            task = Task(actor.pid, member.task.process, member.task.owner)
+            self.joined(Member(actor, task, None))
+
+        def first_of(self, member: Member) -> Member:
+            return next(m for m in self.cast.members if m.task.pid == member.task.process)
+
+        def has_ended(self, ended: list[Member]) -> None:
+            """Take note of threads that have ended; the last one ends its process."""
+            for member in ended:
+                member.ended = True
+                process = member.task.process
+                if member.task.pid != process:
+                    self.is_gone(member)
+                if not self.cast.threads_of(process):
+                    self.model.ended(process)
+                    self.orphans(process)
+
+        def orphans(self, process: int) -> None:
+            """Nobody takes note of a dead process's children: init does, at once."""
+            for member in [*self.cast.members]:
+                if member.parent and member.parent.task.pid == process:
+                    if member in self.cast.zombies() or (
+                        member.ended and not self.cast.threads_of(member.task.process)
+                    ):
+                        self.is_gone(member)
+                    member.parent = INITS_CHILD
+
+        def is_gone(self, member: Member) -> None:
+            if member in self.cast.members:
+                self.cast.members.remove(member)
+                self.cast.dead.append(member.task.pid)
+                self.model.reaped(member.task.pid)
+
+        def ends(self, process: int) -> None:
+            threads = self.cast.threads_of(process)
+            first = self.first_of(threads[0])
+            self.has_ended(threads)
+            if first.parent is INITS_CHILD:
+                self.is_gone(first)
+            guest.wait("the process's end", lambda: self.is_over(first))
+
+        def is_over(self, first: Member) -> bool:
+            """Whether the kernel, too, has done with a process, all but its first thread."""
+            try:
+                threads = guest.agent.request("list", path=f"/proc/{first.task.pid}/task")["names"]
+                said = guest.agent.read(f"/proc/{first.task.pid}/stat")
+            except GuestError:
+                return first not in self.cast.members
+            state = said.rsplit(")", 1)[1].split()[0]
+            return first in self.cast.members and state == "Z" and len(threads) == 1
+
+        @precondition(others_live)
+        @rule(data=st.data(), code=st.integers(0, 3))
+        def exit(self, data: st.DataObject, code: int) -> None:
+            member = self.one(data)
+            if self.model.is_logged(exit_group, member.task):
+                self.expected.append((member.task.pid, exit_group))
+            member.actor.exit(code)
+            self.ends(member.task.process)
+
+        @precondition(others_live)
+        @rule(data=st.data())
+        def kill(self, data: st.DataObject) -> None:
+            member = self.one(data)
+            member.actor.kill(signal.SIGKILL)
+            self.ends(member.task.process)
+
+        @precondition(others_live)
+        @rule(data=st.data())
+        def exit_thread(self, data: st.DataObject) -> None:
+            member = self.one(data)
+            member.actor.exit_thread()
+            if self.cast.threads_of(member.task.process) == [member]:
+                self.ends(member.task.process)
+            else:
+                self.has_ended([member])
+                guest.wait("the thread's end", lambda: self.has_left(member))
+
+        def has_left(self, member: Member) -> bool:
+            """Whether the kernel has done with a thread whose process goes on."""
+            try:
+                said = guest.agent.read(f"/proc/{member.task.pid}/stat")
+            except GuestError:
+                return member not in self.cast.members
+            return member in self.cast.members and said.rsplit(")", 1)[1].split()[0] == "Z"
+
+        @precondition(lambda self: self.cast.zombies())
+        @rule(data=st.data())
+        def reap(self, data: st.DataObject) -> None:
+            member = data.draw(st.sampled_from(self.cast.zombies()), label="zombie")
+            if member.parent is None:
+                member.actor.reap()
+            else:
+                member.parent.actor.wait(member.actor)
+            self.is_gone(member)
+
+        # ---- what they do ----
+
+        @rule(
+            data=st.data(),
+            command=st.sampled_from([*Command, *Command, *Command, 0, 5, -1, 0x80000001 - 2**32]),
+            number=st.sampled_from([*numbers * 4, 0, -1, number_of_syscalls, 2**31 - 1]),
+            everybody=st.integers(0, 3),
+        )
+        def command(self, data: st.DataObject, command: int, number: int, everybody: int) -> None:
+            member = self.one(data)
+            pids = [m.task.pid for m in self.cast.members]
+            others = st.sampled_from([INIT.pid, -1, 2**31 - 1, *self.cast.dead[-3:]])
+            pid = 0 if not everybody else data.draw(st.sampled_from(pids) | others, label="pid")
+            wanted = self.model.command(command, number, pid, member.task)
+            result = module.command(command, number, pid, by=member.actor)
+            note(f"{member.task}: {result}, by the contract {wanted}")
+            assert (result.errno, result.value) == (wanted, -1 if wanted else 0)
+
+        @rule(data=st.data(), number=st.sampled_from([n for n in numbers if n != exit_group]))
+        def call(self, data: st.DataObject, number: int) -> None:
+            member = self.one(data)
+            if self.model.is_logged(number, member.task):
+                self.expected.append((member.task.pid, number))
+            member.actor.syscall(number, 2**31 - 1, 0)
+
+        # ---- what is compared ----
+
+        @invariant()
+        def agree(self) -> None:
+            type(self).steps += 1
+            # A process that has ended takes its time to be gone.
+            guest.wait(
+                "the module's state to be the model's",
+                lambda: module.status() == self.model.status(),
+                seconds=1,
+            )
+            logged = [
+                (call.pid, call.number)
+                for call in guest.log.calls(self.mark)
+                # The guest's own processes end, too.
+                if call.number != exit_group or call.pid in (*self.model.tasks, *self.cast.dead)
+            ]
+            assert logged == self.expected
+            self.mark = guest.log.mark()
+            self.expected = []
+
+        def teardown(self) -> None:
+            for number in module.status():
+                module.release(number)
+            guest.dismiss()
+
+    return Oracle
+
+
+INITS_CHILD = Member(actor=None, task=INIT, parent=None)  # type: ignore[arg-type]
+
+
+@pytest.mark.timeout(900)
+def test_any_history(module: Module, number_of_syscalls: int) -> None:
+    seed = random.getrandbits(32)
+    oracle = machine(module, number_of_syscalls)
+    hypothesis.seed(seed)(oracle)
+    try:
+        run_state_machine_as_test(
+            oracle,
+            settings=settings(
+                max_examples=STEPS // STEPS_OF_A_HISTORY,
+                stateful_step_count=STEPS_OF_A_HISTORY,
+                deadline=None,
+                database=None,
+                print_blob=True,
+                phases=(Phase.generate, Phase.shrink),
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    except BaseException as error:
+        error.add_note(f"the history above is by hypothesis.seed({seed})")
+        raise
+    assert oracle.steps >= STEPS
