@@ -16,7 +16,7 @@ import paramiko
 from pyharness import kmsg, paths
 from pyharness.abi import Abi, Command
 from pyharness.errors import GuestError, GuestTimeout, UsageError
-from pyharness.history import History
+from pyharness.history import History, Step
 from pyharness.ssh import WATCH_SECONDS, Ssh
 from pyharness.syscalls import Syscalls, errno_name
 
@@ -226,6 +226,7 @@ class Actor:
     def __init__(self, agent: Agent, task: int) -> None:
         """An actor that the agent has met."""
         self._agent = agent
+        self._step = Step("")
         self.pid = task
 
     def __repr__(self) -> str:
@@ -278,9 +279,9 @@ class Actor:
         self._step.answer = str(result)
         return result
 
-    def begin(self, call: str | int, *args: int | str) -> None:
-        """Issue a system call that lasts; finish() has its result."""
-        message = self._order(call, args)
+    def begin(self, call: str | int, *args: int | str, repeat: int = 1) -> None:
+        """Issue a system call that lasts, or many; finish() has the result."""
+        message = self._order(call, args, repeat)
         self._agent.request("send", task=self.pid, message=message)
 
     def finish(self, seconds: float | None = None) -> Result:

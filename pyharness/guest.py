@@ -231,10 +231,16 @@ class Guest(Closes):
         end = time.monotonic() + self.limit(1)
         while self.machine.status() == "running" and time.monotonic() < end:
             time.sleep(0.1)
+        if self.machine.status() == "guest-panicked":
+            # It has told QEMU of the panic, and prints nothing before it is out of the NMI.
+            self.machine.qmp("cont")
+            self._console_to_its_end(quiet=4 * _QUIET)
+            self.machine.qmp("stop")
         self._crashed(f"hangs: no sign of life in {silent:.0f} s that it had")
 
     def _crashed(self, what: str) -> NoReturn:
-        found = oops.reports(self._console_to_its_end()[self._console_from :])
+        text = self._console_to_its_end()
+        found = oops.reports(text[self._console_from :]) or oops.reports(text)
         # The first has the cause; of a storm, the rest is noise.
         report = "\n\n".join(self.with_lines(str(report)) for report in found[:_REPORTS])
         self._death = GuestCrashed(
@@ -242,13 +248,8 @@ class Guest(Closes):
         )
         raise self._death
 
-    def _console_to_its_end(self) -> str:
-        """The console's text once no more comes: a report takes its time."""
-        quiet = _QUIET
-        if self.machine.status() == "guest-panicked":
-            # Where it panicked in an NMI, the kernel has not printed anything yet.
-            self.machine.qmp("cont")
-            quiet *= 4
+    def _console_to_its_end(self, quiet: float = _QUIET) -> str:
+        """The console's text once no more comes for some seconds: a report takes its time."""
         end = time.monotonic() + self.limit(2)
         text, before = self.console_text(), ""
         while text != before and time.monotonic() < end:

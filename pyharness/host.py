@@ -3,7 +3,9 @@
 
 import shutil
 import socket
+import subprocess
 from collections.abc import Sequence
+from functools import cache
 
 from pyharness.errors import HostError
 
@@ -33,6 +35,14 @@ def requires(*programs: str) -> None:
     if missing := [program for program in programs if not shutil.which(program)]:
         packages = " ".join(sorted({package_of(program) for program in missing}))
         raise HostError(f"{', '.join(missing)} not found: apt-get install {packages}")
+
+
+@cache
+def version_of(program: str) -> str:
+    """What a program says of its version: the first line."""
+    requires(program)
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    return said.stdout.splitlines()[0]
 
 
 def ends_with_parent(command: Sequence[str]) -> list[str]:

@@ -26,6 +26,7 @@ from pyharness.clock import Clock
 from pyharness.console import Console
 from pyharness.errors import GuestError, UsageError
 from pyharness.guests import GuestSpec
+from pyharness.host import version_of
 from pyharness.image import Image
 from pyharness.progress import Silent, Teller
 from pyharness.qemu import Machine
@@ -119,7 +120,7 @@ def frozen_of(machine: Machine) -> Frozen:
 
 def _frozen_folder(spec: GuestSpec, made: Image, chosen: Accelerator) -> Path:
     line = qemu.command_line(spec, made, chosen, port=0)
-    made_of = f"{line}{qemu.qemu_version(spec.qemu)}{Path(__file__).read_text(encoding='utf-8')}"
+    made_of = f"{line}{version_of(spec.qemu)}{Path(__file__).read_text(encoding='utf-8')}"
     digest = hashlib.sha256(made_of.encode()).hexdigest()[:12]
     return paths.cache() / "frozen" / f"{spec.name}-{digest}"
 

@@ -47,7 +47,7 @@ def command_line(
     """
     return [
         spec.qemu,
-        "-machine", spec.machine, *accel.arguments(spec.cpu),
+        "-machine", spec.machine, *accel.arguments(spec),
         "-smp", str(spec.cpus), "-m", str(spec.memory),
         "-nodefaults", "-no-user-config", "-display", "none",
         # A panic leaves the machine as it is, to be looked at, and a reboot ends it.
@@ -75,13 +75,6 @@ def make_overlay(disk: Path, backing: Path, form: str) -> None:
     requires("qemu-img")
     command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", form, "-b"]
     subprocess.run([*command, str(backing), str(disk)], check=True, stdout=subprocess.DEVNULL)
-
-
-def qemu_version(program: str) -> str:
-    """What the emulator says of itself."""
-    requires(program)
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
-    return said.stdout.splitlines()[0]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,15 @@ from hypothesis.stateful import (
 from pyharness import Actor, Command, GuestError, Module
 
 STEPS = 2000
-STEPS_OF_A_HISTORY = 50
+SETTINGS = settings(
+    max_examples=10,
+    stateful_step_count=50,
+    deadline=None,
+    database=None,
+    print_blob=True,
+    phases=(Phase.generate, Phase.shrink),
+    suppress_health_check=list(HealthCheck),
+)
 # Nobody but the tests calls these, and all can be called with nonsense.
 CALLS = ("sched_rr_get_interval", "sched_get_priority_max", "getsid", "exit_group")
 USERS = {"root": 0, "nobody": 65534, "daemon": 1}
@@ -298,23 +306,12 @@ INITS_CHILD = Member(actor=None, task=INIT, parent=None)  # type: ignore[arg-typ
 
 @pytest.mark.timeout(900)
 def test_any_history(module: Module, number_of_syscalls: int) -> None:
-    seed = random.getrandbits(32)
     oracle = machine(module, number_of_syscalls)
-    hypothesis.seed(seed)(oracle)
-    try:
-        run_state_machine_as_test(
-            oracle,
-            settings=settings(
-                max_examples=STEPS // STEPS_OF_A_HISTORY,
-                stateful_step_count=STEPS_OF_A_HISTORY,
-                deadline=None,
-                database=None,
-                print_blob=True,
-                phases=(Phase.generate, Phase.shrink),
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
-    except BaseException as error:
-        error.add_note(f"the history above is by hypothesis.seed({seed})")
-        raise
-    assert oracle.steps >= STEPS
+    while oracle.steps < STEPS:
+        seed = random.getrandbits(32)
+        hypothesis.seed(seed)(oracle)
+        try:
+            run_state_machine_as_test(oracle, settings=SETTINGS)
+        except BaseException as error:
+            error.add_note(f"the history above is by hypothesis.seed({seed})")
+            raise

@@ -18,7 +18,8 @@ from pyharness import Guest
 from pyharness import guest as guest_module
 
 SECONDS = 30
-CASES = Path(__file__).parent / "cases" / "broken_modules.py"
+CASES = Path(__file__).parent / "cases"
+BROKEN_MODULES = CASES / "broken_modules.py"
 
 
 @dataclass(frozen=True)
@@ -80,31 +81,45 @@ EXPECTED = {
 }
 
 
+def run_tests(folder: Path, *tests: str) -> ET.Element:
+    """Run tests of their own, in guests of their own; how they ended, as JUnit has it."""
+    xml = folder / "outcome.xml"
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly",
+            f"--junitxml={xml}", "-o", "junit_family=xunit1", f"--artifacts={folder}", *tests,
+        ],
+        env=os.environ | {"PYHARNESS_RUN": str(folder / "run")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert xml.exists(), done.stdout + done.stderr
+    assert list((folder / "run").iterdir()) == []
+    (suite,) = ET.parse(xml).getroot()
+    return suite
+
+
+def failure(case: ET.Element) -> str:
+    """What the failure of a test says, empty if it passed."""
+    assert case.find("error") is None
+    failed = case.find("failure")
+    text = "" if failed is None else failed.text or "nothing"
+    return "\n".join(re.findall("^E +(.*)", text, re.MULTILINE))
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_broken_module_fails_its_test_alone(guest: Guest, tmp_path: Path, name: str) -> None:
     broken = BROKEN[name.removesuffix(" on all CPUs")]
     folder = write(tmp_path / "module", *broken)
     guest.build(folder)  # so that the time below is not a compiler's
-    xml = tmp_path / "outcome.xml"
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly",
-            f"--junitxml={xml}", "-o", "junit_family=xunit1", f"--artifacts={tmp_path}",
-            f"{CASES}::test_broken[{name}]", f"{CASES}::test_after",
-        ],
-        env=os.environ | {"PYHARNESS_RUN": str(tmp_path / "run")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )  # fmt: skip
-    assert xml.exists(), done.stdout + done.stderr
-    (suite,) = ET.parse(xml).getroot()
-    counts = {kind: int(suite.attrib[kind]) for kind in ("tests", "failures", "errors")}
-    assert counts == {"tests": 2, "failures": 1, "errors": 0}, done.stdout
-    failed = suite[0].find("failure")
-    assert failed is not None, done.stdout
-    said = "\n".join(re.findall("^E +(.*)", failed.text or "", re.MULTILINE))
+    suite = run_tests(
+        tmp_path, f"{BROKEN_MODULES}::test_broken[{name}]", f"{BROKEN_MODULES}::test_after"
+    )
+    said, after = map(failure, suite)
+    assert said
+    assert not after
     expected = EXPECTED[name]
     assert re.search(expected.said, said), said
     assert re.search(expected.asked, said), said
@@ -119,7 +134,29 @@ def test_a_broken_module_fails_its_test_alone(guest: Guest, tmp_path: Path, name
     assert float(spent.attrib["value"]) < SECONDS
     consoles = [path.name for path in tmp_path.glob("*.console.log")]
     assert len(consoles) == 2
-    assert list((tmp_path / "run").iterdir()) == []
+
+
+DYING = {
+    "test_complaint": "WARNING: CPU: 0 PID: 1 at made_up.c:1",
+    "test_after_a_complaint": "",
+    "test_panic": "panicked\nKernel panic - not syncing: sysrq triggered crash",
+    "test_panic_under_an_actor": "Kernel panic - not syncing: sysrq triggered crash",
+    "test_after_a_panic": "",
+    "test_qemu_killed": "bookworm-i386, kernel 6.1.* does not run any more",
+    "test_after_qemu_was_killed": "",
+}
+
+
+@pytest.mark.usefixtures("guest")  # sees to image and saved state
+def test_a_dying_kernel_fails_its_test_alone(tmp_path: Path) -> None:
+    outcome = {
+        case.attrib["name"]: failure(case)
+        for case in run_tests(tmp_path, str(CASES / "dying_kernels.py"))
+    }
+    assert outcome.keys() == DYING.keys()
+    for name, wanted in DYING.items():
+        assert bool(outcome[name]) == bool(wanted), name
+        assert re.search(wanted, outcome[name]), outcome[name]
 
 
 def test_a_host_that_stops_is_no_hang(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:

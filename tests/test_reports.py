@@ -47,7 +47,7 @@ _ATOMIC = "BUG: scheduling while atomic: python3"
 EXPECTED = {
     "panic": [Found("panic", "Kernel panic - not syncing: sysrq", _HALT, "sysrq_handle_crash")],
     "oops": [Found("oops", _NULL, _TRACE, "EIP: do_my_syscall+0x51/0x420 [interceptor]")],
-    "oops-at-unload": [Found("oops", _NULL, _TRACE, "EIP: cleanup_module")],
+    "oops-at-unload": [Found("oops", _NULL, _TRACE, "EIP: interceptor_exit")],
     "oops-in-freed-text": [Found("oops", "BUG: unable to handle", _TRACE, "EIP: 0xe0c74353")],
     "hung-task": [Found("hung task", "INFO: task python3:313 blocked", "DS: ", "[interceptor]")],
     "stall": [Found("stall", "rcu: INFO: rcu_preempt", "INFO: NMI handler", "[interceptor]")],

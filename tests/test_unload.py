@@ -144,13 +144,7 @@ def test_unload_while_commands_pour_in(module: Module, guest: Guest) -> None:
     hostile = [guest.actor("nobody") for _ in range(3)]
     custom, start = module.abi.custom_syscall, module.abi.commands[pyharness.Command.START]
     for actor in hostile:
-        message = {
-            "do": "syscall",
-            "number": custom,
-            "args": [start, 39, actor.pid],
-            "repeat": 300_000,
-        }
-        guest.agent.request("send", task=actor.pid, message=message)
+        actor.begin(custom, start, 39, actor.pid, repeat=300_000)
     begin = time.monotonic()
     module.unload()
     assert time.monotonic() - begin < guest.limit(10)

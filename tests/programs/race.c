@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Threads that do the same at the same moment, round after round, as root:
+ *
+ *	race KIND SYSCALL ROUNDS SECONDS
+ *
+ * It ends after so many rounds, or after so many seconds, and prints
+ * "rounds N". What should not happen is told, and the exit status is 1.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include "interceptor.h"
+
+#define THREADS 4
+
+static int target;
+static double end;
+static long most;
+static atomic_long rounds;
+static atomic_bool over;
+
+/* What several processes share: a number that a child waits for. */
+static atomic_int *gate;
+
+static void fail(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	printf("round %ld: ", atomic_load(&rounds));
+	vprintf(format, args);
+	printf("\n");
+	exit(1);
+}
+
+/* A command's result: 0, or the number of its error. */
+static int command(int cmd, int pid)
+{
+	return syscall(MY_CUSTOM_SYSCALL, cmd, target, pid) ? errno : 0;
+}
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+/* Count a round; whether there is to be another. */
+static bool another(void)
+{
+	if (atomic_fetch_add(&rounds, 1) + 1 >= most || now() > end)
+		atomic_store(&over, true);
+	return !atomic_load(&over);
+}
+
+/* All threads leave it at the same moment; the last one to come opens it. */
+static void meet(void)
+{
+	static atomic_int here, turn;
+	int before = atomic_load(&turn);
+
+	if (atomic_fetch_add(&here, 1) + 1 == THREADS) {
+		atomic_store(&here, 0);
+		atomic_store(&turn, before + 1);
+	} else {
+		while (atomic_load(&turn) == before)
+			sched_yield();
+	}
+}
+
+static int results[THREADS];
+
+/* All issue a command at once: one is served, the others get @error. */
+static void one_is_served(long self, int cmd, int pid, int error)
+{
+	int i, served = 0;
+
+	meet();
+	results[self] = command(cmd, pid);
+	meet();
+	if (self)
+		return;
+	for (i = 0; i < THREADS; i++) {
+		if (results[i] && results[i] != error)
+			fail("command %d: %s", cmd, strerror(results[i]));
+		served += !results[i];
+	}
+	if (served != 1)
+		fail("command %d: %d were served", cmd, served);
+}
+
+static void *intercept(void *self)
+{
+	bool go_on = true;
+
+	while (go_on) {
+		one_is_served((long)self, REQUEST_SYSCALL_INTERCEPT, 0, EBUSY);
+		one_is_served((long)self, REQUEST_SYSCALL_RELEASE, 0, EINVAL);
+		if (!self)
+			another();
+		meet();
+		go_on = !atomic_load(&over);
+	}
+	return NULL;
+}
+
+static void *start(void *self)
+{
+	bool go_on = true;
+
+	while (go_on) {
+		one_is_served((long)self, REQUEST_START_MONITORING, getpid(), EBUSY);
+		one_is_served((long)self, REQUEST_STOP_MONITORING, getpid(), EINVAL);
+		if (!self)
+			another();
+		meet();
+		go_on = !atomic_load(&over);
+	}
+	return NULL;
+}
+
+/* The others ask for a process that ends at that moment. */
+static void *exits(void *self)
+{
+	static int child;
+	bool go_on = true;
+	int err;
+
+	while (go_on) {
+		if (!self) {
+			atomic_store(gate, 0);
+			child = fork();
+			if (!child) {
+				while (!atomic_load(gate))
+					sched_yield();
+				_exit(0);
+			}
+		}
+		meet();
+		if (!self) {
+			atomic_store(gate, 1);
+		} else {
+			err = command(REQUEST_START_MONITORING, child);
+			if (err && err != EBUSY && err != EINVAL)
+				fail("start: %s", strerror(err));
+		}
+		if (!self) {
+			waitpid(child, NULL, 0);
+			another();
+		}
+		meet();
+		go_on = !atomic_load(&over);
+	}
+	return NULL;
+}
+
+/* One takes a system call and gives it back, the others issue it. */
+static void *in_flight(void *self)
+{
+	pid_t parent = getppid();
+	int err = 0;
+
+	while (!atomic_load(&over)) {
+		if (self) {
+			pid_t found = syscall(SYS_getppid);
+
+			if (found != parent)
+				fail("getppid: %d", found);
+			continue;
+		}
+		err = err ?: command(REQUEST_SYSCALL_INTERCEPT, 0);
+		err = err ?: command(REQUEST_START_MONITORING, 0);
+		err = err ?: command(REQUEST_STOP_MONITORING, getpid());
+		err = err ?: command(REQUEST_SYSCALL_RELEASE, 0);
+		if (err)
+			fail("%s", strerror(err));
+		another();
+	}
+	return NULL;
+}
+
+/* One monitors everybody and nobody in turn; children that die are taken out. */
+static void *exit_storm(void *self)
+{
+	int err, child;
+
+	while (!atomic_load(&over)) {
+		if (!self) {
+			err = command(REQUEST_START_MONITORING, 0);
+			if (err && err != EBUSY)
+				fail("start all: %s", strerror(err));
+			err = command(REQUEST_STOP_MONITORING, 0);
+			if (err)
+				fail("stop all: %s", strerror(err));
+			continue;
+		}
+		child = fork();
+		if (!child)
+			_exit(0);
+		err = command(REQUEST_STOP_MONITORING, child);
+		if (err && err != EINVAL)
+			fail("stop: %s", strerror(err));
+		waitpid(child, NULL, 0);
+		another();
+	}
+	return NULL;
+}
+
+static const struct {
+	const char *name;
+	void *(*run)(void *self);
+	bool intercepted;		/* beforehand */
+} kinds[] = {
+	{ "intercept", intercept, false },
+	{ "start", start, true },
+	{ "exits", exits, true },
+	{ "in-flight", in_flight, false },
+	{ "exit-storm", exit_storm, true },
+};
+
+int main(int argc, char **argv)
+{
+	pthread_t thread[THREADS];
+	unsigned int kind;
+	long i;
+
+	for (kind = 0; argc == 5 && kind < sizeof(kinds) / sizeof(*kinds); kind++)
+		if (!strcmp(kinds[kind].name, argv[1]))
+			break;
+	if (argc != 5 || kind == sizeof(kinds) / sizeof(*kinds))
+		return 2;
+	target = atoi(argv[2]);
+	most = atol(argv[3]);
+	end = now() + atof(argv[4]);
+	gate = mmap(NULL, sizeof(*gate), PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (kinds[kind].intercepted && command(REQUEST_SYSCALL_INTERCEPT, 0))
+		fail("intercept: %s", strerror(errno));
+	for (i = 0; i < THREADS; i++)
+		pthread_create(&thread[i], NULL, kinds[kind].run, (void *)i);
+	for (i = 0; i < THREADS; i++)
+		pthread_join(thread[i], NULL);
+	printf("rounds %ld\n", atomic_load(&rounds));
+	return 0;
+}
