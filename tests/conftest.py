@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The guest that tests share, and the module in it, as each test expects to find them."""
 
+import hashlib
 import re
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ import broken
 import pytest
 
 import pyharness
-from pyharness import Actor, Guest, Module, accel, guests, machines, oops
+from pyharness import Actor, Guest, Module, abi, accel, guests, machines, oops
 from pyharness.errors import GuestCrashed, GuestError
 from pyharness.progress import Terminal
 
+PROGRAMS = Path(__file__).parent / "programs"
 _NAME = 200  # characters of an artifact's name
 
 
@@ -246,6 +248,24 @@ def number_of_syscalls(lab: Lab) -> int:
         f"/lib/modules/$(uname -r)/build/{header} | sort -n | tail -1"
     )
     return int(found.check().stdout) + 1
+
+
+@pytest.fixture
+def compiled(guest: Guest) -> Callable[[str], str]:
+    """Compiles a program of tests/programs in the guest; its path there."""
+
+    def make(name: str) -> str:
+        source = (PROGRAMS / f"{name}.c").read_bytes()
+        where = f"/root/programs/{hashlib.sha256(source).hexdigest()[:16]}"
+        if guest.run(["test", "-x", f"{where}/{name}"]).status:
+            guest.run(["mkdir", "-p", where]).check()
+            guest.put(source, f"{where}/{name}.c")
+            guest.put((pyharness.MODULE / abi.HEADER).read_bytes(), f"{where}/{abi.HEADER}")
+            line = f"gcc -O2 -Wall -Wextra -Werror -pthread -o {name} {name}.c"
+            guest.run(f"cd {where} && {line}", seconds=60).check()
+        return f"{where}/{name}"
+
+    return make
 
 
 @pytest.fixture

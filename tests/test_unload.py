@@ -4,13 +4,15 @@
 import errno
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
+from memory import held, wait_back
 
 import pyharness
-from pyharness import Actor, Guest, Module
+from pyharness import Actor, Guest, Module, abi
 
 A_BYTE = "\x01\0\0\0\0\0\0\0"
 A_SECOND = "\x01\0\0\0\0\0\0\0"
@@ -40,6 +42,31 @@ class Sleeper:
         self.actor.begin("poll", wanted, 1, -1)
         return lambda: self.helper.syscall("write", fd, A_BYTE, 8)
 
+    def read_a_pipe(self) -> Callable[[], object]:
+        self.guest.run(["mkfifo", "-m", "666", path := f"/tmp/fifo-{self.actor.pid}"]).check()
+        fd = self.actor.syscall("open", path, 2).value
+        self.actor.begin("read", fd, "\0" * 8, 8)
+        return lambda: self.helper.syscall("write", fd, A_BYTE, 8)
+
+    def futex(self) -> Callable[[], object]:
+        where = self.actor.syscall("mmap2", 0, 4096, 3, 0x21, -1, 0).value
+        self.actor.begin("futex", where, 0, 0, 0)
+        return lambda: self.helper.syscall("futex", where, 1, 1)
+
+    def accept4(self) -> Callable[[], object]:
+        address = f"\x01\0/tmp/socket-{self.actor.pid}"
+        fd = self.actor.syscall("socket", 1, 1, 0).value
+        assert self.actor.syscall("bind", fd, address, len(address)).errno == 0
+        assert self.actor.syscall("listen", fd, 1).errno == 0
+        self.actor.begin("accept4", fd, 0, 0, 0)
+        caller = self.helper.syscall("socket", 1, 1, 0).value
+        return lambda: self.helper.syscall("connect", caller, address, len(address))
+
+    def msgrcv(self) -> Callable[[], object]:
+        queue = self.actor.syscall("msgget", 0, 0o666).value
+        self.actor.begin("msgrcv", queue, "\0" * 16, 8, 0, 0)
+        return lambda: self.helper.syscall("msgsnd", queue, "\x01\0\0\0message!", 8, 0)
+
     def nanosleep(self) -> Callable[[], object]:
         self.actor.begin("nanosleep", "\x03\0\0\0\0\0\0\0", 0)
         return lambda: None
@@ -66,36 +93,54 @@ class Sleeper:
         return lambda: self.actor.kill(signal.SIGUSR1)
 
 
-SLEEPS = {
-    "read": (Sleeper.read, 8),
-    "poll": (Sleeper.poll, 1),
-    "nanosleep": (Sleeper.nanosleep, 0),
-    "wait4": (Sleeper.wait4, None),
-    "flock": (Sleeper.flock, 0),
-    "rt_sigtimedwait": (Sleeper.rt_sigtimedwait, signal.SIGUSR1),
-}
+# Ways to sleep, in which call each is, and what it returns in the end; None: something above 0.
+SLEEPS: list[tuple[Callable[[Sleeper], Callable[[], object]], str, int | None]] = [
+    (Sleeper.read, "read", 8),
+    (Sleeper.read_a_pipe, "read", 8),
+    (Sleeper.poll, "poll", 1),
+    (Sleeper.futex, "futex", 0),
+    (Sleeper.nanosleep, "nanosleep", 0),
+    (Sleeper.wait4, "wait4", None),
+    (Sleeper.accept4, "accept4", None),
+    (Sleeper.flock, "flock", 0),
+    (Sleeper.msgrcv, "msgrcv", 8),
+    (Sleeper.rt_sigtimedwait, "rt_sigtimedwait", signal.SIGUSR1),
+]
+SLEPT_IN = {call for _, call, _ in SLEEPS}
+
+
+@contextmanager
+def all_cpus_busy(guest: Guest) -> Iterator[None]:
+    """Have something else running on each CPU."""
+    busy = [guest.actor("nobody") for _ in range(guest.frozen.spec.cpus)]
+    for actor in busy:
+        actor.execute("/bin/sh", "-c", "while :; do :; done")
+    yield
+    for actor in busy:
+        actor.kill(signal.SIGKILL)
 
 
 @pytest.mark.parametrize("release", [False, True])
 def test_unload_under_sleepers(module: Module, guest: Guest, release: bool) -> None:
     """They sleep inside intercepted calls, logged, while the module goes; then they wake."""
-    for call in SLEEPS:
+    for call in SLEPT_IN:
         assert module.intercept(call).value == 0
         assert module.start(call).value == 0
-    sleepers = {call: Sleeper(guest) for call in SLEEPS}
-    wakers = {call: begin(sleepers[call]) for call, (begin, _) in SLEEPS.items()}
-    for call, sleeper in sleepers.items():
+    sleepers = [Sleeper(guest) for _ in SLEEPS]
+    wakers = [begin(sleeper) for sleeper, (begin, _, _) in zip(sleepers, SLEEPS, strict=True)]
+    for sleeper, (_, call, _) in zip(sleepers, SLEEPS, strict=True):
         number = guest.syscalls.number(call)
         guest.wait(f"{call} to sleep", partial(is_asleep, guest, sleeper.actor, number))
-    if release:
-        for call in SLEEPS:
-            assert module.release(call).value == 0
-    module.unload()
-    for call, (_, wanted) in SLEEPS.items():
-        wakers[call]()
-        result = sleepers[call].actor.finish()
-        assert not result.errno, call
-        assert result.value > 0 if wanted is None else result.value == wanted, call
+    with all_cpus_busy(guest):
+        if release:
+            for call in SLEPT_IN:
+                assert module.release(call).value == 0
+        module.unload()
+        for waker, sleeper, (_, call, wanted) in zip(wakers, sleepers, SLEEPS, strict=True):
+            waker()
+            result = sleeper.actor.finish()
+            assert not result.errno, call
+            assert result.value > 0 if wanted is None else result.value == wanted, call
 
 
 def test_unload_with_everything_intercepted(
@@ -126,17 +171,55 @@ def test_nothing_shows_after_unload(module: Module, guest: Guest, root: Actor) -
     assert hooked.stdout == ""
 
 
-@pytest.mark.parametrize("direct", [0, 1])
-def test_load_and_unload_again_and_again(bare_guest: Guest, direct: int) -> None:
-    ko = bare_guest.build(pyharness.MODULE).ko
-    bare_guest.inspect(ko)
-    bare_guest.put(ko.read_bytes(), "/root/again.ko")
-    done = bare_guest.run(
-        f"for i in $(seq 10); do insmod /root/again.ko direct={direct} && rmmod interceptor"
-        " || exit 1; done",
-        seconds=60,
-    )
-    assert done.check().stdout == ""
+CYCLES = 300
+LISTED = 10  # processes that are monitored in each cycle
+STORM = "stress-ng --fork 1 --exec 1 --clone 1 --vfork 1 --quiet"
+
+
+def cycle(guest: Guest, ko: int, parameters: str) -> None:
+    """Load the module, have it hold what it can, with some who die meanwhile, and unload it."""
+    root = guest.root
+    assert root.syscall("finit_module", ko, parameters, 0).errno == 0
+    module = Module(guest, abi.load(pyharness.MODULE, guest.syscalls), "interceptor")
+    for call in ("getpgid", "capget"):
+        assert module.intercept(call).value == 0
+    for child in [root.fork() for _ in range(LISTED)]:
+        assert module.start("getpgid", child.pid).value == 0
+        if child.pid % 2:
+            child.exit()
+    assert module.start("capget").value == 0
+    assert module.stop("capget", root.pid).value == 0
+    assert root.syscall("delete_module", "interceptor\0", 0).errno == 0
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("parameters", "cycles"), [("direct=1", CYCLES - 20), ("direct=0", 20)])
+def test_load_and_unload_again_and_again(bare_guest: Guest, parameters: str, cycles: int) -> None:
+    """Under a storm of fork, exec and exit; in the end no memory is held for it."""
+    guest = bare_guest
+    built = guest.build(pyharness.MODULE)
+    guest.inspect(built.ko)
+    guest.put(built.ko.read_bytes(), "/root/again.ko")
+    before: dict[str, int] = {}
+    for number in range(cycles):
+        if number == 5:  # what is held for good, from then on, has been made
+            guest.dismiss()
+            before = held(guest)
+        if number % 5 == 0:
+            guest.dismiss()
+            guest.actor("nobody").execute("/bin/sh", "-c", STORM)
+            ko = guest.root.syscall("open", "/root/again.ko\0", 0).value
+        cycle(guest, ko, parameters + "\0")
+    guest.dismiss()
+    guest.run("pkill -9 stress-ng")
+    # Less than one of anything for each cycle, and far less than one for each entry.
+    few = cycles // 2
+    wait_back(
+        guest,
+        before,
+        more={"pid": few, "radix_tree_node": few, "task_struct": few, "kmalloc-512": few,
+              "kmalloc-1k": few, "Slab": 4096, "Percpu": 1024, "VmallocUsed": 1024},
+    )  # fmt: skip
 
 
 def test_unload_while_commands_pour_in(module: Module, guest: Guest) -> None:

@@ -68,6 +68,16 @@ static bool another(void)
 	return !atomic_load(&over);
 }
 
+/* Wait for somebody else, who may be on another CPU, emulated, or on this one. */
+static void spin(void)
+{
+	int i;
+
+	for (i = 0; i < 100; i++)
+		__builtin_ia32_pause();
+	sched_yield();
+}
+
 /* All threads leave it at the same moment; the last one to come opens it. */
 static void meet(void)
 {
@@ -79,7 +89,7 @@ static void meet(void)
 		atomic_store(&turn, before + 1);
 	} else {
 		while (atomic_load(&turn) == before)
-			sched_yield();
+			spin();
 	}
 }
 
@@ -147,7 +157,7 @@ static void *exits(void *self)
 			child = fork();
 			if (!child) {
 				while (!atomic_load(gate))
-					sched_yield();
+					spin();
 				_exit(0);
 			}
 		}
@@ -181,6 +191,7 @@ static void *in_flight(void *self)
 
 			if (found != parent)
 				fail("getppid: %d", found);
+			__builtin_ia32_pause();
 			continue;
 		}
 		err = err ?: command(REQUEST_SYSCALL_INTERCEPT, 0);
@@ -207,6 +218,7 @@ static void *exit_storm(void *self)
 			err = command(REQUEST_STOP_MONITORING, 0);
 			if (err)
 				fail("stop all: %s", strerror(err));
+			__builtin_ia32_pause();
 			continue;
 		}
 		child = fork();

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Each monitored call is in the log, whole and once, or the reader says that it was lost."""
+
+from collections.abc import Callable
+
+import pytest
+
+from pyharness import Guest, Module
+from pyharness.kmsg import Call
+
+CALL = "sched_rr_get_interval"
+THREADS = 4
+
+pytestmark = pytest.mark.cpus(4)
+
+
+def pour(guest: Guest, program: str, calls: int) -> int:
+    """Have each of the threads issue so many calls; how many the signal handler added."""
+    line = [program, str(guest.syscalls.number(CALL)), str(THREADS), str(calls)]
+    return int(guest.run(line, seconds=60).check().stdout)
+
+
+def told(calls: list[Call]) -> list[tuple[int, int]]:
+    """Which thread each call was by (THREADS: the signal handler), and its number there."""
+    assert all(call.args[1] == 0xFFFFF000 and call.args[3:] == (0, 0, 0) for call in calls)
+    return [(call.args[0], call.args[2]) for call in calls]
+
+
+def test_every_call_is_in_the_log(
+    module: Module, guest: Guest, compiled: Callable[[str], str]
+) -> None:
+    """100,000 of them from four CPUs, and those of a signal handler in between."""
+    program = compiled("calls")
+    with module.intercepted(CALL):
+        mark, lost = guest.log.mark(), guest.log.lost
+        handled = pour(guest, program, 100_000 // THREADS)
+        found = told(guest.log.calls(mark))
+    assert handled > 10
+    assert guest.log.lost == lost
+    wanted = {(thread, call) for thread in range(THREADS) for call in range(100_000 // THREADS)}
+    wanted |= {(THREADS, call) for call in range(handled)}
+    assert len(found) == len(wanted)
+    assert set(found) == wanted
+    for thread in range(THREADS + 1):
+        in_order = [call for by, call in found if by == thread]
+        assert in_order == sorted(in_order)
+
+
+def test_what_was_lost_is_counted(
+    module: Module, guest: Guest, compiled: Callable[[str], str]
+) -> None:
+    """More than the kernel's buffer holds, read too late: what is missing is the oldest."""
+    program = compiled("calls")
+    with module.intercepted(CALL):
+        mark, lost = guest.log.mark(), guest.log.lost
+        handled = pour(guest, program, 75_000)
+        records = guest.log.since(mark)
+        found = told(guest.log.calls(mark))
+    lost = guest.log.lost - lost
+    assert lost > 0
+    assert len(set(found)) == len(found)
+    # Whatever else the kernel said may be among the lost.
+    others = len(records) - len(found)
+    assert 0 <= len(found) + lost - (THREADS * 75_000 + handled) <= others + 10

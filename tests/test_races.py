@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Commands, calls and deaths at the same moment, on four CPUs, thousands of times."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from pyharness import Guest, Module
+from pyharness.status import Intercepted
+
+ROUNDS = 10_000
+SECONDS = 60
+CALL = "sched_rr_get_interval"
+
+pytestmark = pytest.mark.cpus(4)
+
+# What tests/programs/race.c does, and whether the call is still intercepted at the end.
+KINDS = {
+    "intercept": (CALL, False),
+    "start": (CALL, True),
+    "exits": (CALL, True),
+    "in-flight": ("getppid", False),
+    "exit-storm": (CALL, True),
+}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", KINDS)
+def test_race(
+    module: Module,
+    guest: Guest,
+    compiled: Callable[[str], str],
+    record_property: Callable[[str, object], None],
+    kind: str,
+) -> None:
+    """As often as it's told to, or as it can in a minute; afterwards nobody is left listed."""
+    call, stays = KINDS[kind]
+    number = guest.syscalls.number(call)
+    line = [compiled("race"), kind, str(number), str(ROUNDS), str(SECONDS)]
+    begin = guest.clock()
+    done = guest.run(line, seconds=2 * SECONDS)
+    assert done.status == 0, done.stdout
+    rounds = int(re.fullmatch(r"rounds (\d+)\n", done.stdout)[1])  # type: ignore[index]
+    record_property("rounds", rounds)
+    assert rounds >= ROUNDS or guest.clock() - begin > SECONDS - 5
+    assert rounds > 100
+    left = {number: Intercepted(number, "listed", frozenset())} if stays else {}
+    guest.wait("the last of the dead to be forgotten", lambda: module.status() == left)

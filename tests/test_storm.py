@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Every system call intercepted at once, while the guest does all that it can."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+import pyharness
+from pyharness import Guest, Module
+from pyharness.ssh import pump
+
+PROGRAM = Path(__file__).parent / "programs" / "survey.py"
+SECONDS = 60
+MONITORED = ("mkdir", "unlink", "wait4", "sched_yield")
+# What would end, stop or clone the process that asks.
+SKIPPED = (
+    "exit", "exit_group", "fork", "vfork", "clone", "clone3", "pause", "sigsuspend",
+    "rt_sigsuspend", "sigreturn", "rt_sigreturn", "vhangup", "sync",
+)  # fmt: skip
+STRESS = [
+    "stress-ng", "--timeout", str(SECONDS), "--verify", "--quiet",
+    "--fork", "1", "--exec", "1", "--pipe", "1", "--poll", "1", "--futex", "1", "--sem", "1",
+    "--msg", "1", "--mmap", "1", "--dentry", "1", "--sigpipe", "1", "--nanosleep", "1",
+    "--switch", "1", "--yield", "1", "--getdent", "1", "--epoll", "1", "--sock", "1",
+]  # fmt: skip
+TRINITY = f"cd $(mktemp -d) && exec timeout {SECONDS} trinity -q -C 2 -N 1000000000 > /dev/null"
+
+
+def survey(guest: Guest, numbers: int) -> dict[str, str]:
+    """The result of each call, by its number and its arguments."""
+    skipped = ",".join(str(guest.syscalls.number(call)) for call in SKIPPED)
+    line = ["python3", "-", str(numbers), skipped]
+    said = guest.run(line, user="nobody", stdin=PROGRAM.read_bytes(), seconds=60).check().stdout
+    return dict(line.rsplit(" ", 1) for line in said.splitlines())
+
+
+def intercept_all(module: Module, numbers: int) -> None:
+    for number in range(1, numbers):
+        assert module.intercept(number).value == 0
+    for call in MONITORED:
+        assert module.start(call).value == 0
+
+
+@pytest.mark.timeout(400)
+def test_no_call_returns_anything_else(bare_guest: Guest, number_of_syscalls: int) -> None:
+    """Than without the module, whatever the call; each is issued with two kinds of nonsense."""
+    guest = bare_guest
+    without = [survey(guest, number_of_syscalls) for _ in range(2)]
+    assert len(without[0]) > 800
+    module = guest.load(pyharness.MODULE)
+    try:
+        intercept_all(module, number_of_syscalls)
+        within = survey(guest, number_of_syscalls)
+    finally:
+        module.unload()
+    # Addresses, times and ids are never the same: those only need be no errors.
+    same = {call for call in without[0] if without[0][call] == without[1][call]}
+    assert len(same) > 0.95 * len(without[0])
+    assert {call: within[call] for call in same} == {call: without[0][call] for call in same}
+    assert not {call for call in within.keys() - same if within[call].startswith("S")}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.cpus(4)
+def test_the_guest_goes_on(module: Module, guest: Guest, number_of_syscalls: int) -> None:
+    """It compiles, serves SSH, and stands stress-ng and trinity; all are right to the end."""
+    intercept_all(module, number_of_syscalls)
+    mark = guest.log.mark()
+    stress = guest.ssh.open(" ".join(STRESS))
+    trinity = guest.ssh.open(f"runuser -u nobody -- sh -c '{TRINITY}'")
+    begin = time.monotonic()
+    built = guest.build(pyharness.MODULE, anew=True)
+    assert built.warnings == []
+    served = 0
+    said = b""
+
+    def serve() -> None:
+        nonlocal served
+        assert guest.run(["echo", str(served)]).stdout == f"{served}\n"
+        served += 1
+        guest.log.fetch()
+
+    def keep(data: bytes) -> None:
+        nonlocal said
+        said += data
+
+    assert pump(stress, stdout=keep, stderr=keep, tick=serve) == 0, said.decode()
+    assert pump(trinity, stdout=keep, stderr=keep, tick=serve) == 124, said.decode()
+    assert time.monotonic() - begin > SECONDS
+    assert served > 10
+    logged = {call.number for call in guest.log.calls(mark)}
+    assert logged == {guest.syscalls.number(call) for call in MONITORED}
+    for number in range(1, number_of_syscalls):
+        assert module.release(number).value == 0
+    assert guest.actor("nobody").syscall("mkdir", "/tmp\0", 0).error == "EEXIST"
