@@ -12,7 +12,7 @@ demo: $(READY)
 	$(VENV)/bin/pyharness demo
 
 test: $(READY)
-	$(VENV)/bin/pytest -n 2 --dist loadfile
+	$(VENV)/bin/pytest -n 2 --dist worksteal
 
 lint: $(READY)
 	$(VENV)/bin/ruff check

@@ -172,7 +172,7 @@ def test_nothing_shows_after_unload(module: Module, guest: Guest, root: Actor) -
 
 
 CYCLES = 300
-LISTED = 10  # processes that are monitored in each cycle
+LISTED = 4  # processes that are monitored in each cycle
 STORM = "stress-ng --fork 1 --exec 1 --clone 1 --vfork 1 --quiet"
 
 
