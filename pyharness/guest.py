@@ -40,6 +40,7 @@ _BUILD = 120.0
 _SILENCE = 15.0
 _QUIET = 0.3
 _REPORTS = 3
+_ENOUGH = 1 << 19  # bytes of a console
 
 
 class KernelLog:
@@ -116,7 +117,7 @@ class Guest(Closes):
         self.history = History()
         self._lines: dict[str, Lines] = {}
         self._death: GuestCrashed | None = None
-        self._console_from = self._console_seen = 0 if fresh else len(self.console_text())
+        self._console_from = self._console_seen = 0 if fresh else self.console_size()
         self._ssh = machines.open_ssh(machine, frozen.image, watch=self.check_alive)
         self.check_alive()
         try:
@@ -184,10 +185,22 @@ class Guest(Closes):
 
     # ---- trouble ----
 
-    def console_text(self) -> str:
-        """All that came out of the serial console."""
+    def console_size(self) -> int:
+        """How much came out of the serial console, in bytes: a place to read it from."""
         try:
-            return self.machine.console_log.read_text(encoding="utf-8", errors="replace")
+            return self.machine.console_log.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def console_text(self, since: int = 0) -> str:
+        """What came out of the serial console from some place on, up to half a MiB.
+
+        A kernel that reports its own reports' crashes can go on for ever.
+        """
+        try:
+            with self.machine.console_log.open("rb") as log:
+                log.seek(since)
+                return log.read(_ENOUGH).decode(errors="replace")
         except FileNotFoundError:
             return ""
 
@@ -219,11 +232,11 @@ class Guest(Closes):
 
     def _has_died(self) -> bool:
         """Whether its console, since this process entered, tells of more than a warning."""
-        text = self.console_text()
-        if len(text) == self._console_seen:
+        if (size := self.console_size()) == self._console_seen:
             return False
-        self._console_seen = len(text)
-        return any(report.kind != "warning" for report in oops.reports(text[self._console_from :]))
+        self._console_seen = size
+        found = oops.reports(self.console_text(self._console_from))
+        return any(report.kind != "warning" for report in found)
 
     def _hangs(self, silent: float) -> NoReturn:
         """Have a kernel that says nothing tell where its CPUs are: an NMI makes it panic."""
@@ -234,13 +247,14 @@ class Guest(Closes):
         if self.machine.status() == "guest-panicked":
             # It has told QEMU of the panic, and prints nothing before it is out of the NMI.
             self.machine.qmp("cont")
-            self._console_to_its_end(quiet=4 * _QUIET)
+            self._wait_for_console(quiet=4 * _QUIET)
             self.machine.qmp("stop")
         self._crashed(f"hangs: no sign of life in {silent:.0f} s that it had")
 
     def _crashed(self, what: str) -> NoReturn:
-        text = self._console_to_its_end()
-        found = oops.reports(text[self._console_from :]) or oops.reports(text)
+        self._wait_for_console()
+        found = oops.reports(self.console_text(self._console_from))
+        found = found or oops.reports(self.console_text())
         # The first has the cause; of a storm, the rest is noise.
         report = "\n\n".join(self.with_lines(str(report)) for report in found[:_REPORTS])
         self._death = GuestCrashed(
@@ -248,14 +262,13 @@ class Guest(Closes):
         )
         raise self._death
 
-    def _console_to_its_end(self, quiet: float = _QUIET) -> str:
-        """The console's text once no more comes for some seconds: a report takes its time."""
+    def _wait_for_console(self, quiet: float = _QUIET) -> None:
+        """Wait until no more comes for some seconds: a report takes its time."""
         end = time.monotonic() + self.limit(2)
-        text, before = self.console_text(), ""
-        while text != before and time.monotonic() < end:
+        size, before = self.console_size(), -1
+        while size != before and size - self._console_from < _ENOUGH and time.monotonic() < end:
             time.sleep(quiet)
-            text, before = self.console_text(), text
-        return text
+            size, before = self.console_size(), size
 
     def _lost(self, error: GuestError) -> NoReturn:
         """A crash outranks a lost connection, an actor that is gone, and a time limit."""

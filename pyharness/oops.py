@@ -128,6 +128,7 @@ class _Open:
     def __init__(self, kind: str, first: _Line) -> None:
         self.kind = kind
         self.lines: list[str] = []
+        self.has_stack = False  # which stands near a report's end
         self.strangers = 0
         self.when = first.when
 
@@ -135,6 +136,7 @@ class _Open:
         """Take a line of its own; a few others may stand between."""
         if not self.lines or _BODY.match(line.text) or _END.search(line.text) or kind_of(line.text):
             self.lines.append(line.text.rstrip())
+            self.has_stack |= line.text.startswith(("Call Trace:", "Call trace:"))
             self.strangers = 0
             self.when = line.when
             return True
@@ -145,11 +147,6 @@ class _Open:
         """Whether that line is not of it any more: too late, or another report begins."""
         late = line.when is not None and self.when is not None and line.when - self.when > _PAUSE
         return late or (kind != "" and self.has_stack) or len(self.lines) >= _LINES
-
-    @property
-    def has_stack(self) -> bool:
-        """Whether it has come to the calls on the stack, which stand near its end."""
-        return any(line.startswith(("Call Trace:", "Call trace:")) for line in self.lines)
 
     def closed(self) -> Report:
         return Report(kind=self.kind, lines=tuple(self.lines), whole=self._is_whole())

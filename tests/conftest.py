@@ -132,9 +132,7 @@ def cpus_of(request: pytest.FixtureRequest) -> int:
 def guest(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Guest]:
     """The guest; its kernel may not complain of anything during a test."""
     entered = lab.guest(cpus_of(request))
-    request.node.stash[VISIT] = Visit(
-        entered, entered.log.mark(), console=len(entered.console_text())
-    )
+    request.node.stash[VISIT] = Visit(entered, entered.log.mark(), console=entered.console_size())
     yield entered
     if visit := request.node.stash.get(VISIT, None):
         try:
@@ -193,7 +191,7 @@ def attend(item: pytest.Item) -> Generator[None, object, object]:
 
 def keep_console(item: pytest.Item, visit: Visit) -> str:
     """Keep what came out of the serial console during a test, and return it."""
-    text = visit.guest.console_text()[visit.console :]
+    text = visit.guest.console_text(visit.console)
     folder = Path(item.config.getoption("artifacts"))
     folder.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"[^\w.-]+", "-", item.nodeid).strip("-")[:_NAME]

@@ -180,10 +180,10 @@ def test_a_busy_guest_is_no_hang(guest: Guest, monkeypatch: pytest.MonkeyPatch) 
     assert guest.agent.silence() < 3
 
 
-def test_an_actor_that_is_stuck_says_where(guest: Guest) -> None:
+def test_an_actor_that_is_stuck_says_where(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is a time limit that is over, in the guest's own time; the guest lives."""
     actor = guest.actor()
-    guest.agent.seconds = 1.0
+    monkeypatch.setattr(guest.agent, "seconds", 1.0)
     with pytest.raises(pyharness.GuestTimeout, match=r"its state is S(.|\n)*hrtimer_nanosleep"):
         actor.syscall("nanosleep", "\x1e\0\0\0\0\0\0\0", 0)
     assert guest.run("true").status == 0

@@ -24,10 +24,11 @@ def call(module: Module, actor: Actor) -> None:
 
 
 def on_all_cpus(module: Module, actor: Actor) -> None:
-    for cpu in range(module.guest.frozen.spec.cpus):
-        looping = module.guest.actor("nobody")
-        assert looping.syscall("sched_setaffinity", 0, 4, chr(1 << cpu) + "\0\0\0").errno == 0
-        looping.begin(
+    looping = [module.guest.actor("nobody") for _ in range(module.guest.frozen.spec.cpus)]
+    for cpu, each in enumerate(looping):
+        assert each.syscall("sched_setaffinity", 0, 4, chr(1 << cpu) + "\0\0\0").errno == 0
+    for each in looping:
+        each.begin(
             module.abi.custom_syscall,
             module.abi.commands[pyharness.Command.START],
             module.guest.syscalls.number(CALL),
