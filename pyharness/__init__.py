@@ -25,8 +25,9 @@ from pyharness.errors import (
     ModuleRefused,
     UsageError,
 )
-from pyharness.guest import Guest, KernelLog
+from pyharness.guest import Guest
 from pyharness.guests import DEFAULT_GUEST
+from pyharness.kernellog import KernelLog
 from pyharness.kmsg import Call, Record
 from pyharness.module import Module
 from pyharness.paths import MODULE

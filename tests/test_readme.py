@@ -51,3 +51,13 @@ def test_every_command_is_told_of() -> None:
     section = README.split("## The command line")[1].split("##")[0]
     for name in cli.commands:
         assert re.search(rf"`{name}\b", section), name
+
+
+def test_every_claim_names_a_test_that_there_is() -> None:
+    here = Path(__file__).parent
+    claims = (here.parent / "docs" / "claims.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(test_\w+\.py)(?:::(\w+))?`", claims)
+    assert len(named) > 30
+    for file, test in named:
+        text = (here / file).read_text(encoding="utf-8")
+        assert f"def {test or 'test_'}" in text, (file, test)

@@ -385,6 +385,8 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["launch"]:
         launch(sys.argv[2], sys.argv[3:])
     else:
-        # Whoever is watched can't keep the watcher from a CPU; not so its children.
-        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+        # Whoever is watched can't keep the watcher, and the sshd that it speaks through, from a
+        # CPU. What these start is like any other.
+        for process in (0, os.getppid()):
+            os.sched_setscheduler(process, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
         Agent().run()
