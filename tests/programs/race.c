@@ -47,9 +47,14 @@ static void fail(const char *format, ...)
 }
 
 /* A command's result: 0, or the number of its error. */
+static int command_of(int cmd, int nr, int pid)
+{
+	return syscall(MY_CUSTOM_SYSCALL, cmd, nr, pid) ? errno : 0;
+}
+
 static int command(int cmd, int pid)
 {
-	return syscall(MY_CUSTOM_SYSCALL, cmd, target, pid) ? errno : 0;
+	return command_of(cmd, target, pid);
 }
 
 static double now(void)
@@ -179,6 +184,40 @@ static void *exits(void *self)
 	return NULL;
 }
 
+/* Likewise, but they have to wait, as one takes another call meanwhile. */
+static void *exits_waiting(void *self)
+{
+	static int child;
+	bool go_on = true;
+	int err = 0;
+
+	while (go_on) {
+		if (!self) {
+			child = fork();
+			if (!child)
+				_exit(0);
+		}
+		meet();
+		if (!self) {
+			waitpid(child, NULL, 0);
+		} else if ((long)self == 1) {
+			err = err ?: command_of(REQUEST_SYSCALL_INTERCEPT, SYS_getsid, 0);
+			err = err ?: command_of(REQUEST_SYSCALL_RELEASE, SYS_getsid, 0);
+			if (err)
+				fail("%s", strerror(err));
+		} else {
+			err = command(REQUEST_START_MONITORING, child);
+			if (err && err != EBUSY && err != EINVAL)
+				fail("start: %s", strerror(err));
+		}
+		if (!self)
+			another();
+		meet();
+		go_on = !atomic_load(&over);
+	}
+	return NULL;
+}
+
 /* One takes a system call and gives it back, the others issue it. */
 static void *in_flight(void *self)
 {
@@ -241,6 +280,7 @@ static const struct {
 	{ "intercept", intercept, false },
 	{ "start", start, true },
 	{ "exits", exits, true },
+	{ "exits-waiting", exits_waiting, true },
 	{ "in-flight", in_flight, false },
 	{ "exit-storm", exit_storm, true },
 };
