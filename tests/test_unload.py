@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 
 import pytest
-from memory import held, wait_back
+from memory import CACHES, held, wait_back
 
 import pyharness
 from pyharness import Actor, Guest, Module, abi
@@ -215,13 +215,8 @@ def test_load_and_unload_again_and_again(bare_guest: Guest, parameters: str) -> 
     guest.dismiss()
     guest.run("pkill -9 stress-ng")
     # Less than one of anything for each cycle, and far less than one for each entry.
-    few = CYCLES // 2
-    wait_back(
-        guest,
-        before,
-        more={"pid": few, "radix_tree_node": few, "task_struct": few, "kmalloc-512": few,
-              "kmalloc-1k": few, "Slab": 4096, "Percpu": 1024, "VmallocUsed": 1024},
-    )  # fmt: skip
+    few = dict.fromkeys(CACHES, CYCLES // 2)
+    wait_back(guest, before, more={**few, "Slab": 4096, "Percpu": 1024, "VmallocUsed": 1024})
 
 
 def test_unload_while_commands_pour_in(module: Module, guest: Guest) -> None:
