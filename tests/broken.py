@@ -43,6 +43,13 @@ BROKEN: dict[str, tuple[Change, ...]] = {
     "loop with interrupts off": (
         _before(_IN_A_COMMAND, "	local_irq_disable();\n	for (;;)\n		cpu_relax();\n"),
     ),
+    "loop with interrupts off on all CPUs": (
+        _before(
+            "static int monitor(int cmd,",
+            "static void forever(void *unused)\n{\n	for (;;)\n		cpu_relax();\n}\n\n",
+        ),
+        _before(_IN_A_COMMAND, "	on_each_cpu(forever, NULL, 0);\n"),
+    ),
     "sleep under a spinlock": (
         Change("#include <linux/cred.h>\n", "#include <linux/cred.h>\n#include <linux/delay.h>\n"),
         _before("static int monitor(int cmd,", "static DEFINE_SPINLOCK(spin);\n\n"),
