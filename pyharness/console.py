@@ -19,6 +19,8 @@ from pyharness.errors import GuestError, GuestTimeout
 from pyharness.qemu import Machine
 
 _WINDOW = 4096
+# What is read at once must be less, or the window passes over a part of it.
+_CHUNK = _WINDOW // 2
 _LEAVE = b"\x1d"
 
 
@@ -46,7 +48,7 @@ class Console(Closes):
         finally:
             os.close(folder)
         self._spawn = SocketSpawn(
-            self.socket, timeout=None, searchwindowsize=_WINDOW, maxread=1 << 16
+            self.socket, timeout=None, searchwindowsize=_WINDOW, maxread=_CHUNK
         )
 
     def close(self) -> None:

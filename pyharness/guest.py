@@ -37,7 +37,7 @@ from pyharness.syscalls import Syscalls
 _USUAL = 30.0
 _BUILD = 120.0
 # A second without a sign of life is unusual. The kernel itself tells of most
-# hangs after 10 s (vm/rootfs/etc/sysctl.d), which is better than a guess.
+# hangs after 10 to 20 s (vm/rootfs/etc/sysctl.d), which is better than a guess.
 _SILENCE = 15.0
 _QUIET = 0.3
 _REPORTS = 3

@@ -56,7 +56,7 @@ def command_line(
         "-append",
         f"root=/dev/vda rw console={spec.console} net.ifnames=0 log_buf_len=8M"
         # A CPU that lets nobody else run is told of before any time limit ends (s).
-        " rcupdate.rcu_cpu_stall_timeout=10",
+        " rcupdate.rcu_cpu_stall_timeout=20",
         # The disk is thrown away with the machine: no need to wait for the host's.
         "-drive", "file=disk.qcow2,format=qcow2,if=virtio,cache=unsafe,discard=unmap",
         # restrict: the guest reaches nothing but who comes through that port.

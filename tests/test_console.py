@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the serial console says is found, however much comes at once."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from pyharness import GuestError
+from pyharness.console import Console
+from pyharness.qemu import Machine
+
+
+@pytest.fixture
+def spoken(tmp_path: Path) -> socket.socket:
+    """The other end of a console."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "console.sock"))
+    listener.listen()
+    return listener
+
+
+def console(folder: Path) -> Console:
+    return Console(
+        Machine(folder=folder, guest="made-up", accel="tcg", port=0, pid=0, began=0.0, owner=None)
+    )
+
+
+@pytest.mark.parametrize("behind", [0, 4000, 100_000])
+def test_a_login_is_found_before_much_else(
+    tmp_path: Path, spoken: socket.socket, behind: int
+) -> None:
+    """As when nobody had time to read for a while."""
+    with console(tmp_path) as entered, spoken, spoken.accept()[0] as guest:
+        guest.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        guest.sendall(b"x" * 10_000 + b"guest login: root (automatic login)\r\n" + b"y" * behind)
+        entered.wait_boot(5)
+
+
+def test_a_panic_is_told(tmp_path: Path, spoken: socket.socket) -> None:
+    with console(tmp_path) as entered, spoken, spoken.accept()[0] as guest:
+        guest.sendall(b"[    1.0] Kernel panic - not syncing: VFS\r\n" + b"y" * 2000)
+        with pytest.raises(GuestError, match="Kernel panic - not syncing: VFS"):
+            entered.wait_boot(5)
