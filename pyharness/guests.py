@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Guest descriptions: which kernels there are to test on, from ``vm/guests.toml``. Pure."""
 
+import platform
 import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 from pyharness import paths
 from pyharness.errors import UsageError
 
-DEFAULT_GUEST = "bookworm-i386"
+DEFAULT_GUEST = "bookworm-arm64" if platform.machine() == "aarch64" else "bookworm-i386"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,8 @@ class GuestSpec:
     machine: str
     cpu: str
     console: str
+    panic: str
+    way: str
     memory: int
     disk: int
     cpus: int
@@ -68,7 +71,14 @@ def parse(text: str) -> dict[str, GuestSpec]:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"guests.toml: {error}") from error
     defaults = tables.pop("defaults", {})
-    return {name: _spec(name, defaults | table) for name, table in tables.items()}
+    architectures = tables.pop("architectures", {})
+    specs = {}
+    for name, table in tables.items():
+        like = table.pop("like", None)
+        if like is not None and like not in architectures:
+            raise UsageError(f"guest {name}: there is no [architectures.{like}]")
+        specs[name] = _spec(name, defaults | architectures.get(like, {}) | table)
+    return specs
 
 
 def load(path: Path | None = None) -> dict[str, GuestSpec]:

@@ -13,7 +13,9 @@ from pyharness.errors import HostError
 PACKAGES = {
     "mke2fs": "e2fsprogs",
     "qemu-img": "qemu-utils",
+    "qemu-system-aarch64": "qemu-system-arm",
     "qemu-system-i386": "qemu-system-x86",
+    "qemu-system-x86_64": "qemu-system-x86",
     "setpriv": "util-linux",
     "unshare": "util-linux",
     "ssh": "openssh-client",

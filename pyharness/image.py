@@ -159,6 +159,13 @@ def ensure(spec: GuestSpec, *, teller: Teller | None = None) -> Image:
 
 def _make(spec: GuestSpec, target: Path, teller: Teller, task: Task) -> None:
     requires("mmdebstrap", "mke2fs", "arch-test", "mount")
+    if subprocess.run(
+        ["arch-test", spec.architecture], capture_output=True, check=False
+    ).returncode:
+        raise HostError(
+            f"programs for {spec.architecture} don't run here, which making {spec.name} needs:"
+            f" vm/host-setup {spec.architecture}"
+        )
     if (free := shutil.disk_usage(paths.cache()).free) < ROOM:
         raise HostError(
             f"{paths.cache()} has {free >> 20} MiB free and an image needs {ROOM >> 20}:"
@@ -214,12 +221,19 @@ class Mirrors:
         The security suite's index may be out of step with its mirror: then an
         image without it is better than none.
         """
+        base = base_of(suite)
         if not self.main:
+            if suite != base:
+                raise HostError(f"{suite} needs a Debian mirror that apt on this host knows of")
             return [[]]  # mmdebstrap knows Debian's own mirrors
-        main = [f"deb {self.main} {suite} main"]
-        if not self.security:
-            return [main]
-        return [[*main, f"deb {self.security} {suite}-security main"], main]
+        main = [f"deb {self.main} {name} main" for name in dict.fromkeys((base, suite))]
+        security = [f"deb {self.security} {base}-security main"] if self.security else []
+        return [[*main, *security], main] if security else [main]
+
+
+def base_of(suite: str) -> str:
+    """The suite that another is an addition to: ``trixie`` for ``trixie-backports``."""
+    return suite.removesuffix("-backports")
 
 
 def _mmdebstrap(spec: GuestSpec, sources: list[str], folder: Path, task: Task) -> None:
@@ -236,6 +250,8 @@ def _mmdebstrap(spec: GuestSpec, sources: list[str], folder: Path, task: Task) -
             f"--include={','.join(spec.all_packages)}",
             '--aptopt=Acquire::Check-Valid-Until "false"',
             '--aptopt=Acquire::Languages "none"',
+            # A kernel of an addition needs what the addition has newer, too.
+            f'--aptopt=APT::Default-Release "{spec.suite}"',
             *(f"--dpkgopt=path-exclude={path}" for path in excluded),
             f"--essential-hook=sync-in {paths.VM / 'rootfs'} /",
             "--customize-hook=mkdir -p \"$1/root/.ssh\"",
@@ -245,7 +261,7 @@ def _mmdebstrap(spec: GuestSpec, sources: list[str], folder: Path, task: Task) -
             f"--customize-hook=download /etc/ssh/ssh_host_ed25519_key.pub {folder / 'host_key'}",
             f"--customize-hook=download /var/lib/dpkg/status {folder / 'packages'}",
             "--customize-hook=" + _WRITE_DISK.format(fd=fd, mib=spec.disk),
-            spec.suite, "/dev/null", *sources,
+            base_of(spec.suite), "/dev/null", *sources,
         ]  # fmt: skip
         process = subprocess.Popen(
             ends_with_parent([*_alone(), *command]),

@@ -51,7 +51,7 @@ def command_line(
         "-smp", str(spec.cpus), "-m", str(spec.memory),
         "-nodefaults", "-no-user-config", "-display", "none",
         # A panic leaves the machine as it is, to be looked at, and a reboot ends it.
-        "-action", "panic=pause,reboot=shutdown", "-device", "pvpanic-pci",
+        "-action", "panic=pause,reboot=shutdown", "-device", spec.panic,
         "-kernel", str(image.kernel), "-initrd", str(image.initrd),
         "-append",
         f"root=/dev/vda rw console={spec.console} net.ifnames=0 log_buf_len=8M"

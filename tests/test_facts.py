@@ -51,6 +51,21 @@ def test_log_line_with_something_in_it_is_none(noise: str, data: st.DataObject) 
     assert kmsg.parse_call(record(whole[:at] + noise + whole[at:])) is None
 
 
+def test_log_line_of_the_32_bit_door() -> None:
+    """It has its own numbers; what stands behind the line is the door's name, whole."""
+    text = line(1, 39, [0] * 6)
+    amd64 = Syscalls("x86_64")
+    native, other = (kmsg.parse_call(record(text + mark)) for mark in ("", " i386"))
+    assert native
+    assert other
+    assert (native.door, other.door) == ("", "i386")
+    assert native.decoded(amd64).startswith("[1] getpid(")
+    assert other.decoded(amd64).startswith("[1] mkdir(")
+    assert other.decoded(amd64).endswith(") i386")
+    for end in ("i386", " i38", " i3866", " i386 "):
+        assert kmsg.parse_call(record(text + end)) is None
+
+
 def test_log_line_of_another_level_is_none() -> None:
     """Somebody may write such a text to the log; the module's has the level it must have."""
     text = line(1, 39, [0] * 6)
@@ -148,6 +163,19 @@ def test_names_and_numbers() -> None:
     assert (errno_name(1), errno_name(100_000)) == ("EPERM", "100000")
 
 
+def test_doors() -> None:
+    """Who names a call by a door gets that door's number; the module knows it by the native one."""
+    amd64 = Syscalls("x86_64")
+    assert amd64.door_and_number("mkdir") == ("", 83)
+    assert amd64.door_and_number("i386:mkdir") == amd64.door_and_number("i386:39") == ("i386", 39)
+    assert amd64.known_by(83) == amd64.known_by(39, "i386") == 83
+    assert amd64.known_by(192, "i386") == "i386:192"
+    assert amd64.known_by(100_000, "i386") == "i386:100000"
+    for syscalls, call in ((amd64, "x32:mkdir"), (I386, "i386:mkdir"), (amd64, "i386:nosuch")):
+        with pytest.raises(UsageError):
+            syscalls.door_and_number(call)
+
+
 @pytest.mark.parametrize("name", ["mkdirr", "", "sys_mkdir"])
 def test_name_of_no_call(name: str) -> None:
     with pytest.raises(UsageError, match="has no system call"):
@@ -158,13 +186,18 @@ def test_name_of_no_call(name: str) -> None:
 
 
 def test_status_file() -> None:
-    found = status.parse("39 listed 12 13\n252 everybody\n5 everybody-except 1\n6 listed\n")
+    found = status.parse(
+        "39 listed 12 13\n252 everybody\n5 everybody-except 1\n6 listed\ni386:192 listed 7\n"
+    )
     assert found[39] == status.Intercepted(39, "listed", frozenset({12, 13}))
     assert found[252].mode == "everybody"
     assert found[6].pids == frozenset()
+    assert found["i386:192"] == status.Intercepted("i386:192", "listed", frozenset({7}))
 
 
-@pytest.mark.parametrize("text", ["39\n", "x listed\n", "39 some 1\n", "39 listed 1 x\n", "\n"])
+@pytest.mark.parametrize(
+    "text", ["39\n", "x listed\n", "39 some 1\n", "39 listed 1 x\n", "\n", "x32:3 listed\n"]
+)
 def test_status_file_that_is_none(text: str) -> None:
     with pytest.raises(CheckFailed):
         status.parse(text)
@@ -174,14 +207,17 @@ def test_status_file_that_is_none(text: str) -> None:
 
 
 def test_the_projects_own_guests() -> None:
-    default = guests.find()
-    assert (default.name, default.suite, default.architecture) == (
-        "bookworm-i386",
-        "bookworm",
-        "i386",
-    )
+    """Each architecture's part and each table's own."""
+    known = guests.load()
+    default = known["bookworm-i386"]
+    assert (default.suite, default.architecture, default.syscalls) == ("bookworm", "i386", "i386")
     assert default.memory == 512
     assert {"linux-image-686-pae", "linux-headers-686-pae"} < set(default.all_packages)
+    assert known["bookworm-arm64"].qemu == "qemu-system-aarch64"
+    assert [name for name in known if known[name].way == "table"] == [
+        "bullseye-i386", "bullseye-amd64", "bookworm-arm64", "trixie-arm64"
+    ]  # fmt: skip
+    assert guests.DEFAULT_GUEST in known
 
 
 def test_unknown_guest() -> None:
@@ -195,8 +231,9 @@ GUESTS = (pyharness.paths.VM / "guests.toml").read_text(encoding="utf-8")
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ('machine = "q35"\n', "", "'machine' is missing"),
-        ('machine = "q35"\n', 'machine = "q35"\nmachin = 1\n', "unknown key 'machin'"),
+        ('machine = "virt"\n', "", "'machine' is missing"),
+        ('machine = "virt"\n', 'machine = "virt"\nmachin = 1\n', "unknown key 'machin'"),
+        ('like = "arm64"\nsuite = "trixie"', 'like = "riscv64"', "no .architectures.riscv64."),
         ("cpus = 2", 'cpus = "two"', "not of the right type"),
         ('kernel = ["', 'kernel = [1, "', "not of the right type"),
         ("[bookworm-i386]", "[bookworm-i386", r"guests\.toml"),

@@ -7,7 +7,6 @@ root=$1
 echo guest > "$root/etc/hostname"
 echo "127.0.0.1 localhost guest" > "$root/etc/hosts"
 echo "/dev/vda / ext4 noatime 0 1" > "$root/etc/fstab"
-echo "pvpanic_pci" > "$root/etc/modules-load.d/guest.conf"
 
 # The original testers become nobody by su, and run dmesg and insmod there.
 chroot "$root" usermod --shell /bin/bash nobody
