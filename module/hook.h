@@ -1,290 +1,204 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * How a function is put in front of the handler of a system call.
- *
- * A kernel that reaches its system calls through a compiled switch (BHI
- * mitigation, commit 1e3ad78334a6 in 6.9 and in the stable series) reads no
- * table: there the handler itself is hooked, the one function that serves the
- * number, __ia32_sys_mkdir() for example. A system call that isn't hooked runs
- * unchanged code.
- *
- * The means is an ftrace direct call: the nop at the entry of the handler
- * becomes a call of a stub. Where the kernel can't do that (a handler compiled
- * without ftrace, or one that somebody else has taken, a BPF trampoline say)
- * it is a kprobe, which costs more and does the same. Either way the function
- * has returned before the handler starts, so that no frame of this module is
- * on the stack of a process that sleeps inside its system call.
+ * How a function is put in front of a system call, in one of two ways: table.h
+ * replaces its entry in the kernel's table, handler.h hooks the function that
+ * serves it. Either way the function has returned before the system call is
+ * carried out: no frame of this module is on the stack of a process that sleeps
+ * in there.
  *
  * A hook that was made stays until hooks_free(), to be armed again: while it
- * is disarmed, ftrace may still be looking at it.
+ * is disarmed, somebody may still be looking at it.
  *
  * Callers serialise: calls_lock in interceptor.c protects all that is here.
  */
 #ifndef INTERCEPTOR_HOOK_H
 #define INTERCEPTOR_HOOK_H
 
-#include <linux/ftrace.h>
-#include <linux/kprobes.h>
-#include <linux/linkage.h>
 #include <linux/list.h>
+#include <linux/module.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/task_stack.h>
 #include <linux/slab.h>
-#include <linux/uaccess.h>
-#include <asm/linkage.h>
-#include <asm/unistd.h>
 
-/* What a hook does, in the form that each means needs. */
+#include "doors.h"
+#include "handler.h"
+#include "stubs.h"
+#include "symbols.h"
+#include "table.h"
+
+/* What a hook does, in the form that each way needs: see HOOK_BEFORE(). */
 struct hook_action {
-	void (*stub)(void);		/* target of the direct call */
-	kprobe_pre_handler_t probe;	/* for all else */
+	void (*entry)(void);		/* stands in the table */
+	void (*direct)(void);		/* is called by the handler */
+	kprobe_pre_handler_t probe;
 };
 
 struct hook {
 	struct list_head list;
-	unsigned long handler;
+	unsigned long where;		/* the table's entry, or the handler */
 	unsigned int users;		/* numbers that this handler serves */
 	const struct hook_action *action;
-	bool direct;			/* by ops, else by probe */
-	struct ftrace_ops ops;
-	struct kprobe probe;
+	struct handler_hook handler;
+	bool covered;			/* by somebody else's entry */
 };
 
 static LIST_HEAD(hooks);
+static bool hook_by_table;
 
-#ifndef CONFIG_X86_32
-#error "stubs are written for i386"
-#endif
-
-/*
- * The handler of each number, from the generated list that the kernel's own
- * dispatcher is made of. Numbers that it leaves out are not implemented.
- */
-#define __SYSCALL(nr, name)						\
-	[nr] = "__ia32_" #name,
-#define __SYSCALL_WITH_COMPAT(nr, name, compat) __SYSCALL(nr, name)
-#define __SYSCALL_NORETURN(nr, name) __SYSCALL(nr, name)
-static const char * const hook_handlers[NR_syscalls] = {
-#include <asm/syscalls_32.h>
-};
-
-static const char *hook_handler(unsigned int nr)
+/* Where the system call that the current task is in goes on. */
+static unsigned long hook_original(struct pt_regs *regs)
 {
-	return hook_handlers[nr] ?: "__ia32_sys_ni_syscall";
+	const struct door *door = door_current();
+
+	return door->originals[syscall_get_nr(current, regs)];
 }
 
-/*
- * A stub runs at the very first instruction of a handler, called by it. At
- * that point %eax has the handler's only argument, its struct pt_regs (kernel
- * functions take their arguments in registers, regparm(3)), and nothing else
- * is live that a C function may change.
- */
+#define HOOK_ACTION(name)						\
+	static const struct hook_action name##_action = {		\
+		.entry = name##_entry,					\
+		.direct = STUB_CALLED(name##_direct),			\
+		.probe = name##_probe,					\
+	}
 
-/* Call @function(regs), then go on with the handler. */
-#define HOOK_STUB_BEFORE(stub, function)				\
-	void stub(void);						\
-	asm(".pushsection .text, \"ax\", @progbits\n"			\
-	    ".type " #stub ", @function\n"				\
-	    #stub ":\n"							\
-	    "	push	%eax\n"						\
-	    "	call	" #function "\n"				\
-	    "	pop	%eax\n"						\
-	    "	" ASM_RET						\
-	    ".size " #stub ", .-" #stub "\n"				\
-	    ".popsection\n")
+/* Have before_name(regs) run before a system call. */
+#define HOOK_BEFORE(name)						\
+	static __used notrace unsigned long name##_next(struct pt_regs *regs) \
+	{								\
+		before_##name(regs);					\
+		return hook_original(regs);				\
+	}								\
+	STUB_NEXT(name##_entry, name##_next);				\
+	STUB_BEFORE(name##_direct, before_##name);			\
+	static int name##_probe(struct kprobe *probe, struct pt_regs *regs) \
+	{								\
+		before_##name(task_pt_regs(current));			\
+		return 0;						\
+	}								\
+	HOOK_ACTION(name)
 
-/*
- * If @condition(regs), run @function(regs) instead of the handler: the return
- * address into the handler is dropped, and @function returns to who called it.
- */
-#define HOOK_STUB_INSTEAD(stub, condition, function)			\
-	void stub(void);						\
-	asm(".pushsection .text, \"ax\", @progbits\n"			\
-	    ".type " #stub ", @function\n"				\
-	    #stub ":\n"							\
-	    "	push	%eax\n"						\
-	    "	call	" #condition "\n"				\
-	    "	test	%al, %al\n"					\
-	    "	pop	%eax\n"						\
-	    "	jz	1f\n"						\
-	    "	add	$4, %esp\n"					\
-	    "	jmp	" #function "\n"				\
-	    "1:	" ASM_RET						\
-	    ".size " #stub ", .-" #stub "\n"				\
-	    ".popsection\n")
+/* Have the function run instead whose address instead_of_name(regs) is, unless 0. */
+#define HOOK_INSTEAD(name)						\
+	static __used notrace unsigned long name##_next(struct pt_regs *regs) \
+	{								\
+		return instead_of_##name(regs) ?: hook_original(regs);	\
+	}								\
+	STUB_NEXT(name##_entry, name##_next);				\
+	STUB_INSTEAD(name##_direct, instead_of_##name);			\
+	static int name##_probe(struct kprobe *probe, struct pt_regs *regs) \
+	{								\
+		unsigned long instead;					\
+									\
+		instead = instead_of_##name(task_pt_regs(current));	\
+		if (instead)						\
+			instruction_pointer_set(regs, instead);		\
+		return instead != 0;					\
+	}								\
+	HOOK_ACTION(name)
 
-/*
- * The address of a kernel function, 0 if there is none of this name. A probe
- * that is born disabled changes no code, and its address is filled in even
- * where registering fails because the function may not be probed.
- */
-static unsigned long hook_symbol(const char *name)
+/* Find out which way this kernel needs. Changes nothing. */
+static int __init hook_choose(const char *way)
 {
-	struct kprobe probe = {
-		.symbol_name = name,
-		.flags = KPROBE_FLAG_DISABLED,
-	};
+	const char *through = NULL;
+	int i;
 
-	if (!register_kprobe(&probe))
-		unregister_kprobe(&probe);
-	return (unsigned long)probe.addr;
-}
-
-/* Can this kernel hook at all? Changes nothing. */
-static int __init hook_check(void)
-{
-	if (IS_ENABLED(CONFIG_KPROBES) && IS_ENABLED(CONFIG_FUNCTION_TRACER))
+	if (!IS_ENABLED(CONFIG_KPROBES)) {
+		pr_err(KBUILD_MODNAME ": not loaded: the kernel lacks kprobes\n");
+		return -ENODEV;
+	}
+	if (strcmp(way, "auto") && strcmp(way, "table") && strcmp(way, "handler")) {
+		pr_err(KBUILD_MODNAME ": not loaded: way=%s: it is auto, table or handler\n",
+		       way);
+		return -EINVAL;
+	}
+	for (i = 0; i < DOORS && strcmp(way, "handler"); i++) {
+		doors[i].table = table_find(&doors[i]);
+		if (!doors[i].table)
+			through = doors[i].dispatcher;
+	}
+	hook_by_table = !through && strcmp(way, "handler");
+	if (hook_by_table || strcmp(way, "table"))
 		return 0;
-	pr_err(KBUILD_MODNAME ": not loaded: the kernel lacks kprobes or ftrace\n");
+	pr_err(KBUILD_MODNAME ": not loaded: way=table: %s() of this kernel reads no table of system calls: way=auto\n",
+	       through);
 	return -ENODEV;
 }
 
-/* The instruction at the entry of a handler, to see that it did change. */
-struct hook_entry {
-	u8 code[MCOUNT_INSN_SIZE];
-};
-
-static struct hook_entry hook_read_entry(const struct hook *hook)
-{
-	struct hook_entry entry = {};
-
-	copy_from_kernel_nofault(entry.code, (void *)hook->handler,
-				 sizeof(entry.code));
-	return entry;
-}
-
-/*
- * A kprobe's handler may send the CPU elsewhere only if the probe has a post
- * handler, too: that makes ftrace keep other redirections (live patches) away
- * (FTRACE_OPS_FL_IPMODIFY, commit 0bc11ed5ab60 in 5.6).
- */
-static void hook_probe_post(struct kprobe *probe, struct pt_regs *regs,
-			    unsigned long flags)
-{
-}
-
-static int hook_arm_probe(struct hook *hook)
-{
-	hook->probe = (struct kprobe) {
-		.addr = (kprobe_opcode_t *)hook->handler,
-		.pre_handler = hook->action->probe,
-		.post_handler = hook_probe_post,
-	};
-	return register_kprobe(&hook->probe);
-}
-
-/*
- * Who else traces the handler (the function tracer, a kprobe) makes ftrace call
- * all of them in turn, and then i386 has no way to a direct call: its
- * ftrace_regs_caller ignores what arch_ftrace_set_direct_caller() asks for (6.1).
- * So each hook has a callback, which ftrace calls in that case alone.
- */
-static void hook_shared(unsigned long ip, unsigned long parent_ip,
-			struct ftrace_ops *ops, struct ftrace_regs *fregs)
-{
-	struct hook *hook = container_of(ops, struct hook, ops);
-
-	hook->action->probe(&hook->probe, ftrace_get_regs(fregs));
-}
-
-static int hook_arm_direct(struct hook *hook)
-{
-	int err;
-
-	/* By address: where two names share one, ftrace knows only one. */
-	err = ftrace_set_filter_ip(&hook->ops, hook->handler, 0, 0);
-	if (err)
-		return err;
-	err = register_ftrace_direct_multi(&hook->ops,
-					   (unsigned long)hook->action->stub);
-	if (err)
-		return err;
-	/* Registering sets these anew, so that they can't be set before (6.1). */
-	hook->ops.func = hook_shared;
-	hook->ops.flags |= FTRACE_OPS_FL_PERMANENT;
-	return 0;
-}
-
-static void hook_disarm_direct(struct hook *hook)
-{
-	/*
-	 * With this flag ftrace would wait until nobody looks at the ops, for
-	 * each of them: a minute for all numbers. hook_barrier() waits once.
-	 */
-	hook->ops.flags &= ~FTRACE_OPS_FL_DYNAMIC;
-	unregister_ftrace_direct_multi(&hook->ops,
-				       (unsigned long)hook->action->stub);
-}
-
-static void hook_disarm(struct hook *hook)
-{
-	if (hook->direct)
-		hook_disarm_direct(hook);
-	else
-		unregister_kprobe(&hook->probe);
-}
-
-/*
- * With the sysctl ftrace_enabled at 0, ftrace and the kprobes that are built
- * on it may register and do nothing: believe the code, not the return value.
- * (FTRACE_OPS_FL_PERMANENT keeps that sysctl from being changed later.)
- */
-static int hook_arm(struct hook *hook, bool direct)
-{
-	struct hook_entry before = hook_read_entry(hook), after;
-	int err;
-
-	err = direct ? hook_arm_direct(hook) : -EOPNOTSUPP;
-	hook->direct = !err;
-	if (err)
-		err = hook_arm_probe(hook);
-	if (err)
-		return err;
-
-	after = hook_read_entry(hook);
-	if (memcmp(&before, &after, sizeof(before)))
-		return 0;
-	hook_disarm(hook);
-	return -ENODEV;
-}
-
-static struct hook *hook_find(unsigned long handler)
+static struct hook *hook_find(unsigned long where)
 {
 	struct hook *hook;
 
 	list_for_each_entry(hook, &hooks, list)
-		if (hook->handler == handler)
+		if (hook->where == where)
 			return hook;
 	hook = kzalloc(sizeof(*hook), GFP_KERNEL);
 	if (!hook)
 		return NULL;
-	hook->handler = handler;
+	hook->where = where;
 	list_add(&hook->list, &hooks);
 	return hook;
 }
 
+static int hook_arm_table(struct hook *hook, struct door *door, unsigned int nr)
+{
+	unsigned long *entry = (unsigned long *)hook->where;
+	unsigned long original = READ_ONCE(*entry);
+
+	WRITE_ONCE(door->originals[nr], original);
+	return table_swap(entry, original, (unsigned long)hook->action->entry);
+}
+
+static int hook_disarm_table(struct hook *hook, struct door *door,
+			     unsigned int nr)
+{
+	unsigned long *entry = (unsigned long *)hook->where;
+	int err;
+
+	err = table_swap(entry, (unsigned long)hook->action->entry,
+			 door->originals[nr]);
+	if (err == -EBUSY && !hook->covered)
+		pr_warn(KBUILD_MODNAME ": system call %u%s was taken over by %ps: it can't be given back before that is gone\n",
+			nr, door->mark, (void *)READ_ONCE(*entry));
+	/* Who stands in front of us goes on to us: that must not vanish. */
+	if (err && !hook->covered)
+		__module_get(THIS_MODULE);
+	else if (!err && hook->covered)
+		module_put(THIS_MODULE);
+	hook->covered = err;
+	return err;
+}
+
+static int hook_arm_handler(struct hook *hook, bool direct)
+{
+	hook->handler.address = hook->where;
+	hook->handler.stub = hook->action->direct;
+	hook->handler.run = hook->action->probe;
+	return handler_arm(&hook->handler, direct);
+}
+
 /*
- * Put @action in front of the handler of system call @nr, or count one more
- * user of the hook that is there already.
+ * Put @action in front of system call @nr of @door, or count one more user of
+ * the hook that is there already.
  *
  * Return: the hook, or an error pointer: -ENOENT if the kernel has no such
- * handler, -ENOMEM, or what kept ftrace and kprobes from hooking it.
+ * handler, -ENOMEM, or what kept it from being hooked.
  */
-static struct hook *hook_install(unsigned int nr,
+static struct hook *hook_install(struct door *door, unsigned int nr,
 				 const struct hook_action *action, bool direct)
 {
-	unsigned long handler = hook_symbol(hook_handler(nr));
+	unsigned long where = hook_by_table ? (unsigned long)&door->table[nr] :
+			      symbol_address(door_handler(door, nr));
 	struct hook *hook;
 	int err;
 
-	if (!handler)
+	if (!where)
 		return ERR_PTR(-ENOENT);
-	hook = hook_find(handler);
+	hook = hook_find(where);
 	if (!hook)
 		return ERR_PTR(-ENOMEM);
 	if (!hook->users) {
 		hook->action = action;
-		err = hook_arm(hook, direct);
+		err = hook_by_table ? hook_arm_table(hook, door, nr) :
+		      hook_arm_handler(hook, direct);
 		if (err)
 			return ERR_PTR(err);
 	}
@@ -293,13 +207,27 @@ static struct hook *hook_install(unsigned int nr,
 }
 
 /*
- * Give the handler back when nobody uses the hook any more. A task may still
- * be inside the stub: hook_barrier() waits for those.
+ * Give the system call back when nobody uses the hook any more. A task may
+ * still be inside the stub: hook_barrier() waits for those.
+ *
+ * Return: 0, or what keeps it from being given back: -EBUSY, somebody else has
+ * replaced the entry since.
  */
-static void hook_remove(struct hook *hook)
+static int hook_remove(struct hook *hook, struct door *door, unsigned int nr)
 {
-	if (!--hook->users)
-		hook_disarm(hook);
+	int err = 0;
+
+	if (hook->users > 1) {
+		hook->users--;
+		return 0;
+	}
+	if (hook_by_table)
+		err = hook_disarm_table(hook, door, nr);
+	else
+		handler_disarm(&hook->handler);
+	if (!err)
+		hook->users = 0;
+	return err;
 }
 
 /* What to tell of an error that kept a hook from being installed. */
@@ -310,6 +238,10 @@ static const char *hook_why(int err)
 		return "the kernel has no such function";
 	case -ENODEV:
 		return "ftrace is off: sysctl kernel.ftrace_enabled=1";
+	case -ENOMEM:
+		return "no memory";
+	case -EBUSY:
+		return "somebody else replaces its entry";
 	default:
 		return "ftrace and kprobes refuse";
 	}
@@ -317,7 +249,9 @@ static const char *hook_why(int err)
 
 static const char *hook_means(const struct hook *hook)
 {
-	return hook->direct ? "ftrace direct call" : "kprobe";
+	if (hook_by_table)
+		return "table";
+	return hook->handler.direct ? "ftrace direct call" : "kprobe";
 }
 
 /*
@@ -337,7 +271,7 @@ static void hooks_free(void)
 	struct hook *hook, *next;
 
 	list_for_each_entry_safe(hook, next, &hooks, list) {
-		ftrace_free_filter(&hook->ops);
+		compat_free_filter(&hook->handler.ops);
 		kfree(hook);
 	}
 }

@@ -3,9 +3,9 @@
  * Hijack system calls and monitor processes.
  *
  * The system call MY_CUSTOM_SYSCALL becomes my_syscall(cmd, syscall, pid). It
- * routes other system calls through intercepted(), which logs the calls of
+ * routes other system calls through before_call(), which logs the calls of
  * monitored processes; each call then goes on to the original. hook.h has how
- * a function gets in front of a system call.
+ * a function gets in front of a system call, doors.h which numbers it has.
  *
  * What is intercepted and who is monitored:
  *
@@ -17,7 +17,7 @@
  *
  *   calls_lock serialises commands and readers of the status file.
  *   The lock of each list protects its entries against processes that die.
- *   intercepted() takes no lock and writes nothing.
+ *   before_call() takes no lock and writes nothing.
  */
 /* With DEBUG, pr_devel() is printk(KERN_DEBUG) whatever dynamic debug says. */
 #define DEBUG
@@ -38,6 +38,8 @@
 #include <asm/syscall.h>
 
 #include "interceptor.h"
+#include "compat.h"
+#include "doors.h"
 #include "entries.h"
 #include "hook.h"
 #include "listen.h"
@@ -45,21 +47,25 @@
 #define NAME KBUILD_MODNAME ": "
 #define STATUS_NAME KBUILD_MODNAME
 
+static char *way = "auto";
+module_param(way, charp, 0444);
+MODULE_PARM_DESC(way, "how to get in between: table, handler, or auto (default), which this kernel needs");
+
 static bool direct = true;
 module_param(direct, bool, 0444);
-MODULE_PARM_DESC(direct, "hook by ftrace direct calls where the kernel can (default), or N: by kprobes alone");
+MODULE_PARM_DESC(direct, "hook handlers by ftrace direct calls where the kernel can (default), or N: by kprobes alone");
 
 struct call {
-	struct hook *hook;		/* NULL: not intercepted */
+	struct hook *hooks[DOORS];	/* all NULL: not intercepted */
 	bool everybody;
 	struct xarray pids[2];		/* [everybody] is the one that counts */
 };
 
-static struct call calls[NR_syscalls];
+static struct call calls[DOOR_CALLS];
 static DEFINE_MUTEX(calls_lock);
 
 /* The tasks that are inside my_syscall(). */
-DEFINE_STATIC_SRCU(commands);
+static struct srcu_struct commands;
 
 /* ---- The path of an intercepted call ---- */
 
@@ -104,32 +110,23 @@ static noinline void log_if_monitored(struct call *call, struct pt_regs *regs)
 	if (!is_monitored(call))
 		return;
 	syscall_get_arguments(current, regs, arg);
-	pr_devel(INTERCEPTOR_LOG_LINE, current->pid,
+	pr_devel(INTERCEPTOR_LOG_LINE "%s\n", current->pid,
 		 (unsigned long)syscall_get_nr(current, regs),
-		 arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+		 arg[0], arg[1], arg[2], arg[3], arg[4], arg[5],
+		 door_current()->mark);
 }
 
 /* Runs before the original of each intercepted call. */
-static __used notrace void intercepted(struct pt_regs *regs)
+static __used notrace void before_call(struct pt_regs *regs)
 {
-	unsigned int nr = syscall_get_nr(current, regs);
+	const struct door *door = door_current();
+	int nr = door ? door_issued(door, regs) : -1;
 
-	if (nr < NR_syscalls && is_anybody_monitored(&calls[nr]))
+	if (nr >= 0 && is_anybody_monitored(&calls[nr]))
 		log_if_monitored(&calls[nr], regs);
 }
 
-HOOK_STUB_BEFORE(intercepted_stub, intercepted);
-
-static int intercepted_probe(struct kprobe *probe, struct pt_regs *regs)
-{
-	intercepted(task_pt_regs(current));
-	return 0;
-}
-
-static const struct hook_action intercept_action = {
-	.stub = intercepted_stub,
-	.probe = intercepted_probe,
-};
+HOOK_BEFORE(call);
 
 /* ---- The end of a process ---- */
 
@@ -142,34 +139,23 @@ static void forget(pid_t nr, const struct pid *pid)
 	smp_mb();
 	if (!atomic_read(slot(nr)))
 		return;
-	for (call = calls; call < calls + NR_syscalls; call++) {
+	for (call = calls; call < calls + DOOR_CALLS; call++) {
 		entry_forget(&call->pids[false], nr, pid);
 		entry_forget(&call->pids[true], nr, pid);
 	}
 }
 
 /* Runs before the original exit_group(), from which no process returns. */
-static __used void my_exit_group(struct pt_regs *regs)
+static __used void before_exit_group(struct pt_regs *regs)
 {
-	intercepted(regs);
+	before_call(regs);
 	forget(current->tgid, task_tgid(current));
 }
 
-HOOK_STUB_BEFORE(exit_group_stub, my_exit_group);
-
-static int exit_group_probe(struct kprobe *probe, struct pt_regs *regs)
-{
-	my_exit_group(task_pt_regs(current));
-	return 0;
-}
-
-static const struct hook_action exit_group_action = {
-	.stub = exit_group_stub,
-	.probe = exit_group_probe,
-};
+HOOK_BEFORE(exit_group);
 
 /* However a thread ends, by a signal or by exit(), it comes through here. */
-static void on_exit(void *data, struct task_struct *task)
+static void COMPAT_ON_EXIT(on_exit)
 {
 	if (!thread_group_leader(task))
 		forget(task->pid, task_pid(task));
@@ -201,34 +187,78 @@ static void set_everybody(struct call *call, bool everybody)
 	entries_clear(&call->pids[!everybody]);
 }
 
+/* Give a system call back: by each door, or what keeps one of them. */
+static int give_back(struct hook *hooks[DOORS], int syscall)
+{
+	int i, failed, err = 0;
+
+	for (i = 0; i < DOORS; i++) {
+		if (!hooks[i])
+			continue;
+		failed = hook_remove(hooks[i], &doors[i],
+				     door_number(&doors[i], syscall));
+		if (failed)
+			err = failed;
+		else
+			hooks[i] = NULL;
+	}
+	return err;
+}
+
+/*
+ * Put @action in front of a system call, by each door that it has. If that
+ * can't be, @failed and why is told.
+ */
+static int take(struct hook *hooks[DOORS], int syscall,
+		const struct hook_action *action, const char *failed)
+{
+	struct hook *hook;
+	int i, nr;
+
+	for (i = 0; i < DOORS; i++) {
+		nr = door_number(&doors[i], syscall);
+		if (nr < 0)
+			continue;
+		hook = hook_install(&doors[i], nr, action, direct);
+		if (IS_ERR(hook)) {
+			pr_err(NAME "%s: can't hook %s: %s (%pe)\n",
+			       failed, door_handler(&doors[i], nr),
+			       hook_why(PTR_ERR(hook)), hook);
+			give_back(hooks, syscall);
+			return PTR_ERR(hook);
+		}
+		hooks[i] = hook;
+	}
+	return 0;
+}
+
+static bool is_taken(struct hook *const hooks[DOORS])
+{
+	int i;
+
+	for (i = 0; i < DOORS; i++)
+		if (hooks[i])
+			return true;
+	return false;
+}
+
 static int intercept(int syscall)
 {
-	struct call *call = &calls[syscall];
-	struct hook *hook;
-
-	if (call->hook)
+	if (is_taken(calls[syscall].hooks))
 		return -EBUSY;
-	hook = hook_install(syscall, &intercept_action, direct);
-	if (IS_ERR(hook)) {
-		pr_err(NAME "can't hook %s: %s (%pe)\n", hook_handler(syscall),
-		       hook_why(PTR_ERR(hook)), hook);
-		return PTR_ERR(hook);
-	}
-	call->hook = hook;
-	return 0;
+	return take(calls[syscall].hooks, syscall, &call_action,
+		    "not intercepted");
 }
 
 static int release(int syscall)
 {
 	struct call *call = &calls[syscall];
 
-	if (!call->hook)
+	if (!is_taken(call->hooks))
 		return -EINVAL;
 	set_everybody(call, false);
 	entries_clear(&call->pids[false]);
-	hook_remove(call->hook);
-	call->hook = NULL;
-	return 0;
+	return give_back(call->hooks, syscall);
 }
 
 static int start_everybody(struct call *call)
@@ -297,10 +327,12 @@ static bool is_command(int cmd)
 	       cmd <= REQUEST_STOP_MONITORING;
 }
 
-static bool is_interceptable(int syscall)
+/* The call of that number by that door, -1: none that can be intercepted. */
+static int interceptable(const struct door *door, int syscall)
 {
-	return syscall >= 0 && syscall < NR_syscalls &&
-	       syscall != MY_CUSTOM_SYSCALL;
+	int nr = door_call(door, syscall);
+
+	return nr == MY_CUSTOM_SYSCALL ? -1 : nr;
 }
 
 /* Not root inside a user namespace: that is somebody else outside of it. */
@@ -357,7 +389,7 @@ static int monitor(int cmd, int syscall, int nr)
 	if (IS_ERR(pid))
 		return PTR_ERR(pid);
 	mutex_lock(&calls_lock);
-	if (!call->hook)
+	if (!is_taken(call->hooks))
 		err = -EINVAL;
 	else if (cmd == REQUEST_START_MONITORING)
 		err = start_monitoring(call, pid);
@@ -383,11 +415,13 @@ static int reroute(int cmd, int syscall)
 	return err;
 }
 
+/* Numbers are those of the door by which the caller came. */
 static int my_syscall(int cmd, int syscall, int pid)
 {
-	if (!is_command(cmd) || !is_interceptable(syscall))
+	syscall = interceptable(door_current(), syscall);
+	if (!is_command(cmd) || syscall < 0)
 		return -EINVAL;
-	syscall = array_index_nospec(syscall, NR_syscalls);
+	syscall = array_index_nospec(syscall, DOOR_CALLS);
 	if (cmd == REQUEST_SYSCALL_INTERCEPT || cmd == REQUEST_SYSCALL_RELEASE)
 		return reroute(cmd, syscall);
 	return monitor(cmd, syscall, pid);
@@ -395,26 +429,42 @@ static int my_syscall(int cmd, int syscall, int pid)
 
 /* ---- MY_CUSTOM_SYSCALL, which is restart_syscall() ---- */
 
-/* What restart_block.fn is in a process with no sleep to finish. */
-static unsigned long idle_restart;
+/*
+ * Are these the registers of a clock_nanosleep(clock, 0, request, remain) that
+ * was interrupted? They could be those of a command about system call 0; but
+ * the kernel has noted clock and remain, and no pid is as large as an address.
+ */
+static bool is_clock_nanosleep(const unsigned long arg[6])
+{
+	const struct restart_block *restart = &current->restart_block;
+	unsigned long remain = restart->nanosleep.type == TT_NONE ? 0 :
+			       (unsigned long)restart->nanosleep.rmtp;
+
+	return restart->nanosleep.clockid == (clockid_t)arg[0] && !arg[1] &&
+	       arg[2] > PID_MAX_LIMIT && arg[3] == remain;
+}
 
 /*
  * The kernel sends a process to this very number to finish a sleep that was
  * interrupted (stopped and continued, say). Its registers still are those of
- * the call that slept, and none of these reads as a command: all but
- * clock_nanosleep(clock, flags = 0, ...) start with a pointer, and 0 is no
- * call to intercept.
+ * the call that slept, and none of these reads as a command but
+ * clock_nanosleep()'s, as all others start with a pointer.
  *
- * The function outlives the sleep, so it alone doesn't tell.
+ * restart_block has the function that finishes the sleep. It outlives the
+ * sleep, so it alone doesn't tell.
  */
-static __used bool is_my_syscall(struct pt_regs *regs)
+static bool is_my_syscall(struct pt_regs *regs)
 {
+	const struct door *door = door_current();
 	unsigned long arg[6];
 
-	if ((unsigned long)current->restart_block.fn == idle_restart)
+	if (!door)
+		return false;
+	if (current->restart_block.fn == init_task.restart_block.fn)
 		return true;
 	syscall_get_arguments(current, regs, arg);
-	return is_command(arg[0]) && is_interceptable(arg[1]);
+	return is_command(arg[0]) && interceptable(door, arg[1]) >= 0 &&
+	       !is_clock_nanosleep(arg);
 }
 
 static __used long do_my_syscall(struct pt_regs *regs)
@@ -429,32 +479,24 @@ static __used long do_my_syscall(struct pt_regs *regs)
 	return ret;
 }
 
-HOOK_STUB_INSTEAD(my_syscall_stub, is_my_syscall, do_my_syscall);
-
-static int my_syscall_probe(struct kprobe *probe, struct pt_regs *regs)
+static __used unsigned long instead_of_restart_syscall(struct pt_regs *regs)
 {
-	if (!is_my_syscall(task_pt_regs(current)))
-		return 0;
-	instruction_pointer_set(regs, (unsigned long)do_my_syscall);
-	return 1;
+	return is_my_syscall(regs) ? (unsigned long)do_my_syscall : 0;
 }
 
-static const struct hook_action my_syscall_action = {
-	.stub = my_syscall_stub,
-	.probe = my_syscall_probe,
-};
+HOOK_INSTEAD(restart_syscall);
 
 /* ---- The status file ---- */
 
 static void *status_start(struct seq_file *file, loff_t *pos)
 {
 	mutex_lock(&calls_lock);
-	return *pos < NR_syscalls ? &calls[*pos] : NULL;
+	return *pos < DOOR_CALLS ? &calls[*pos] : NULL;
 }
 
 static void *status_next(struct seq_file *file, void *call, loff_t *pos)
 {
-	return ++*pos < NR_syscalls ? &calls[*pos] : NULL;
+	return ++*pos < DOOR_CALLS ? &calls[*pos] : NULL;
 }
 
 static void status_stop(struct seq_file *file, void *call)
@@ -469,7 +511,10 @@ static const char *status_mode(struct call *call)
 	return xa_empty(&call->pids[true]) ? "everybody" : "everybody-except";
 }
 
-/* "39 listed 1207 1311": the number, the mode, the pids that the reader sees */
+/*
+ * "39 listed 1207 1311": the number, the mode, the pids that the reader sees.
+ * A call that only the 32-bit door has is told by that one's: "i386:192".
+ */
 static int status_show(struct seq_file *file, void *data)
 {
 	struct call *call = data;
@@ -477,9 +522,13 @@ static int status_show(struct seq_file *file, void *data)
 	unsigned long nr;
 	struct pid *pid;
 
-	if (!call->hook)
+	if (!is_taken(call->hooks))
 		return 0;
-	seq_printf(file, "%td %s", call - calls, status_mode(call));
+	if (call - calls < NR_syscalls)
+		seq_printf(file, "%td", call - calls);
+	else
+		seq_printf(file, "i386:%td", call - calls - NR_syscalls);
+	seq_printf(file, " %s", status_mode(call));
 	xa_lock_bh(pids);	/* holds each entry's reference */
 	xa_for_each(pids, nr, pid)
 		seq_printf(file, " %d", pid_vnr(pid));
@@ -497,18 +546,7 @@ static const struct seq_operations status_ops = {
 
 /* ---- Load and unload ---- */
 
-static struct hook *exit_group_hook, *my_syscall_hook;
-
-static int __init hijack(struct hook **hook, int syscall,
-			 const struct hook_action *action)
-{
-	*hook = hook_install(syscall, action, direct);
-	if (!IS_ERR(*hook))
-		return 0;
-	pr_err(NAME "not loaded: can't hook %s: %s (%pe)\n",
-	       hook_handler(syscall), hook_why(PTR_ERR(*hook)), *hook);
-	return PTR_ERR(*hook);
-}
+static struct hook *exit_group_hooks[DOORS], *my_syscall_hooks[DOORS];
 
 static void stop_listening(void)
 {
@@ -535,48 +573,61 @@ static int __init listen(void)
 	return 0;
 }
 
+/*
+ * It can't be refused to unload a module that nobody was seen to need, and
+ * this one must not go while somebody who took a system call over still sends
+ * it on to here: the unloading waits for that to end.
+ */
+static void give_back_at_last(struct hook *hooks[DOORS], int syscall)
+{
+	while (give_back(hooks, syscall))
+		schedule_timeout_idle(HZ / 10);
+}
+
 static int __init interceptor_init(void)
 {
 	int i, err;
 
-	for (i = 0; i < NR_syscalls; i++) {
+	for (i = 0; i < DOOR_CALLS; i++) {
 		entries_init(&calls[i].pids[false]);
 		entries_init(&calls[i].pids[true]);
 	}
 
-	err = hook_check();
+	err = hook_choose(way);
 	if (err)
 		return err;
-	idle_restart = hook_symbol("do_no_restart_syscall");
-	if (!idle_restart) {
-		pr_err(NAME "not loaded: no do_no_restart_syscall()\n");
-		return -ENOENT;
-	}
+	err = init_srcu_struct(&commands);
+	if (err)
+		return err;
 	err = listen();
 	if (err)
-		return err;
+		goto err_commands;
 	if (!proc_create_seq(STATUS_NAME, 0400, NULL, &status_ops)) {
 		err = -ENOMEM;
 		goto err_listen;
 	}
-	err = hijack(&exit_group_hook, __NR_exit_group, &exit_group_action);
+	err = take(exit_group_hooks, __NR_exit_group, &exit_group_action,
+		   "not loaded");
 	if (err)
 		goto err_status;
-	err = hijack(&my_syscall_hook, MY_CUSTOM_SYSCALL, &my_syscall_action);
+	err = take(my_syscall_hooks, MY_CUSTOM_SYSCALL, &restart_syscall_action,
+		   "not loaded");
 	if (err)
 		goto err_exit_group;
 	pr_info(NAME "loaded: system call %d takes commands, hooked by %s\n",
-		MY_CUSTOM_SYSCALL, hook_means(my_syscall_hook));
+		MY_CUSTOM_SYSCALL, hook_means(my_syscall_hooks[0]));
 	return 0;
 
 err_exit_group:
-	hook_remove(exit_group_hook);
+	give_back_at_last(exit_group_hooks, __NR_exit_group);
 err_status:
 	hook_barrier();
 	hooks_free();
 	remove_proc_entry(STATUS_NAME, NULL);
 err_listen:
 	stop_listening();
+err_commands:
+	cleanup_srcu_struct(&commands);
 	return err;
 }
 
@@ -589,20 +640,23 @@ static void __exit interceptor_exit(void)
 {
 	int i;
 
-	hook_remove(my_syscall_hook);
+	give_back_at_last(my_syscall_hooks, MY_CUSTOM_SYSCALL);
 	hook_barrier();
 	synchronize_srcu(&commands);
 
-	mutex_lock(&calls_lock);
-	for (i = 0; i < NR_syscalls; i++)
+	for (i = 0; i < DOOR_CALLS; i++) {
+		mutex_lock(&calls_lock);
 		release(i);
-	mutex_unlock(&calls_lock);
+		mutex_unlock(&calls_lock);
+		give_back_at_last(calls[i].hooks, i);
+	}
 
-	hook_remove(exit_group_hook);
+	give_back_at_last(exit_group_hooks, __NR_exit_group);
 	remove_proc_entry(STATUS_NAME, NULL);
 	stop_listening();
 	hook_barrier();
 	hooks_free();
+	cleanup_srcu_struct(&commands);
 	pr_info(NAME "unloaded\n");
 }
 

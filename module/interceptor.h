@@ -16,7 +16,7 @@
 #include <sys/syscall.h>
 #endif
 
-/* The system call that becomes my_syscall(): number 0 on i386. */
+/* The system call that becomes my_syscall(): 0 on i386, 219 on amd64, 128 on arm64. */
 #define MY_CUSTOM_SYSCALL		__NR_restart_syscall
 
 /* cmd: route system call `syscall` through the interceptor, or give it back. */
@@ -29,7 +29,10 @@
 /* What is intercepted and who is monitored: one line for each such call. */
 #define INTERCEPTOR_STATUS		"/proc/interceptor"
 
-/* One line of the kernel log: pid, system call, its six argument registers. */
-#define INTERCEPTOR_LOG_LINE		"[%x]%lx(%lx,%lx,%lx,%lx,%lx,%lx)\n"
+/*
+ * One line of the kernel log: pid, system call, its six argument registers. A
+ * call by the 32-bit door of an amd64 kernel has " i386" behind that.
+ */
+#define INTERCEPTOR_LOG_LINE		"[%x]%lx(%lx,%lx,%lx,%lx,%lx,%lx)"
 
 #endif /* INTERCEPTOR_H */

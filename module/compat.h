@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What differs between kernels, behind one name each. Kbuild asks the kernel's
+ * headers what they have: no release is compared (LINUX_VERSION_CODE), as
+ * distributions take over from later ones.
+ */
+#ifndef INTERCEPTOR_COMPAT_H
+#define INTERCEPTOR_COMPAT_H
+
+#include <linux/ftrace.h>
+#include <linux/sched.h>
+
+/*
+ * An ftrace direct call by way of an ftrace_ops: from 5.16 on by
+ * register_ftrace_direct_multi() (commit f64dd4627ec6), which has had its short
+ * name since 6.4 (commit da8bdfbd4223). Handlers of earlier kernels, and of
+ * other architectures than x86, are hooked by kprobes.
+ */
+#if defined(CONFIG_X86) && defined(HAS_DIRECT_MULTI)
+#define COMPAT_HAS_DIRECT 1
+#define compat_register_direct register_ftrace_direct_multi
+#define compat_unregister_direct unregister_ftrace_direct_multi
+#define compat_free_filter ftrace_free_filter
+#elif defined(CONFIG_X86) && defined(HAS_DIRECT_OPS)
+#define COMPAT_HAS_DIRECT 1
+#define compat_register_direct register_ftrace_direct
+#define compat_free_filter ftrace_free_filter
+
+static int compat_unregister_direct(struct ftrace_ops *ops, unsigned long stub)
+{
+	return unregister_ftrace_direct(ops, stub, false);
+}
+#else
+#define COMPAT_HAS_DIRECT 0
+
+static int compat_register_direct(struct ftrace_ops *ops, unsigned long stub)
+{
+	return -EOPNOTSUPP;
+}
+
+static int compat_unregister_direct(struct ftrace_ops *ops, unsigned long stub)
+{
+	return -EOPNOTSUPP;
+}
+
+static void compat_free_filter(struct ftrace_ops *ops)
+{
+}
+#endif
+
+/*
+ * What a callback of ftrace gets: registers up to 5.10, since then a structure
+ * of its own that has them (commit d19ad0775dcd).
+ */
+#ifdef HAS_FTRACE_REGS
+#define compat_ftrace_regs ftrace_regs
+#define compat_pt_regs ftrace_get_regs
+#else
+#define compat_ftrace_regs pt_regs
+#define compat_pt_regs(regs) (regs)
+#endif
+
+/*
+ * The tracepoint sched_process_exit also tells, from 6.16 on, whether the
+ * whole process ends (commit 3e816361e94a).
+ */
+#ifdef HAS_GROUP_DEAD
+#define COMPAT_ON_EXIT(name) name(void *data, struct task_struct *task, bool dead)
+#else
+#define COMPAT_ON_EXIT(name) name(void *data, struct task_struct *task)
+#endif
+
+#endif /* INTERCEPTOR_COMPAT_H */

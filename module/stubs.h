@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The few instructions between the kernel and a function of this module.
+ *
+ * At their point a handler of a system call is being called with its only
+ * argument, its struct pt_regs, in a register (on i386 too, where kernel
+ * functions take their arguments so, regparm(3)). Nothing else is live that a
+ * C function may change. Whatever a stub calls returns to it before the system
+ * call is carried out, so that nothing of this module is left on the stack of a
+ * process that sleeps in there.
+ *
+ *   STUB_NEXT	stands for the handler: @function(regs) says where to jump
+ *   STUB_BEFORE	is called by the handler first of all, and returns to it
+ *   STUB_INSTEAD	likewise, but returns to where @function(regs) says, if not 0
+ *
+ * No compiler can be asked for these: i386 kernels are built with frame
+ * pointers, where it makes a call of what should be a jump.
+ */
+#ifndef INTERCEPTOR_STUBS_H
+#define INTERCEPTOR_STUBS_H
+
+#include <linux/linkage.h>
+#include <linux/stringify.h>
+
+#define STUB(stub, body)						\
+	void stub(void);						\
+	asm(".pushsection .text, \"ax\"\n"				\
+	    ".type " #stub ", %function\n"				\
+	    #stub ":\n"							\
+	    body							\
+	    ".size " #stub ", .-" #stub "\n"				\
+	    ".popsection\n")
+
+#ifdef CONFIG_X86
+
+#include <asm/asm.h>
+#include <asm/asm-offsets.h>
+#include <asm/nospec-branch.h>
+
+/* Where indirect branches land, from 5.18 on (commit 156ff4a544ae). */
+#ifndef ASM_ENDBR
+#define ASM_ENDBR
+#endif
+/* Counts calls for the return predictor, from 6.2 on (commit 5d8213864ade). */
+#ifndef CALL_DEPTH_ACCOUNT
+#define CALL_DEPTH_ACCOUNT
+#endif
+#ifndef ASM_RET
+#define ASM_RET "ret\n"
+#endif
+
+#if defined(CONFIG_RETPOLINE) || defined(CONFIG_MITIGATION_RETPOLINE)
+#define STUB_JUMP "jmp __x86_indirect_thunk_" _ASM_CX "\n"
+#else
+#define STUB_JUMP "jmp *%" _ASM_CX "\n"
+#endif
+
+#define STUB_CALLED(stub)		stub
+
+/* %function(regs), its result in cx, with the register that has regs kept. */
+#define STUB_CALL(function, result)					\
+	    ASM_ENDBR							\
+	    "	push	%" _ASM_ARG1 "\n"				\
+	    CALL_DEPTH_ACCOUNT						\
+	    "	call	" #function "\n"				\
+	    result							\
+	    "	pop	%" _ASM_ARG1 "\n"
+#define STUB_RESULT "	mov	%" _ASM_AX ", %" _ASM_CX "\n"
+
+#define STUB_NEXT(stub, function)					\
+	STUB(stub,							\
+	     STUB_CALL(function, STUB_RESULT)				\
+	     "	" STUB_JUMP)
+
+#define STUB_BEFORE(stub, function)					\
+	STUB(stub, STUB_CALL(function, "") "	" ASM_RET)
+
+/* The return address into the handler gives way to another function's. */
+#define STUB_INSTEAD(stub, function)					\
+	STUB(stub,							\
+	     STUB_CALL(function, STUB_RESULT)				\
+	     "	test	%" _ASM_CX ", %" _ASM_CX "\n"			\
+	     "	jz	1f\n"						\
+	     "	mov	%" _ASM_CX ", (%" _ASM_SP ")\n"			\
+	     "1:	" ASM_RET)
+
+#else /* CONFIG_ARM64 */
+
+/* Lands at a "bti c", and leaves by x16, which such a landing allows. */
+#define STUB_NEXT(stub, function)					\
+	STUB(stub,							\
+	     "	hint	#34\n"						\
+	     "	stp	x29, x30, [sp, #-32]!\n"			\
+	     "	mov	x29, sp\n"					\
+	     "	str	x0, [sp, #16]\n"				\
+	     "	bl	" #function "\n"				\
+	     "	mov	x16, x0\n"					\
+	     "	ldr	x0, [sp, #16]\n"				\
+	     "	ldp	x29, x30, [sp], #32\n"				\
+	     "	br	x16\n")
+
+/* A handler does not call anything there: it is hooked by a kprobe. */
+#define STUB_BEFORE(stub, function)
+#define STUB_INSTEAD(stub, function)
+#define STUB_CALLED(stub)		NULL
+
+#endif
+
+#endif /* INTERCEPTOR_STUBS_H */

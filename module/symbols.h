@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Where the kernel's functions are. Nothing that is looked up here is called:
+ * kernels with indirect branch tracking have sealed many of them.
+ */
+#ifndef INTERCEPTOR_SYMBOLS_H
+#define INTERCEPTOR_SYMBOLS_H
+
+#include <linux/kallsyms.h>
+#include <linux/kprobes.h>
+#include <linux/string.h>
+
+/* Is this address inside of the function of that name? */
+static bool symbol_has(const char *name, unsigned long address)
+{
+	char found[KSYM_SYMBOL_LEN];
+
+	sprint_symbol_no_offset(found, address);
+	return !strcmp(found, name);
+}
+
+/*
+ * The address of a kernel function, 0 if there is none of this name. A probe
+ * that is born disabled changes no code, and its address is filled in even
+ * where registering fails because the function may not be probed.
+ */
+static unsigned long symbol_address(const char *name)
+{
+	struct kprobe probe = {
+		.symbol_name = name,
+		.flags = KPROBE_FLAG_DISABLED,
+	};
+	unsigned long address;
+
+	if (!register_kprobe(&probe))
+		unregister_kprobe(&probe);
+	address = (unsigned long)probe.addr;
+#ifdef CONFIG_X86_KERNEL_IBT
+	/* A probe is set behind the endbr64 (commit cc66bb914578 in 5.18). */
+	if (address && symbol_has(name, address - 4))
+		address -= 4;
+#endif
+	return address;
+}
+
+#endif /* INTERCEPTOR_SYMBOLS_H */
