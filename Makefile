@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # make demo   set up, and show the main job in a guest
 # make test   set up, and run all tests
+# make test-all  likewise in every guest, which takes hours; ends with a table
 # make lint   the checks of style and types
 # make clean  remove what was set up here (the image cache stays: ~/.cache/pyharness)
 
@@ -13,6 +14,10 @@ demo: $(READY)
 
 test: $(READY)
 	$(VENV)/bin/pytest -n 2 --dist worksteal
+
+test-all: $(READY)
+	vm/host-setup arm64
+	$(VENV)/bin/python tests/all_guests.py
 
 lint: $(READY)
 	$(VENV)/bin/ruff check
@@ -30,4 +35,4 @@ $(READY): pyproject.toml vm/host-setup
 clean:
 	rm -rf $(VENV)
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-all lint clean

@@ -23,6 +23,8 @@ from pyharness.syscalls import Syscalls, errno_name
 _PYTHON = ("python3", "-I", "-S", "-u")
 _CHUNK = 1 << 16
 _KMSG_MOST = 2000
+# The module takes its commands there, by every door.
+CUSTOM = "restart_syscall"
 
 
 def program(*arguments: str, user: str = "root") -> str:
@@ -190,10 +192,18 @@ class Agent:
                 return [record for record in map(kmsg.parse_record, found) if record]
             seconds = 0.0
 
+    def state(self, task: int) -> str:
+        """A task's state, as ps(1) has it: ``S`` asleep, ``T`` stopped, ``Z`` a zombie.
+
+        Raises:
+            GuestError: there is no such task.
+        """
+        return self.read(f"/proc/{task}/stat").rsplit(")", 1)[1].split()[0]
+
     def stack(self, task: int) -> str:
         """What a task does in the kernel: its state, and the functions it is in."""
         try:
-            state = self.read(f"/proc/{task}/stat").rsplit(")", 1)[1].split()[0]
+            state = self.state(task)
             stack = self.read(f"/proc/{task}/stack")
         except GuestError:
             return "it does not exist"
@@ -259,16 +269,17 @@ class Actor:
     def _order(
         self, call: str | int, args: tuple[int | str, ...], repeat: int = 1, *, told: str = ""
     ) -> dict[str, Any]:
-        number = self._agent.syscalls.number(call)
-        name = self._agent.syscalls.name(number)
-        self._note(told or f"{name}({', '.join(map(repr, args))})")
-        return {"do": "syscall", "number": number, "args": list(args), "repeat": repeat}
+        door, number = self._agent.syscalls.door_and_number(call)
+        name = self._agent.syscalls.by(door).name(number)
+        self._note(told or f"{name}({', '.join(map(repr, args))}){door and f' by {door}'}")
+        order = {"do": "syscall", "number": number, "args": list(args), "repeat": repeat}
+        return order | ({"door": door} if door else {})
 
     def syscall(self, call: str | int, *args: int | str, repeat: int = 1) -> Result:
         """Issue a system call by ``ctypes``.
 
         Args:
-            call: its name or number.
+            call: its name or number; ``i386:mkdir`` is issued by that door.
             *args: numbers, or strings: the address of their bytes, one a character.
             repeat: how often; the last one's result is returned.
         """
@@ -296,12 +307,17 @@ class Actor:
         )
 
     def command(self, abi: Abi, command: Command | int, syscall: str | int, pid: int = 0) -> Result:
-        """Issue one of the module's commands, as anybody would: syscall(0, …)."""
+        """Issue one of the module's commands, as anybody would: syscall(0, …).
+
+        About ``i386:mkdir`` it is issued by that door, with that door's numbers.
+        """
         value = abi.commands[command] if isinstance(command, Command) else command
-        number = self._agent.syscalls.number(syscall)
+        door, number = self._agent.syscalls.door_and_number(syscall)
+        syscalls = self._agent.syscalls.by(door)
         what = command.name if isinstance(command, Command) else f"command {command}"
-        told = f"{what} {self._agent.syscalls.name(number)} ({number}), pid {pid}"
-        order = self._order(abi.custom_syscall, (value, number, pid), told=told)
+        told = f"{what} {syscalls.name(number)} ({number}), pid {pid}{door and f' by {door}'}"
+        custom = f"{door}:{CUSTOM}" if door else abi.custom_syscall
+        order = self._order(custom, (value, number, pid), told=told)
         return self._result(self._carry_out(order))
 
     def _born(self, do: str) -> "Actor":

@@ -15,6 +15,7 @@ from pyharness.syscalls import Syscalls
 _RECORD = re.compile(r"(\d+),(\d+),(\d+),[^;]*;([^\n]*)")
 _CALL = re.compile(
     r"\[([0-9a-f]{1,8})\]([0-9a-f]{1,16})\(" + ",".join([r"([0-9a-f]{1,16})"] * 6) + r"\)"
+    r"(?: (i386))?"
 )
 _ESCAPED = re.compile(r"\\x([0-9a-f]{2})")
 
@@ -47,17 +48,20 @@ class Call:
         pid: who called.
         number: the system call's number.
         args: its six argument registers.
+        door: by which it came and whose number it is: ``i386``, or the native one.
     """
 
     record: Record
     pid: int
     number: int
     args: tuple[int, ...]
+    door: str = ""
 
     def decoded(self, syscalls: Syscalls) -> str:
         """For a person: ``[1207] mkdir(0xbf8e3a10, 0x1ff, …)``."""
         args = ", ".join(f"{arg:#x}" for arg in self.args)
-        return f"[{self.pid}] {syscalls.name(self.number)}({args})"
+        name = syscalls.by(self.door).name(self.number)
+        return f"[{self.pid}] {name}({args}){f' {self.door}' if self.door else ''}"
 
 
 def parse_record(raw: str) -> Record | None:
@@ -79,8 +83,9 @@ def parse_call(record: Record) -> Call | None:
     found = _CALL.fullmatch(record.text)
     if not found or record.level != DEBUG:
         return None
-    pid, number, *args = (int(group, 16) for group in found.groups())
-    return Call(record, pid, number, tuple(args))
+    *hexadecimal, door = found.groups()
+    pid, number, *args = (int(group, 16) for group in hexadecimal)
+    return Call(record, pid, number, tuple(args), door or "")
 
 
 def calls(records: Iterable[Record]) -> Iterator[Call]:

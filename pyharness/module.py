@@ -78,7 +78,7 @@ class Module:
             for call in done:
                 self.release(call)
 
-    def status(self) -> dict[int, status.Intercepted]:
+    def status(self) -> dict[int | str, status.Intercepted]:
         """What is intercepted and who is monitored, by system call number.
 
         Raises:

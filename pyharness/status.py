@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """The module's status file: what is intercepted and who is monitored. Pure."""
 
+import re
 from dataclasses import dataclass
 
 from pyharness.errors import CheckFailed
 
 MODES = ("listed", "everybody", "everybody-except")
+_LINE = re.compile(rf"((?:i386:)?\d+) ({'|'.join(MODES)})((?: \d+)*)")
 
 
 @dataclass(frozen=True)
@@ -13,17 +15,17 @@ class Intercepted:
     """One line of the status file.
 
     Attributes:
-        number: the system call's.
+        number: the system call's; ``i386:192`` for one that only that door has.
         mode: one of MODES.
         pids: who is monitored (listed), or who is not (everybody-except).
     """
 
-    number: int
+    number: int | str
     mode: str
     pids: frozenset[int]
 
 
-def parse(text: str) -> dict[int, Intercepted]:
+def parse(text: str) -> dict[int | str, Intercepted]:
     """The lines of the status file by system call number.
 
     Raises:
@@ -31,10 +33,9 @@ def parse(text: str) -> dict[int, Intercepted]:
     """
     found = {}
     for line in text.splitlines():
-        words = line.split()
-        if len(words) < 2 or words[1] not in MODES or not all(
-            word.isdecimal() for word in (words[0], *words[2:])
-        ):  # fmt: skip
+        parts = _LINE.fullmatch(line)
+        if parts is None:
             raise CheckFailed(f"the status file has a line that is none: {line!r}")
-        found[int(words[0])] = Intercepted(int(words[0]), words[1], frozenset(map(int, words[2:])))
+        number = int(parts[1]) if parts[1].isdecimal() else parts[1]
+        found[number] = Intercepted(number, parts[2], frozenset(map(int, parts[3].split())))
     return found

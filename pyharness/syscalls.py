@@ -9,12 +9,23 @@ import system_calls
 
 from pyharness.errors import UsageError
 
+I386 = "i386"
+
 
 @dataclass(frozen=True)
 class Syscalls:
-    """The system calls of an architecture, such as ``i386``."""
+    """The system calls of an architecture, such as ``i386``.
+
+    A kernel for amd64 has a second door for them, ``int 0x80``, with i386's
+    numbers: a call by that one is written ``i386:mkdir``.
+    """
 
     architecture: str
+
+    @property
+    def bytes_of_long(self) -> int:
+        """The size of its registers, and so of most that its calls point to."""
+        return 4 if self.architecture == I386 else 8
 
     @cached_property
     def numbers(self) -> dict[str, int]:
@@ -26,6 +37,33 @@ class Syscalls:
     def names(self) -> dict[int, str]:
         """Each call's name by its number."""
         return {number: name for name, number in self.numbers.items()}
+
+    def by(self, door: str) -> "Syscalls":
+        """The system calls of a door, ``""`` for the native one."""
+        return Syscalls(door) if door else self
+
+    def door_and_number(self, call: str | int) -> tuple[str, int]:
+        """The door and the number of a call: ``("i386", 39)`` for ``i386:mkdir``.
+
+        Raises:
+            UsageError: there is no such call.
+        """
+        door, colon, name = str(call).rpartition(":")
+        if not colon:
+            return "", self.number(call)
+        if (door, self.architecture) != (I386, "x86_64"):
+            raise UsageError(f"{self.architecture} has no door {door!r} for system calls")
+        return door, Syscalls(door).number(name)
+
+    def known_by(self, number: int, door: str = "") -> int | str:
+        """What the module knows a call by, which is the same by every door that it has.
+
+        That is its native number, or ``i386:192`` if only that door has it.
+        """
+        if not door:
+            return number
+        name = Syscalls(door).names.get(number)
+        return self.numbers.get(name, f"{door}:{number}") if name else f"{door}:{number}"
 
     def number(self, call: str | int) -> int:
         """The number of a call that is named, or given as a number already.

@@ -40,7 +40,7 @@ def trace(
     Args:
         guest: where.
         module: that is loaded there.
-        calls: the system calls to see, by name or number.
+        calls: the system calls to see, by name or number, whichever door they come by.
         argv: the command.
         user: who runs it.
         show: told of each call.
@@ -67,7 +67,8 @@ def trace(
                 nonlocal shown
                 for call in guest.log.calls(shown):
                     # Where others are monitored, too, only its own number tells it from them.
-                    if call.number in numbers and (call.number not in before or call.pid == pid):
+                    number = guest.syscalls.known_by(call.number, call.door)
+                    if number in numbers and (number not in before or call.pid == pid):
                         show(call)
                 shown = guest.log.next
 

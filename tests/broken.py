@@ -8,7 +8,7 @@ import pyharness
 from pyharness.ssh import source_files
 
 _IN_A_COMMAND = "	pid = find_monitorable(nr);\n"
-_IN_A_LOGGED_CALL = "	pr_devel(INTERCEPTOR_LOG_LINE, current->pid,\n"
+_IN_A_LOGGED_CALL = '	pr_devel(INTERCEPTOR_LOG_LINE "%s\\n", current->pid,\n'
 _BEFORE_A_LOGGED_CALL = "static noinline void log_if_monitored("
 
 
@@ -36,8 +36,8 @@ BROKEN: dict[str, tuple[Change, ...]] = {
     ),
     "lock never released": (
         Change(
-            "		err = release(syscall);\n	mutex_unlock(&calls_lock);\n",
-            "		err = release(syscall);\n",
+            "		err = release(syscall);\n	mutex_unlock(&calls_lock);\n	return err;\n",
+            "		err = release(syscall);\n	return err;\n",
         ),
     ),
     "loop with interrupts off": (
@@ -68,10 +68,13 @@ BROKEN: dict[str, tuple[Change, ...]] = {
         _before(_IN_A_LOGGED_CALL, "	deep(1);\n"),
     ),
     "double fault": (
-        _before(_IN_A_LOGGED_CALL, '	asm volatile("xor %esp, %esp; push %eax");\n'),
+        _before(
+            _IN_A_LOGGED_CALL,
+            '	asm volatile("xor %" _ASM_SP ", %" _ASM_SP "; push %" _ASM_AX);\n',
+        ),
     ),
     "wrong value": (
-        Change("	call->hook = hook;\n	return 0;", "	call->hook = hook;\n	return 1;"),
+        Change('		    "not intercepted");\n', '		    "not intercepted") ?: 1;\n'),
     ),
     "memory leak": (
         _before(_IN_A_LOGGED_CALL, "	WRITE_ONCE(*(char *)kmalloc(512, GFP_ATOMIC), 1);\n"),

@@ -2,6 +2,7 @@
 """The guest that tests share, and the module in it, as each test expects to find them."""
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pytest
 import pyharness
 from pyharness import Actor, Guest, Module, abi, accel, guests, machines, oops
 from pyharness.errors import GuestCrashed, GuestError
+from pyharness.guests import DEFAULT_GUEST, GuestSpec
 from pyharness.progress import Terminal
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -21,9 +23,21 @@ _NAME = 200  # characters of an artifact's name
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "cpus(n): the guest has so many CPUs")
+    config.addinivalue_line("markers", "architecture(*names): of guests that are of these")
+    config.addinivalue_line("markers", "by_table: of the table way")
+    os.environ["PYHARNESS_GUEST"] = config.getoption("guest")  # for the command line's own tests
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--guest", default=DEFAULT_GUEST, metavar="NAME", help="which guest (pyharness list)"
+    )
+    parser.addoption(
+        "--way",
+        default="auto",
+        choices=("auto", "table", "handler"),
+        help="how the module gets in between",
+    )
     parser.addoption(
         "--artifacts",
         default="artifacts",
@@ -32,17 +46,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_report_header() -> str:
-    known = accel.quick_answer(guests.find())
+def spec_of(config: pytest.Config) -> GuestSpec:
+    return guests.find(config.getoption("guest"))
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    known = accel.quick_answer(spec_of(config))
     how = f"{known.name} ({known.reason})" if known else "accelerator to be found out"
-    return f"guest: {pyharness.DEFAULT_GUEST}, {how}"
+    return f"guest: {spec_of(config).name}, {how}, way={config.getoption('way')}"
 
 
 def freeze(config: pytest.Config) -> None:
     """Make image and saved state before the first test, where one can see that it lasts."""
     capture = config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
-        machines.freeze(guests.find(), teller=Terminal())
+        machines.freeze(spec_of(config), teller=Terminal())
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -59,25 +77,50 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         freeze(session.config)
 
 
+def is_by_table(config: pytest.Config) -> bool:
+    """Whether the module replaces entries of the table in this run."""
+    way = config.getoption("way")
+    return bool((spec_of(config).way if way == "auto" else way) == "table")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is not for the guest's architecture, or the way that is used."""
+    spec, table = spec_of(config), is_by_table(config)
+    others = [
+        item
+        for item in items
+        if (
+            (only := item.get_closest_marker("architecture")) and spec.architecture not in only.args
+        )
+        or (item.get_closest_marker("by_table") and not table)
+    ]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
+
+
 class Lab:
     """The guests that tests share, by their number of CPUs (0: as many as usual).
 
     One that crashed is thrown away, not mended.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, parameters: dict[str, str]) -> None:
+        self._name = name
+        self._parameters = parameters
         self._guests: dict[int, Guest] = {}
         self._modules: dict[int, Module] = {}
 
     def guest(self, cpus: int = 0) -> Guest:
         if cpus not in self._guests:
-            self._guests[cpus] = pyharness.boot(cpus=cpus, memory=1024 * (cpus > 2))
+            self._guests[cpus] = pyharness.boot(self._name, cpus=cpus, memory=1024 * (cpus > 2))
         return self._guests[cpus]
 
     def module(self, cpus: int) -> Module:
         module = self._modules.get(cpus)
         if module is None or not self.guest(cpus).is_loaded(module.name):
-            self._modules[cpus] = module = self.guest(cpus).load(pyharness.MODULE)
+            self._modules[cpus] = module = self.guest(cpus).load(
+                pyharness.MODULE, **self._parameters
+            )
         return module
 
     def unload(self, cpus: int) -> None:
@@ -99,8 +142,19 @@ LAB = pytest.StashKey[Lab]()
 
 
 @pytest.fixture(scope="session")
-def lab(pytestconfig: pytest.Config) -> Iterator[Lab]:
-    shared = pytestconfig.stash[LAB] = Lab()
+def parameters(pytestconfig: pytest.Config) -> dict[str, str]:
+    """What the interceptor is loaded with."""
+    return {"way": pytestconfig.getoption("way")}
+
+
+@pytest.fixture(scope="session")
+def by_table(pytestconfig: pytest.Config) -> bool:
+    return is_by_table(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def lab(pytestconfig: pytest.Config, parameters: dict[str, str]) -> Iterator[Lab]:
+    shared = pytestconfig.stash[LAB] = Lab(spec_of(pytestconfig).name, parameters)
     yield shared
     shared.close()
 
@@ -239,27 +293,35 @@ def nobody(guest: Guest) -> Actor:
 
 @pytest.fixture(scope="session")
 def number_of_syscalls(lab: Lab) -> int:
-    """NR_syscalls of the guest's kernel, by the headers that its dispatcher is made from."""
-    header = "arch/x86/include/generated/asm/syscalls_32.h"
-    found = lab.guest().run(
-        f"sed -n 's/^__SYSCALL[A-Z_]*(\\([0-9]*\\),.*/\\1/p' "
-        f"/lib/modules/$(uname -r)/build/{header} | sort -n | tail -1"
+    """NR_syscalls of the guest's kernel, by its headers."""
+    guest = lab.guest()
+    arch = "arm64" if guest.frozen.spec.architecture == "arm64" else "x86"
+    includes = " ".join(
+        f"-I{tree}/{folder}{kind}"
+        for kind in ("", "/generated", "/uapi", "/generated/uapi")
+        for tree in ("build", "source")
+        for folder in (f"arch/{arch}/include", "include")
     )
-    return int(found.check().stdout) + 1
+    found = guest.run(
+        f"cd /lib/modules/$(uname -r) && expr $(echo NR_syscalls | gcc -E -P -nostdinc -D__KERNEL__"
+        f" {includes} -include linux/kconfig.h -include asm/unistd.h - | tail -1 | tr '()' '  ')"
+    )
+    return int(found.check().stdout)
 
 
 @pytest.fixture
-def compiled(guest: Guest) -> Callable[[str], str]:
+def compiled(guest: Guest) -> Callable[..., str]:
     """Compiles a program of tests/programs in the guest; its path there."""
 
-    def make(name: str) -> str:
+    def make(name: str, *flags: str) -> str:
         source = (PROGRAMS / f"{name}.c").read_bytes()
         where = f"/root/programs/{hashlib.sha256(source).hexdigest()[:16]}"
         if guest.run(["test", "-x", f"{where}/{name}"]).status:
             guest.run(["mkdir", "-p", where]).check()
             guest.put(source, f"{where}/{name}.c")
             guest.put((pyharness.MODULE / abi.HEADER).read_bytes(), f"{where}/{abi.HEADER}")
-            line = f"gcc -O2 -Wall -Wextra -Werror -pthread -o {name} {name}.c"
+            flags = flags or ("-pthread",)
+            line = f"gcc -O2 -Wall -Wextra -Werror {' '.join(flags)} -o {name} {name}.c"
             guest.run(f"cd {where} && {line}", seconds=60).check()
         return f"{where}/{name}"
 

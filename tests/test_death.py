@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 
 import pytest
+from portable import AT_FDCWD
 
 from pyharness import Actor, Guest, Module
 from pyharness.status import Intercepted
@@ -143,7 +144,7 @@ def test_exec_of_a_thread_gives_up_its_own_entry(monitoring: Module, nobody: Act
 
 def born_again(parent: Actor, dead: Actor) -> Actor:
     """A process that has a dead one's number."""
-    last_pid = parent.syscall("open", "/proc/sys/kernel/ns_last_pid", 1).value
+    last_pid = parent.syscall("openat", AT_FDCWD, "/proc/sys/kernel/ns_last_pid", 1).value
     wanted = str(dead.pid - 1)
     # Somebody else may be born in between: then it's the next one's turn.
     for _ in range(50):

@@ -9,6 +9,7 @@ import random
 from collections.abc import Iterator
 
 import pytest
+from portable import longs
 
 from pyharness import Actor, Command, Guest, Module
 from pyharness.status import Intercepted
@@ -219,8 +220,9 @@ def test_release_ends_everybody(monitoring: Module, root: Actor) -> None:
 def test_log_line_to_the_letter(monitoring: Module, root: Actor, seed: int) -> None:
     chosen = random.Random(seed)
     # 0 is nobody's address to write to, so that the call changes nothing.
-    args = [chosen.getrandbits(chosen.choice((1, 8, 32))) for _ in range(6)]
-    args[1] = chosen.choice((0, 0xFFFFF000))
+    bits = 8 * monitoring.guest.syscalls.bytes_of_long
+    args = [chosen.getrandbits(chosen.choice((1, 8, bits))) for _ in range(6)]
+    args[1] = chosen.choice((0, (1 << bits) - 4096))
     assert monitoring.start(CALL, root.pid).value == 0
     mark = monitoring.guest.log.mark()
     root.syscall(CALL, *args)
@@ -232,7 +234,7 @@ def test_log_line_to_the_letter(monitoring: Module, root: Actor, seed: int) -> N
 
 def test_logged_before_it_is_carried_out(module: Module, nobody: Actor) -> None:
     """A call that lasts is in the log while it still lasts."""
-    a_second = "\x01\0\0\0\0\0\0\0"
+    a_second = longs(module.guest, 1, 0)
     with module.intercepted("nanosleep"):
         assert module.start("nanosleep", nobody.pid).value == 0
         mark = module.guest.log.mark()

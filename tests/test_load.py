@@ -11,6 +11,14 @@ from pyharness import Guest, ModuleRefused, UsageError
 from pyharness.build import Built
 
 BrokenModule = Callable[[str, str, str], Path]
+PREFIX = {"i386": "__ia32_sys_", "x86_64": "__x64_sys_", "arm64": "__arm64_sys_"}
+TRACED = ("getpgid", "restart_syscall", "exit_group")
+
+
+def hooked_by(guest: Guest) -> str:
+    """How the module that was loaded last got in between, as it says itself."""
+    said = [r.text for r in guest.log.all() if r.text.startswith("interceptor: loaded: ")]
+    return said[-1].split("hooked by ")[1]
 
 
 def untouched(guest: Guest) -> bool:
@@ -23,11 +31,11 @@ def untouched(guest: Guest) -> bool:
     return hooked.stdout == "" and not guest.is_loaded("interceptor")
 
 
-def refusal(guest: Guest, built: Built) -> str:
+def refusal(guest: Guest, built: Built, **parameters: str) -> str:
     """The line that the module logs when it refuses to be loaded, and the error's name."""
     mark = guest.log.mark()
     with pytest.raises(ModuleRefused) as caught:
-        guest.insmod(built.ko)
+        guest.insmod(built.ko, **parameters)
     lines = [r.text for r in guest.log.since(mark) if r.text.startswith("interceptor: not")]
     assert len(lines) == 1
     assert untouched(guest)
@@ -35,10 +43,14 @@ def refusal(guest: Guest, built: Built) -> str:
 
 
 def test_without_ftrace(bare_guest: Guest) -> None:
+    """Which hooks handlers on x86, and nowhere else."""
     built = bare_guest.build(pyharness.MODULE)
     bare_guest.run("sysctl kernel.ftrace_enabled=0").check()
     try:
-        said = refusal(bare_guest, built)
+        if bare_guest.frozen.spec.architecture == "arm64":
+            bare_guest.load(pyharness.MODULE, way="handler").unload()
+            return
+        said = refusal(bare_guest, built, way="handler")
     finally:
         bare_guest.run("sysctl kernel.ftrace_enabled=1").check()
     assert "No such device" in said
@@ -46,33 +58,40 @@ def test_without_ftrace(bare_guest: Guest) -> None:
 
 
 def test_handler_that_is_not_there(bare_guest: Guest, broken_module: BrokenModule) -> None:
-    built = bare_guest.build(broken_module("hook.h", '"__ia32_" #name', '"__nosuch_" #name'))
+    built = bare_guest.build(broken_module("doors.h", "DOOR_PREFIX #name", '"__nosuch_" #name'))
     said = refusal(bare_guest, built)
     assert "__nosuch_sys_exit_group" in said
     assert "-ENOENT" in said
 
 
 def test_ftrace_stays_on_as_long_as_it_is_needed(module: pyharness.Module) -> None:
-    assert module.guest.run("sysctl kernel.ftrace_enabled=0").status != 0
-    assert module.guest.run("cat /proc/sys/kernel/ftrace_enabled").stdout == "1\n"
+    """The hijack is there afterwards, whether that was refused or not."""
+    guest = module.guest
+    refused = guest.run("sysctl kernel.ftrace_enabled=0").status != 0
+    try:
+        module.prove()
+    finally:
+        guest.run("sysctl kernel.ftrace_enabled=1").check()
+    probed = hooked_by(guest) == "kprobe" and guest.frozen.spec.architecture != "arm64"
+    assert refused == (probed or hooked_by(guest) == "ftrace direct call")
 
 
 def test_a_hook_that_never_fires_is_found_out(
-    bare_guest: Guest, broken_module: BrokenModule
+    bare_guest: Guest, broken_module: BrokenModule, parameters: dict[str, str]
 ) -> None:
     """It loads without a complaint, and is unloaded again."""
-    folder = broken_module("interceptor.c", "&my_syscall_action)", "&intercept_action)")
-    with pytest.raises(ModuleRefused, match="hook on system call 0 does not fire"):
-        bare_guest.load(folder)
+    folder = broken_module("interceptor.c", "&restart_syscall_action,", "&call_action,")
+    with pytest.raises(ModuleRefused, match=r"hook on system call \d+ does not fire"):
+        bare_guest.load(folder, **parameters)
     assert untouched(bare_guest)
 
 
 def test_an_exit_group_that_is_not_served_is_found_out(
-    bare_guest: Guest, broken_module: BrokenModule
+    bare_guest: Guest, broken_module: BrokenModule, parameters: dict[str, str]
 ) -> None:
-    folder = broken_module("interceptor.c", "	intercepted(regs);\n	forget", "	forget")
+    folder = broken_module("interceptor.c", "	before_call(regs);\n	forget", "	forget")
     with pytest.raises(ModuleRefused, match="exit_group is not served"):
-        bare_guest.load(folder)
+        bare_guest.load(folder, **parameters)
     assert untouched(bare_guest)
 
 
@@ -85,7 +104,7 @@ def test_twice_is_refused(module: pyharness.Module) -> None:
 @pytest.mark.parametrize("user", ["root", "nobody"])
 def test_by_kprobes_it_does_the_same(bare_guest: Guest, user: str) -> None:
     """Where the kernel has no direct calls, or they are taken."""
-    module = bare_guest.load(pyharness.MODULE, direct=0)
+    module = bare_guest.load(pyharness.MODULE, way="handler", direct=0)
     try:
         actor = bare_guest.actor(user)
         with module.intercepted("getpgid"):
@@ -119,10 +138,11 @@ def test_function_tracer_beside_it(module: pyharness.Module, tracer: str) -> Non
     guest.run(f"mount -t tracefs none {tracing} 2>/dev/null; true").check()
     actor = guest.actor("nobody")
     with module.intercepted("getpgid"):
-        functions = "__ia32_sys_getpgid __do_sys_restart_syscall __ia32_sys_exit_group"
+        handlers = " ".join(f"{PREFIX[guest.syscalls.architecture]}{call}" for call in TRACED)
         guest.run(
-            f"cd {tracing} && echo {functions} > set_ftrace_filter"
-            f" && echo {tracer} > current_tracer"
+            f"cd {tracing} && for name in {handlers} __do_sys_restart_syscall;"
+            " do echo $name >> set_ftrace_filter; done 2>/dev/null;"
+            f" test -s set_ftrace_filter && echo {tracer} > current_tracer"
         ).check()
         try:
             assert module.start("getpgid", actor.pid, by=actor).value == 0
@@ -134,4 +154,4 @@ def test_function_tracer_beside_it(module: pyharness.Module, tracer: str) -> Non
             seen = guest.run(f"cat {tracing}/trace").check().stdout
         finally:
             guest.run(f"cd {tracing} && echo nop > current_tracer && echo > set_ftrace_filter")
-    assert "__ia32_sys_getpgid" in seen
+    assert f"{PREFIX[guest.syscalls.architecture]}getpgid" in seen

@@ -196,10 +196,9 @@ def machine(module: Module, number_of_syscalls: int) -> type[Counting]:
             """Whether the kernel, too, has done with a process, all but its first thread."""
             try:
                 threads = guest.agent.request("list", path=f"/proc/{first.task.pid}/task")["names"]
-                said = guest.agent.read(f"/proc/{first.task.pid}/stat")
+                state = guest.agent.state(first.task.pid)
             except GuestError:
                 return first not in self.cast.members
-            state = said.rsplit(")", 1)[1].split()[0]
             return first in self.cast.members and state == "Z" and len(threads) == 1
 
         @precondition(others_live)
@@ -232,10 +231,10 @@ def machine(module: Module, number_of_syscalls: int) -> type[Counting]:
         def has_left(self, member: Member) -> bool:
             """Whether the kernel has done with a thread whose process goes on."""
             try:
-                said = guest.agent.read(f"/proc/{member.task.pid}/stat")
+                state = guest.agent.state(member.task.pid)
             except GuestError:
                 return member not in self.cast.members
-            return member in self.cast.members and said.rsplit(")", 1)[1].split()[0] == "Z"
+            return member in self.cast.members and state == "Z"
 
         @precondition(lambda self: self.cast.zombies())
         @rule(data=st.data())

@@ -40,30 +40,30 @@ class Expected:
 
 EXPECTED = {
     "null dereference in a command": Expected(
-        "BUG: kernel NULL pointer dereference, address: 00000008",
-        asked=r"START sched_rr_get_interval \(161\), pid \d+: no answer",
+        r"BUG: kernel NULL pointer dereference, address: 0+8\b",
+        asked=r"START sched_rr_get_interval \(\d+\), pid \d+: no answer",
     ),
     "null dereference in the interceptor": Expected(
-        "BUG: kernel NULL pointer dereference, address: 00000010",
+        r"BUG: kernel NULL pointer dereference, address: 0+10\b",
         asked=r"sched_rr_get_interval\(\d+, 0\): no answer",
     ),
     "null dereference at unload": Expected(
-        "BUG: kernel NULL pointer dereference, address: 00000018",
+        r"BUG: kernel NULL pointer dereference, address: 0+18\b",
         asked="shell: rmmod interceptor: (no answer|exit status -1)",
     ),
     "lock never released": Expected(
         "INFO: task python3:.* blocked for more than 1",
         change=None,
-        asked=r"RELEASE sched_rr_get_interval \(161\), pid 0: no answer",
+        asked=r"RELEASE sched_rr_get_interval \(\d+\), pid 0: no answer",
     ),
     # Whether the agent can still be heard depends on which CPU it needs.
     "loop with interrupts off": Expected(
         "rcu: INFO: rcu_preempt detected stalls|hangs: no sign of life",
-        asked=r"START sched_rr_get_interval \(161\), pid \d+: no answer",
+        asked=r"START sched_rr_get_interval \(\d+\), pid \d+: no answer",
     ),
     "loop with interrupts off on all CPUs": Expected(
         r"hangs: no sign of life(.|\n)*NMI backtrace for cpu 1",
-        asked=r"START sched_rr_get_interval \(161\), pid \d+: no answer",
+        asked=r"START sched_rr_get_interval \(\d+\), pid \d+: no answer",
     ),
     "sleep under a spinlock": Expected("BUG: scheduling while atomic: python3", change=2),
     "return to freed text": Expected(
@@ -82,13 +82,14 @@ EXPECTED = {
 }
 
 
-def run_tests(folder: Path, *tests: str) -> ET.Element:
+def run_tests(config: pytest.Config, folder: Path, *tests: str) -> ET.Element:
     """Run tests of their own, in guests of their own; how they ended, as JUnit has it."""
     xml = folder / "outcome.xml"
     done = subprocess.run(
         [
             sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly",
-            f"--junitxml={xml}", "-o", "junit_family=xunit1", f"--artifacts={folder}", *tests,
+            f"--junitxml={xml}", "-o", "junit_family=xunit1", f"--artifacts={folder}",
+            *(f"--{name}={config.getoption(name)}" for name in ("guest", "way")), *tests,
         ],
         env=os.environ | {"PYHARNESS_RUN": str(folder / "run")},
         capture_output=True,
@@ -111,12 +112,17 @@ def failure(case: ET.Element) -> str:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", EXPECTED)
-def test_a_broken_module_fails_its_test_alone(guest: Guest, tmp_path: Path, name: str) -> None:
+def test_a_broken_module_fails_its_test_alone(
+    guest: Guest, tmp_path: Path, pytestconfig: pytest.Config, name: str
+) -> None:
     broken = BROKEN[name]
     folder = write(tmp_path / "module", *broken)
     guest.build(folder)  # so that the time below is not a compiler's
     suite = run_tests(
-        tmp_path, f"{BROKEN_MODULES}::test_broken[{name}]", f"{BROKEN_MODULES}::test_after"
+        pytestconfig,
+        tmp_path,
+        f"{BROKEN_MODULES}::test_broken[{name}]",
+        f"{BROKEN_MODULES}::test_after",
     )
     said, after = map(failure, suite)
     assert said
@@ -143,16 +149,16 @@ DYING = {
     "test_panic": "panicked\nKernel panic - not syncing: sysrq triggered crash",
     "test_panic_under_an_actor": "Kernel panic - not syncing: sysrq triggered crash",
     "test_after_a_panic": "",
-    "test_qemu_killed": "bookworm-i386, kernel 6.1.* does not run any more",
+    "test_qemu_killed": r"[\w-]+, kernel \d.* does not run any more",
     "test_after_qemu_was_killed": "",
 }
 
 
 @pytest.mark.usefixtures("guest")  # sees to image and saved state
-def test_a_dying_kernel_fails_its_test_alone(tmp_path: Path) -> None:
+def test_a_dying_kernel_fails_its_test_alone(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     outcome = {
         case.attrib["name"]: failure(case)
-        for case in run_tests(tmp_path, str(CASES / "dying_kernels.py"))
+        for case in run_tests(pytestconfig, tmp_path, str(CASES / "dying_kernels.py"))
     }
     assert outcome.keys() == DYING.keys()
     for name, wanted in DYING.items():

@@ -4,16 +4,15 @@
 import errno
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
+from portable import first_of, longs
 
-from pyharness import Actor, Guest, Module
+from pyharness import Actor, Guest, Module, guests
+from pyharness.syscalls import Syscalls
 
 SECONDS = 1
-
-
-def timespec(seconds: int) -> str:
-    return "".join(map(chr, seconds.to_bytes(4, "little"))) + "\0" * 4
 
 
 def uptime(guest: Guest) -> float:
@@ -21,23 +20,46 @@ def uptime(guest: Guest) -> float:
     return float(guest.agent.read("/proc/uptime").split()[0])
 
 
-def task_state(guest: Guest, pid: int) -> str:
-    return guest.agent.read(f"/proc/{pid}/stat").rsplit(")", 1)[1].split()[0]
+@dataclass(frozen=True)
+class Sleep:
+    """A sleep of SECONDS.
+
+    Attributes:
+        calls: its name, the first that the architecture has.
+        args: TIMESPEC is where its length stands.
+        errno: what it ends with.
+    """
+
+    calls: tuple[str, ...]
+    args: tuple[int | str, ...]
+    errno: int = 0
 
 
-SLEEPS: dict[str, tuple[tuple[str, tuple[int | str, ...]], int]] = {
-    "nanosleep": (("nanosleep", (timespec(SECONDS), 0)), 0),
-    "clock_nanosleep": (("clock_nanosleep", (1, 0, timespec(SECONDS), 0)), 0),
-    "clock_nanosleep realtime": (("clock_nanosleep", (0, 0, timespec(SECONDS), 0)), 0),
-    "poll": (("poll", (0, 0, SECONDS * 1000)), 0),
-    "futex": (("futex", ("\0" * 8, 0, 0, timespec(SECONDS), 0, 0)), errno.ETIMEDOUT),
-    "select": (("_newselect", (0, 0, 0, 0, timespec(SECONDS))), 0),
+TIMESPEC = "timespec"
+SLEEPS = {
+    "nanosleep": Sleep(("nanosleep",), (TIMESPEC, 0)),
+    "nanosleep with the rest": Sleep(("nanosleep",), (TIMESPEC, TIMESPEC)),
+    "clock_nanosleep": Sleep(("clock_nanosleep",), (1, 0, TIMESPEC, 0)),
+    "clock_nanosleep with the rest": Sleep(("clock_nanosleep",), (1, 0, TIMESPEC, TIMESPEC)),
+    "clock_nanosleep realtime": Sleep(("clock_nanosleep",), (0, 0, TIMESPEC, 0)),
+    "poll": Sleep(("poll",), (0, 0, SECONDS * 1000)),
+    "ppoll": Sleep(("ppoll",), (0, 0, TIMESPEC, 0, 0)),
+    "futex": Sleep(("futex",), ("\0" * 8, 0, 0, TIMESPEC, 0, 0), errno.ETIMEDOUT),
+    "select": Sleep(("_newselect", "select"), (0, 0, 0, 0, TIMESPEC)),
+    "pselect6": Sleep(("pselect6",), (0, 0, 0, 0, TIMESPEC, 0)),
 }
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A sleep by a call that the guest's architecture has."""
+    if "sleep" in metafunc.fixturenames:
+        known = Syscalls(guests.find(metafunc.config.getoption("guest")).syscalls).numbers
+        metafunc.parametrize("sleep", [s for s in SLEEPS if known.keys() & {*SLEEPS[s].calls}])
 
 
 def stop_and_continue(guest: Guest, actor: Actor) -> None:
     actor.kill(signal.SIGSTOP)
-    guest.wait("the sleeper to stop", lambda: task_state(guest, actor.pid) == "T")
+    guest.wait("the sleeper to stop", lambda: guest.agent.state(actor.pid) == "T")
     actor.kill(signal.SIGCONT)
 
 
@@ -45,7 +67,7 @@ def attach_and_detach(guest: Guest, actor: Actor) -> None:
     """As a debugger does it: ptrace(PTRACE_ATTACH), wait, ptrace(PTRACE_DETACH)."""
     debugger = guest.actor()
     assert debugger.syscall("ptrace", 16, actor.pid, 0, 0).value == 0
-    guest.wait("the sleeper to stop", lambda: task_state(guest, actor.pid) == "t")
+    guest.wait("the sleeper to stop", lambda: guest.agent.state(actor.pid) == "t")
     assert debugger.syscall("ptrace", 17, actor.pid, 0, 0).value == 0
 
 
@@ -60,12 +82,11 @@ def attach_strace(guest: Guest, pid: int) -> None:
     strace = guest.actor()
     strace.execute("/usr/bin/strace", "-o", "/dev/null", "-p", str(pid))
     guest.wait("strace", lambda: f"TracerPid:\t{strace.pid}" in guest.agent.read(status))
-    guest.wait("the sleep to go on", lambda: task_state(guest, pid) == "S")
+    guest.wait("the sleep to go on", lambda: guest.agent.state(pid) == "S")
     strace.kill(signal.SIGINT)
     strace.reap()
 
 
-@pytest.mark.parametrize("sleep", SLEEPS)
 @pytest.mark.parametrize("interrupt", [stop_and_continue, attach_and_detach, strace_and_detach])
 @pytest.mark.parametrize("monitored", [False, True])
 def test_an_interrupted_sleep_is_finished(
@@ -78,17 +99,19 @@ def test_an_interrupted_sleep_is_finished(
 ) -> None:
     """With the result and the duration that it has without the module."""
     guest = module.guest
-    (call, args), wanted = SLEEPS[sleep]
+    call = first_of(guest, *SLEEPS[sleep].calls)
+    length = longs(guest, SECONDS, 0)
+    args = [length if arg == TIMESPEC else arg for arg in SLEEPS[sleep].args]
     with module.intercepted(*[call] * monitored):
         if monitored:
             assert module.start(call, nobody.pid).value == 0
         begin = uptime(guest)
         nobody.begin(call, *args)
-        guest.wait("the sleep", lambda: task_state(guest, nobody.pid) == "S")
+        guest.wait("the sleep", lambda: guest.agent.state(nobody.pid) == "S")
         for _ in range(2):
             interrupt(guest, nobody)
         result = nobody.finish()
-        assert (result.errno, max(result.value, 0)) == (wanted, 0)
+        assert (result.errno, max(result.value, 0)) == (SLEEPS[sleep].errno, 0)
         # /proc/uptime has hundredths; the kernel may not wake early.
         assert SECONDS - 0.02 <= uptime(guest) - begin < 5 * SECONDS
 
@@ -97,10 +120,11 @@ def test_an_interrupted_sleep_is_finished(
 def test_sleep_3(module: Module, nobody: Actor, *, monitored: bool) -> None:
     """The program itself, stopped, continued, and looked at by strace."""
     guest = module.guest
-    with module.intercepted(*["clock_nanosleep", "clock_nanosleep_time64"] * monitored):
-        if monitored:
-            for call in ("clock_nanosleep", "clock_nanosleep_time64"):
-                assert module.start(call, nobody.pid).value == 0
+    known = guest.syscalls.numbers.keys()
+    calls = sorted(known & {"clock_nanosleep", "clock_nanosleep_time64"}) * monitored
+    with module.intercepted(*calls):
+        for call in calls:
+            assert module.start(call, nobody.pid).value == 0
         mark = guest.log.mark()
         begin = uptime(guest)
         nobody.execute("/bin/sleep", "3")
@@ -118,12 +142,24 @@ def test_sleep_3(module: Module, nobody: Actor, *, monitored: bool) -> None:
 
 def test_commands_work_for_who_slept_before(module: Module, guest: Guest, root: Actor) -> None:
     """The kernel forgets to say that a sleep is over: the registers must tell."""
-    root.begin("nanosleep", timespec(SECONDS), 0)
-    guest.wait("the sleep", lambda: task_state(guest, root.pid) == "S")
+    root.begin("nanosleep", longs(guest, SECONDS, 0), 0)
+    guest.wait("the sleep", lambda: guest.agent.state(root.pid) == "S")
     stop_and_continue(guest, root)
     assert root.finish().value == 0
-    assert module.intercept("mkdir", by=root).value == 0
-    assert module.start("mkdir", root.pid, by=root).value == 0
-    assert module.start("mkdir", root.pid, by=root).errno == errno.EBUSY
-    assert module.stop("mkdir", root.pid, by=root).value == 0
-    assert module.release("mkdir", by=root).value == 0
+    assert module.intercept("mkdirat", by=root).value == 0
+    assert module.start("mkdirat", root.pid, by=root).value == 0
+    assert module.start("mkdirat", root.pid, by=root).errno == errno.EBUSY
+    assert module.stop("mkdirat", root.pid, by=root).value == 0
+    assert module.release("mkdirat", by=root).value == 0
+
+
+def test_a_command_about_number_0_is_no_sleep(module: Module, guest: Guest, root: Actor) -> None:
+    """Though clock_nanosleep(1, 0, ...) has the same registers, as far as a command has any."""
+    root.begin("clock_nanosleep", 1, 0, longs(guest, SECONDS, 0), 0)
+    guest.wait("the sleep", lambda: guest.agent.state(root.pid) == "S")
+    stop_and_continue(guest, root)
+    assert root.finish().value == 0
+    wanted = 0 if module.abi.custom_syscall else errno.EINVAL
+    assert module.intercept(0, by=root).errno == wanted
+    assert module.start(0, root.pid, by=root).errno == wanted
+    assert module.release(0, by=root).errno == wanted

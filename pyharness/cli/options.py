@@ -15,7 +15,12 @@ def _default_module() -> Path:
 
 
 guest = click.option(
-    "--guest", default=DEFAULT_GUEST, show_default=True, metavar="NAME", help="which guest"
+    "--guest",
+    default=DEFAULT_GUEST,
+    show_default=True,
+    envvar="PYHARNESS_GUEST",
+    metavar="NAME",
+    help="which guest  [PYHARNESS_GUEST names another default]",
 )
 module = click.option(
     "--module",

@@ -122,8 +122,37 @@ static int *make_threads(int count)
 			     : "0" (SYS_clone), "b" (flags), "c" (0), "d" (0),
 			       "S" (0), "D" (0), [pause] "i" (SYS_pause)
 			     : "memory");
-#else
-#error "threads are written for i386"
+#elif defined(__x86_64__)
+		asm volatile("syscall\n\t"
+			     "test %%rax, %%rax\n\t"
+			     "jnz 2f\n"
+			     "1:\tmov %[pause], %%eax\n\t"
+			     "syscall\n\t"
+			     "jmp 1b\n"
+			     "2:"
+			     : "=a" (id)
+			     : "0" (SYS_clone), "D" (flags), "S" (0), "d" (0),
+			       [pause] "i" (SYS_pause)
+			     : "rcx", "r11", "memory");
+#elif defined(__aarch64__)
+		register long x0 asm("x0") = flags;
+		register long x1 asm("x1") = 0;
+		register long x2 asm("x2") = 0;
+		register long x3 asm("x3") = 0;
+		register long x8 asm("x8") = SYS_clone;
+
+		asm volatile("svc #0\n\t"
+			     "cbnz x0, 2f\n\t"
+			     "mov x8, %[ppoll]\n"
+			     "1:\tmov x0, #0\n\t"
+			     "svc #0\n\t"
+			     "b 1b\n"
+			     "2:"
+			     : "+r" (x0)
+			     : "r" (x1), "r" (x2), "r" (x3), "r" (x8),
+			       [ppoll] "i" (SYS_ppoll)
+			     : "memory");
+		id = x0;
 #endif
 		if (id < 0) {
 			ids[count] = -1;

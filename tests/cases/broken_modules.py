@@ -67,11 +67,15 @@ TRIGGERS: dict[str, Callable[[Module, Actor], None]] = {
 
 @pytest.mark.parametrize("name", TRIGGERS)
 def test_broken(
-    guest: Guest, tmp_path: Path, record_property: Callable[[str, object], None], name: str
+    guest: Guest,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+    parameters: dict[str, str],
+    name: str,
 ) -> None:
     folder = write(tmp_path / "module", *BROKEN[name])
     built = guest.build(folder)
-    guest.insmod(built.ko)
+    guest.insmod(built.ko, **parameters)
     module = guest.module(folder, built.name)
     begin = guest.clock()
     try:
@@ -81,9 +85,9 @@ def test_broken(
         record_property("seconds", guest.clock() - begin)
 
 
-def test_after(guest: Guest) -> None:
+def test_after(guest: Guest, parameters: dict[str, str]) -> None:
     assert not guest.is_loaded("interceptor")
-    module = guest.load(pyharness.MODULE)
+    module = guest.load(pyharness.MODULE, **parameters)
     try:
         call(module, guest.actor("nobody"))
     except CheckFailed:

@@ -73,13 +73,23 @@ static bool another(void)
 	return !atomic_load(&over);
 }
 
+/* Tell the CPU, and an emulator of several, that somebody else is waited for. */
+static void pause_cpu(void)
+{
+#if defined(__aarch64__)
+	asm volatile("yield");
+#else
+	__builtin_ia32_pause();
+#endif
+}
+
 /* Wait for somebody else, who may be on another CPU, emulated, or on this one. */
 static void spin(void)
 {
 	int i;
 
 	for (i = 0; i < 100; i++)
-		__builtin_ia32_pause();
+		pause_cpu();
 	sched_yield();
 }
 
@@ -230,7 +240,7 @@ static void *in_flight(void *self)
 
 			if (found != parent)
 				fail("getppid: %d", found);
-			__builtin_ia32_pause();
+			pause_cpu();
 			continue;
 		}
 		err = err ?: command(REQUEST_SYSCALL_INTERCEPT, 0);
@@ -257,7 +267,7 @@ static void *exit_storm(void *self)
 			err = command(REQUEST_STOP_MONITORING, 0);
 			if (err)
 				fail("stop all: %s", strerror(err));
-			__builtin_ia32_pause();
+			pause_cpu();
 			continue;
 		}
 		child = fork();

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What system calls take and are called, whatever the guest's architecture."""
+
+from pyharness import Guest
+
+AT_FDCWD = -100
+
+
+def longs(guest: Guest, *values: int) -> str:
+    """So many longs in memory, as an argument: a timespec is two of them."""
+    size = guest.syscalls.bytes_of_long
+    data = b"".join((value % (1 << 8 * size)).to_bytes(size, "little") for value in values)
+    return data.decode("latin-1")
+
+
+def first_of(guest: Guest, *calls: str) -> str:
+    """The first of these calls that the guest's architecture has."""
+    return next(call for call in calls if call in guest.syscalls.numbers)

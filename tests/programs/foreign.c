@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Somebody else who replaces an entry of the system call table, in front of
+ * whoever did before, with means of the interceptor's own: the folder that this
+ * is built in has its headers.
+ */
+#include <linux/module.h>
+#include <linux/rcupdate.h>
+
+#include "doors.h"
+#include "stubs.h"
+#include "table.h"
+
+static unsigned int nr;
+module_param(nr, uint, 0444);
+
+static unsigned long *entry, original;
+
+static __used unsigned long foreign_next(struct pt_regs *regs)
+{
+	return original;
+}
+
+STUB_NEXT(foreign_entry, foreign_next);
+
+static int __init foreign_init(void)
+{
+	doors[0].table = table_find(&doors[0]);
+	if (!doors[0].table)
+		return -ENODEV;
+	entry = &doors[0].table[nr];
+	original = READ_ONCE(*entry);
+	return table_swap(entry, original, (unsigned long)foreign_entry);
+}
+
+static void __exit foreign_exit(void)
+{
+	WARN_ON(table_swap(entry, (unsigned long)foreign_entry, original));
+	synchronize_rcu_tasks();
+}
+
+module_init(foreign_init);
+module_exit(foreign_exit);
+
+MODULE_DESCRIPTION("Replaces a system call, to the same effect");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A kernel for amd64 has two doors: who is monitored is seen at both, each with its numbers."""
+
+import errno
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from pyharness import Actor, Guest, Module
+from pyharness.status import Intercepted
+from pyharness.syscalls import Syscalls
+
+I386 = Syscalls("i386")
+CALL = "sched_rr_get_interval"
+ONLY_THERE = "mmap2"
+X32 = 0x40000000
+
+pytestmark = pytest.mark.architecture("amd64")
+
+
+def lines(module: Module, mark: int) -> list[tuple[int, str, int]]:
+    return [(call.pid, call.door, call.number) for call in module.guest.log.calls(mark)]
+
+
+@pytest.mark.parametrize("call", [CALL, "getpgid", "futex", "nanosleep", "exit_group"])
+def test_a_call_does_not_escape_by_the_other_door(
+    module: Module, guest: Guest, nobody: Actor, root: Actor, call: str
+) -> None:
+    """It is logged with the number that it was issued by, a mark, and its 32-bit arguments."""
+    child = root.fork()
+    with module.intercepted(call):
+        assert module.start(call, child.pid).value == 0
+        mark = guest.log.mark()
+        if call == "exit_group":
+            with pytest.raises(Exception, match="gone"):
+                child.syscall(f"i386:{call}", 0)
+        else:
+            child.syscall(f"i386:{call}", 0x7FFFFFFF, 0xFFFFF000)
+            child.syscall(call, 0x7FFFFFFF, 0xFFFFF000)
+            nobody.syscall(f"i386:{call}", 0x7FFFFFFF, 0xFFFFF000)
+        found = guest.log.calls(mark)
+    wanted = [("i386", I386.number(call)), ("", guest.syscalls.number(call))]
+    assert [(c.door, c.number) for c in found] == wanted[: 1 + (call != "exit_group")]
+    assert {c.pid for c in found} == {child.pid}
+    if call != "exit_group":
+        assert found[0].args[:2] == (0x7FFFFFFF, 0xFFFFF000)
+        assert found[0].decoded(guest.syscalls).endswith(" i386")
+
+
+def test_release_gives_both_back(module: Module, nobody: Actor) -> None:
+    assert module.intercept(CALL).value == 0
+    assert module.start(CALL, nobody.pid).value == 0
+    assert module.release(CALL).value == 0
+    mark = module.guest.log.mark()
+    assert nobody.syscall(f"i386:{CALL}", 0x7FFFFFFF, 0).errno == errno.ESRCH
+    assert lines(module, mark) == []
+
+
+def test_commands_by_the_other_door(module: Module, nobody: Actor, root: Actor) -> None:
+    """With i386's numbers; the call is the same one."""
+    there = f"i386:{CALL}"
+    number = module.guest.syscalls.number(CALL)
+    assert module.intercept(there, by=nobody).errno == errno.EPERM
+    assert module.intercept(there, by=root).value == 0
+    assert module.intercept(CALL).errno == errno.EBUSY
+    assert module.start(there, nobody.pid, by=nobody).value == 0
+    assert module.status() == {number: Intercepted(number, "listed", frozenset({nobody.pid}))}
+    mark = module.guest.log.mark()
+    nobody.syscall(CALL, 0x7FFFFFFF, 0)
+    assert lines(module, mark) == [(nobody.pid, "", number)]
+    assert module.stop(CALL, nobody.pid).value == 0
+    assert module.stop(there, nobody.pid, by=nobody).errno == errno.EINVAL
+    assert module.release(there, by=root).value == 0
+    assert module.release(CALL).errno == errno.EINVAL
+
+
+@pytest.mark.parametrize("number", [0, -1, 0x7FFFFFFF, 500])
+def test_no_such_number_by_the_other_door(module: Module, root: Actor, number: int) -> None:
+    assert module.intercept(f"i386:{number}", by=root).errno == errno.EINVAL
+
+
+def test_a_call_that_only_the_other_door_has(module: Module, nobody: Actor, root: Actor) -> None:
+    there = f"i386:{ONLY_THERE}"
+    number = I386.number(ONLY_THERE)
+    known = f"i386:{number}"
+    assert module.intercept(there, by=root).value == 0
+    assert module.start(there, nobody.pid, by=nobody).value == 0
+    assert module.status() == {known: Intercepted(known, "listed", frozenset({nobody.pid}))}
+    mark = module.guest.log.mark()
+    nobody.syscall(there, 0, 0, 0, 0, -1, 0)
+    nobody.syscall(number, -1, 0)  # another call by the native door
+    assert lines(module, mark) == [(nobody.pid, "i386", number)]
+    assert module.release(there, by=root).value == 0
+
+
+def test_every_number_of_the_other_door(module: Module, root: Actor) -> None:
+    numbers = range(1, max(I386.names) + 1)
+    answers = {n: module.intercept(f"i386:{n}", by=root) for n in numbers}
+    # Those beyond what this kernel knows are none.
+    assert {a.error for a in answers.values()} <= {"", "EINVAL"}
+    taken = [n for n in numbers if not answers[n].errno]
+    assert len(taken) > 400
+    assert all(n <= max(taken) for n in taken)
+    assert answers[max(taken)].value == 0
+    assert len(module.status()) == len(taken)
+    assert {module.release(f"i386:{n}", by=root).error for n in taken} == {""}
+    assert not module.status()
+
+
+def test_numbers_of_x32_are_refused(module: Module, root: Actor) -> None:
+    assert module.intercept(X32 | module.guest.syscalls.number(CALL), by=root).errno == errno.EINVAL
+
+
+@pytest.mark.parametrize("call", ["nanosleep", "clock_nanosleep", "poll"])
+def test_a_sleep_by_the_other_door_is_finished(module: Module, nobody: Actor, call: str) -> None:
+    """It is restarted by that door's number 0, which the module has taken."""
+    guest = module.guest
+    timespec = "\x01\0\0\0" + "\0" * 4
+    args: dict[str, tuple[int | str, ...]] = {
+        "nanosleep": (timespec, 0),
+        "clock_nanosleep": (1, 0, timespec, 0),
+        "poll": (0, 0, 1000),
+    }
+    nobody.begin(f"i386:{call}", *args[call])
+    guest.wait("the sleep", lambda: guest.agent.state(nobody.pid) == "S")
+    nobody.kill(signal.SIGSTOP)
+    guest.wait("the sleeper to stop", lambda: guest.agent.state(nobody.pid) == "T")
+    nobody.kill(signal.SIGCONT)
+    result = nobody.finish()
+    assert (result.errno, result.value) == (0, 0)
+
+
+def test_a_32_bit_program(module: Module, guest: Guest, compiled: Callable[..., str]) -> None:
+    """It issues commands at entry 0 and is monitored, as on i386."""
+    program = compiled("door32", "-m32", "-ffreestanding", "-fno-pic", "-no-pie", "-static",
+                       "-nostdlib", "-fno-stack-protector")  # fmt: skip
+    number = I386.number(CALL)
+    commands: list[list[int | str]] = [[0, 1, number, 0], [0, 1, number, 0], [0, 3, number, "self"],
+                [number, 0x7FFFFFFF, 0, 0], [0, 2, number, 0]]  # fmt: skip
+    mark = guest.log.mark()
+    done = guest.run([program, *(str(word) for command in commands for word in command)]).check()
+    assert done.stdout.split() == ["0", str(-errno.EBUSY), "0", str(-errno.ESRCH), "0"]
+    assert [(call.door, call.number) for call in guest.log.calls(mark)] == [("i386", number)]
+    assert not module.status()

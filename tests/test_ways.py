@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0
+"""By which way the module gets in between: chosen, told, refused, and left as it was found."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import pyharness
+from pyharness import Guest, Module, ModuleRefused
+from pyharness.ssh import source_files
+
+CALL = "sched_rr_get_interval"
+FOREIGN = Path(__file__).parent / "programs" / "foreign.c"
+HANDLER = re.compile("ftrace direct call|kprobe")
+
+
+def told(guest: Guest, mark: int) -> str:
+    """What the module has said since then."""
+    lines = [record.text for record in guest.log.since(mark)]
+    return "\n".join(line for line in lines if line.startswith("interceptor: "))
+
+
+def test_auto_takes_what_the_kernel_needs(bare_guest: Guest) -> None:
+    mark = bare_guest.log.mark()
+    module = bare_guest.load(pyharness.MODULE)
+    by = told(bare_guest, mark).split("hooked by ")[1]
+    module.unload()
+    assert ("table" if by == "table" else "handler") == bare_guest.frozen.spec.way
+    assert by == "table" or HANDLER.fullmatch(by)
+
+
+def test_handlers_can_be_had_everywhere(bare_guest: Guest) -> None:
+    mark = bare_guest.log.mark()
+    bare_guest.load(pyharness.MODULE, way="handler").unload()
+    assert HANDLER.search(told(bare_guest, mark))
+
+
+def test_a_table_that_nobody_reads_is_refused(bare_guest: Guest) -> None:
+    built = bare_guest.build(pyharness.MODULE)
+    mark = bare_guest.log.mark()
+    if bare_guest.frozen.spec.way == "table":
+        bare_guest.insmod(built.ko, way="table")
+        bare_guest.run(["rmmod", built.name]).check()
+        assert "hooked by table" in told(bare_guest, mark)
+        return
+    with pytest.raises(ModuleRefused, match="No such device"):
+        bare_guest.insmod(built.ko, way="table")
+    assert re.fullmatch(
+        r"interceptor: not loaded: way=table: \w+\(\) of this kernel reads no table of system"
+        r" calls: way=auto",
+        told(bare_guest, mark),
+    )
+
+
+def test_no_such_way(bare_guest: Guest) -> None:
+    built = bare_guest.build(pyharness.MODULE)
+    mark = bare_guest.log.mark()
+    with pytest.raises(ModuleRefused, match=r"Invalid (parameters|argument)"):
+        bare_guest.insmod(built.ko, way="nosuch")
+    wanted = "interceptor: not loaded: way=nosuch: it is auto, table or handler"
+    assert told(bare_guest, mark) == wanted
+
+
+def test_nothing_of_it_stays_on_the_stack(bare_guest: Guest) -> None:
+    """In the object code: what stands in the table calls once, and leaves by a jump."""
+    guest = bare_guest
+    built = guest.build(pyharness.MODULE)
+    guest.put(built.ko.read_bytes(), "/root/looked-at.ko")
+    said = guest.run("objdump -d --no-show-raw-insn /root/looked-at.ko", seconds=60).check().stdout
+    stubs = re.findall(r"^[0-9a-f]+ <(\w+_entry)>:\n((?:.+\n)+)", said, re.MULTILINE)
+    assert {name for name, _ in stubs} == {
+        "call_entry", "exit_group_entry", "restart_syscall_entry"
+    }  # fmt: skip
+    for name, body in stubs:
+        code = [line.split("\t")[1].split() for line in body.splitlines() if "\t" in line]
+        end = next(n for n, words in enumerate(code) if words[0] in ("jmp", "br", "b"))
+        called = [n for n, words in enumerate(code[:end]) if words[0] in ("call", "bl", "blr")]
+        assert len(called) == 1, name
+        stack = [words[0] for words in code[:end] if words[0] in ("push", "pop", "stp", "ldp")]
+        assert stack in (["push", "pop"], ["stp", "ldp"]), name
+
+
+@pytest.fixture
+def foreign(guest: Guest, tmp_path: Path) -> Callable[[], None]:
+    """Loads somebody else's module, who replaces CALL in front of us."""
+    folder = tmp_path / "foreign"
+    folder.mkdir()
+    for path in source_files(pyharness.MODULE):
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / FOREIGN.name).write_bytes(FOREIGN.read_bytes())
+    kbuild = folder / "Kbuild"
+    text = kbuild.read_text(encoding="utf-8").replace("interceptor.o", "foreign.o")
+    kbuild.write_text(text, encoding="utf-8")
+
+    def load() -> None:
+        guest.insmod(guest.build(folder).ko, nr=guest.syscalls.number(CALL))
+
+    return load
+
+
+def is_served(module: Module) -> bool:
+    """Whether CALL does what it should."""
+    actor = module.guest.actor("nobody")
+    return actor.syscall(CALL, actor.pid, 0).error == "EFAULT"
+
+
+@pytest.mark.by_table
+def test_an_entry_taken_over_is_left_alone_at_release(
+    module: Module, guest: Guest, foreign: Callable[[], None]
+) -> None:
+    """The module stays as long as somebody goes on to it."""
+    assert module.intercept(CALL).value == 0
+    assert module.start(CALL).value == 0
+    foreign()
+    mark = guest.log.mark()
+    assert is_served(module)
+    assert len(guest.log.calls(mark)) == 1
+    for _ in range(2):
+        assert module.release(CALL).error == "EBUSY"
+    assert re.fullmatch(
+        r"interceptor: system call \d+ was taken over by foreign_entry \[foreign\]: it can't be"
+        " given back before that is gone",
+        told(guest, mark),
+    )
+    mark = guest.log.mark()
+    assert is_served(module)
+    assert guest.log.calls(mark) == []
+    assert "in use" in guest.run(["rmmod", module.name]).stderr
+    guest.run(["rmmod", "foreign"]).check()
+    assert module.release(CALL).value == 0
+    assert is_served(module)
+    module.unload()
+    assert is_served(module)
+
+
+@pytest.mark.by_table
+def test_an_entry_taken_over_is_waited_for_at_unload(
+    module: Module, guest: Guest, foreign: Callable[[], None]
+) -> None:
+    assert module.intercept(CALL).value == 0
+    foreign()
+    mark = guest.log.mark()
+    unloading = guest.actor()
+    unloading.execute("/sbin/rmmod", module.name)
+    guest.wait("what it waits for", lambda: "was taken over by foreign_entry" in told(guest, mark))
+    assert is_served(module)
+    assert guest.is_loaded(module.name)
+    guest.run(["rmmod", "foreign"]).check()
+    assert unloading.reap() == 0
+    assert not guest.is_loaded(module.name)
+    assert is_served(module)
