@@ -90,8 +90,11 @@ static unsigned long * __init table_find(const struct door *door)
 	unsigned long known[TABLE_KNOWN], at, found;
 	int nr;
 
-	for (nr = 0; nr < TABLE_KNOWN; nr++)
+	for (nr = 0; nr < TABLE_KNOWN; nr++) {
 		known[nr] = symbol_address(door_handler(door, nr));
+		if (!known[nr])		/* zeros are found anywhere */
+			return NULL;
+	}
 	at = symbol_address(door->dispatcher);
 	for (; at && symbol_has(door->dispatcher, at); at++) {
 		found = table_at(door, at, known);

@@ -142,7 +142,7 @@ def test_function_tracer_beside_it(module: pyharness.Module, tracer: str) -> Non
         guest.run(
             f"cd {tracing} && for name in {handlers} __do_sys_restart_syscall;"
             " do echo $name >> set_ftrace_filter; done 2>/dev/null;"
-            f" test -s set_ftrace_filter && echo {tracer} > current_tracer"
+            f" grep -q sys_ set_ftrace_filter && echo {tracer} > current_tracer"
         ).check()
         try:
             assert module.start("getpgid", actor.pid, by=actor).value == 0
