@@ -72,7 +72,7 @@ EXPECTED = {
         asked=r"sched_rr_get_interval\(\d+, 0\): no answer",
     ),
     "stack overflow": Expected(
-        r"BUG: |PANIC: |Kernel panic",  # i386 has no guard page: whatever lies below goes
+        r"BUG: |kernel BUG at |PANIC: |Kernel panic",  # i386 has no guard page: all below goes
         change=None,
         asked=r"sched_rr_get_interval\(\d+, 0\): no answer",
     ),
