@@ -13,6 +13,15 @@ def longs(guest: Guest, *values: int) -> str:
     return data.decode("latin-1")
 
 
+def hooked(guest: Guest) -> set[str]:
+    """The kernel's functions that somebody hooks, by ftrace or a kprobe; systemd may, too."""
+    said = guest.run(
+        "mount -t tracefs none /sys/kernel/tracing 2>/dev/null;"
+        " cat /sys/kernel/tracing/enabled_functions; cut -d' ' -f4- /sys/kernel/debug/kprobes/list"
+    ).check()
+    return {line.split()[0] for line in said.stdout.splitlines()}
+
+
 def first_of(guest: Guest, *calls: str) -> str:
     """The first of these calls that the guest's architecture has."""
     return next(call for call in calls if call in guest.syscalls.numbers)
