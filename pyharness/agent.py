@@ -104,8 +104,15 @@ class Agent:
         Raises:
             GuestError: the agent can't do it, or is gone.
         """
-        self._send({"do": do, **arguments})
-        return self._receive(arguments.get("seconds", 0.0))
+        try:
+            self._send({"do": do, **arguments})
+            return self._receive(arguments.get("seconds", 0.0))
+        except GuestError:
+            raise
+        except BaseException:
+            # Whoever interrupted it left an answer behind, which would be taken for the next one.
+            self.close()
+            raise
 
     def _send(self, request: dict[str, Any]) -> None:
         try:
@@ -185,12 +192,13 @@ class Agent:
     def records(self, seconds: float = 0.0) -> list[kmsg.Record]:
         """The kernel log's records that were not yet read; waits for the first one so long."""
         found: deque[str] = deque()
+        more = False
         while True:
-            answer = self.request("kmsg", seconds=seconds, most=_KMSG_MOST)
+            wait = 0.0 if more else seconds
+            answer = self.request("kmsg", seconds=wait, most=_KMSG_MOST, go_on=more)
             found.extend(answer["records"])
-            if not answer["more"]:
+            if not (more := answer["more"]):
                 return [record for record in map(kmsg.parse_record, found) if record]
-            seconds = 0.0
 
     def state(self, task: int) -> str:
         """A task's state, as ps(1) has it: ``S`` asleep, ``T`` stopped, ``Z`` a zombie.

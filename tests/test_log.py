@@ -62,3 +62,16 @@ def test_what_was_lost_is_counted(
     # Whatever else the kernel said may be among the lost.
     others = len(records) - len(found)
     assert 0 <= len(found) + lost - (THREADS * 75_000 + handled) <= others + 10
+
+
+@pytest.mark.timeout(60)
+def test_a_log_that_is_logged_has_an_end(module: Module, guest: Guest) -> None:
+    """To read it is to write to it, where everybody's read() is monitored."""
+    number = guest.syscalls.number("read")
+    with module.intercepted("read"):
+        mark = guest.log.mark()
+        assert module.start("read").value == 0
+        for _ in range(3):
+            guest.log.mark()
+        assert module.stop("read").value == 0
+        assert {call.number for call in guest.log.calls(mark)} == {number}

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -22,8 +23,8 @@ from pyharness import Actor, Command, GuestError, Module
 
 STEPS = 2000
 SETTINGS = settings(
-    max_examples=10,
-    stateful_step_count=50,
+    max_examples=20,
+    stateful_step_count=100,
     deadline=None,
     database=None,
     print_blob=True,
@@ -32,6 +33,7 @@ SETTINGS = settings(
 )
 # Nobody but the tests calls these, and all can be called with nonsense.
 CALLS = ("sched_rr_get_interval", "sched_get_priority_max", "getsid", "exit_group")
+COMMANDS = (Command.INTERCEPT, Command.RELEASE, *[Command.START] * 4, *[Command.STOP] * 4)
 USERS = {"root": 0, "nobody": 65534, "daemon": 1}
 MOST = 9
 INIT = Task(1, 1, 0)
@@ -110,6 +112,7 @@ def machine(module: Module, number_of_syscalls: int) -> type[Counting]:
             self.cast = Cast()
             self.mark = guest.log.mark()
             self.expected: list[tuple[int, int]] = []
+            self.last: tuple[int, int, int, Member] | None = None
             self.born("root", guest.actor("root"), None)
 
         # ---- who is born and dies ----
@@ -133,23 +136,22 @@ def machine(module: Module, number_of_syscalls: int) -> type[Counting]:
             return len({member.task.process for member in self.cast.living()}) > 1
 
         @precondition(is_room)
-        @rule(user=st.sampled_from(sorted(USERS)))
-        def spawn(self, user: str) -> None:
-            self.born(user, guest.actor(user), None)
+        @rule(data=st.data(), how=st.sampled_from(("root", *USERS, "fork", "thread", "thread")))
+        def birth(self, data: st.DataObject, how: str) -> None:
+            if how in USERS:
+                self.born(how, guest.actor(how), None)
+            elif how == "fork":
+                self.fork(self.one(data))
+            else:
+                self.thread(self.one(data))
 
-        @precondition(is_room)
-        @rule(data=st.data())
-        def fork(self, data: st.DataObject) -> None:
-            parent = self.one(data)
+        def fork(self, parent: Member) -> None:
             child = parent.actor.fork()
             task = Task(child.pid, child.pid, parent.task.owner)
             # Whoever of the parent's threads forked: it is the process's child.
             self.joined(Member(child, task, self.first_of(parent)))
 
-        @precondition(is_room)
-        @rule(data=st.data())
-        def thread(self, data: st.DataObject) -> None:
-            member = self.one(data)
+        def thread(self, member: Member) -> None:
             actor = member.actor.thread()
             task = Task(actor.pid, member.task.process, member.task.owner)
             self.joined(Member(actor, task, None))
@@ -202,25 +204,24 @@ def machine(module: Module, number_of_syscalls: int) -> type[Counting]:
             return first in self.cast.members and state == "Z" and len(threads) == 1
 
         @precondition(others_live)
-        @rule(data=st.data(), code=st.integers(0, 3))
-        def exit(self, data: st.DataObject, code: int) -> None:
+        @rule(data=st.data(), how=st.sampled_from(("exit_group", "kill", "exit", "exit")))
+        def death(self, data: st.DataObject, how: str) -> None:
             member = self.one(data)
+            if how == "exit_group":
+                self.exit(member)
+            elif how == "exit":
+                self.exit_thread(member)
+            else:
+                member.actor.kill(signal.SIGKILL)
+                self.ends(member.task.process)
+
+        def exit(self, member: Member) -> None:
             if self.model.is_logged(exit_group, member.task):
                 self.expected.append((member.task.pid, exit_group))
-            member.actor.exit(code)
+            member.actor.exit()
             self.ends(member.task.process)
 
-        @precondition(others_live)
-        @rule(data=st.data())
-        def kill(self, data: st.DataObject) -> None:
-            member = self.one(data)
-            member.actor.kill(signal.SIGKILL)
-            self.ends(member.task.process)
-
-        @precondition(others_live)
-        @rule(data=st.data())
-        def exit_thread(self, data: st.DataObject) -> None:
-            member = self.one(data)
+        def exit_thread(self, member: Member) -> None:
             member.actor.exit_thread()
             if self.cast.threads_of(member.task.process) == [member]:
                 self.ends(member.task.process)
@@ -248,21 +249,46 @@ def machine(module: Module, number_of_syscalls: int) -> type[Counting]:
 
         # ---- what they do ----
 
+        def issue(self, command: int, number: int, pid: int, by: Member) -> None:
+            self.last = command, number, pid, by
+            wanted = self.model.command(command, number, pid, by.task)
+            result = module.command(command, number, pid, by=by.actor)
+            note(f"{by.task}: {result}, by the contract {wanted}")
+            assert (result.errno, result.value) == (wanted, -1 if wanted else 0)
+
+        @initialize()
+        def begin(self) -> None:
+            (root,) = self.cast.living()
+            self.issue(Command.INTERCEPT, numbers[0], 0, root)
+
+        @rule(data=st.data())
+        def command(self, data: st.DataObject) -> None:
+            """By who may, mostly, and about what is intercepted, mostly."""
+            commands = COMMANDS if self.model.calls else [Command.INTERCEPT] * 8 + [*Command]
+            command = data.draw(st.sampled_from(commands), label="command")
+            number = data.draw(st.sampled_from([*numbers, *[*self.model.calls] * 8]), label="call")
+            roots = [member for member in self.cast.living() if member.task.owner == 0]
+            by = data.draw(st.sampled_from([*self.cast.living(), *roots * 3]), label="who")
+            pids = [member.task.pid for member in self.cast.members]
+            threads = {*pids} - {member.task.process for member in self.cast.members}
+            about = st.sampled_from([0, 0, *pids, *sorted(threads) * 3])
+            self.issue(command, number, data.draw(about, label="pid"), by)
+
+        @precondition(lambda self: self.last and not self.last[-1].ended)
+        @rule()
+        def command_again(self) -> None:
+            assert self.last is not None
+            self.issue(*self.last)
+
         @rule(
             data=st.data(),
-            command=st.sampled_from([*Command, *Command, *Command, 0, 5, -1, 0x80000001 - 2**32]),
-            number=st.sampled_from([*numbers * 4, 0, -1, number_of_syscalls, 2**31 - 1]),
-            everybody=st.integers(0, 3),
+            command=st.sampled_from([*Command, *Command, 0, 5, -1, 0x80000001 - 2**32]),
+            number=st.sampled_from([*numbers * 2, 0, -1, number_of_syscalls, 2**31 - 1]),
         )
-        def command(self, data: st.DataObject, command: int, number: int, everybody: int) -> None:
-            member = self.one(data)
-            pids = [m.task.pid for m in self.cast.members]
-            others = st.sampled_from([INIT.pid, -1, 2**31 - 1, *self.cast.dead[-3:]])
-            pid = 0 if not everybody else data.draw(st.sampled_from(pids) | others, label="pid")
-            wanted = self.model.command(command, number, pid, member.task)
-            result = module.command(command, number, pid, by=member.actor)
-            note(f"{member.task}: {result}, by the contract {wanted}")
-            assert (result.errno, result.value) == (wanted, -1 if wanted else 0)
+        def odd_command(self, data: st.DataObject, command: int, number: int) -> None:
+            pids = [INIT.pid, -1, 2**31 - 1, *self.cast.dead[-3:]]
+            pid = data.draw(st.sampled_from(pids), label="pid")
+            self.issue(command, number, pid, self.one(data))
 
         @rule(data=st.data(), number=st.sampled_from([n for n in numbers if n != exit_group]))
         def call(self, data: st.DataObject, number: int) -> None:

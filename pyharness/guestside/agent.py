@@ -29,6 +29,7 @@ import time
 from typing import Any
 
 PACKET = 1 << 17
+RECORD = 1 << 13
 LIBC = ctypes.CDLL(None, use_errno=True)
 PTRACE_TRACEME, PTRACE_DETACH = 0, 17
 PR_SET_PDEATHSIG = 1
@@ -206,6 +207,8 @@ class Agent:
         self.actors: dict[int, socket.socket] = {}
         self.children: set[int] = set()
         self.kmsg = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+        self.tail = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+        self.end: int | None = None
 
     def is_ready(self, file: Any, seconds: float) -> bool:
         """Wait until a file can be read, with a sign of life now and then."""
@@ -266,6 +269,7 @@ class Agent:
                 for channel in (*self.actors.values(), self.listener):
                     channel.close()
                 os.close(self.kmsg)
+                os.close(self.tail)
                 join(self.address)
             finally:
                 os._exit(1)
@@ -351,22 +355,38 @@ class Agent:
         """What is in a folder."""
         return {"names": os.listdir(path)}
 
-    def do_kmsg(self, seconds: float, most: int) -> dict[str, Any]:
+    def do_kmsg(self, seconds: float, most: int, go_on: bool) -> dict[str, Any]:
         """Records of the kernel log that were not yet read, at most so many.
 
         Waits for the first one so long. A reader that fell behind gets EPIPE
-        and goes on with the oldest record there is: the gap shows it.
+        and goes on with the oldest record there is: the gap shows it. There
+        are more if there were at the first of these requests: to read can
+        itself be logged, and would have no end.
         """
+        if not go_on:
+            os.lseek(self.tail, 0, os.SEEK_END)
+            self.end = None
         records: list[str] = []
         while len(records) < most:
             try:
-                records.append(os.read(self.kmsg, 8192).decode("utf-8", "replace"))
+                records.append(os.read(self.kmsg, RECORD).decode("utf-8", "replace"))
             except BlockingIOError:
                 if records or not self.is_ready(self.kmsg, seconds):
                     break
             except BrokenPipeError:
                 continue
-        return {"records": records, "more": len(records) == most}
+        return {"records": records, "more": len(records) == most and not self.is_past(records[-1])}
+
+    def is_past(self, record: str) -> bool:
+        """Whether a record was logged after the first of these requests."""
+        while self.end is None:
+            try:
+                self.end = sequence(os.read(self.tail, RECORD).decode("utf-8", "replace"))
+            except BlockingIOError:
+                return False
+            except BrokenPipeError:
+                continue
+        return sequence(record) >= self.end
 
     def run(self) -> None:
         """Answer requests until there are no more; in between, show that the guest lives."""
@@ -389,6 +409,11 @@ class Agent:
         except (OSError, KeyError) as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
         return answer
+
+
+def sequence(record: str) -> int:
+    """The number of a record of the kernel log: "6,339,5140900,-;text"."""
+    return int(record.split(",", 2)[1])
 
 
 # ---- a command, held before its first instruction ----

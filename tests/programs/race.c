@@ -254,6 +254,40 @@ static void *in_flight(void *self)
 	return NULL;
 }
 
+/* One gives the call back while the others ask for monitoring: nobody stays. */
+static void *release(void *self)
+{
+	bool go_on = true;
+	int err;
+
+	while (go_on) {
+		meet();
+		if (!self) {
+			err = command(REQUEST_SYSCALL_RELEASE, 0);
+			if (err)
+				fail("release: %s", strerror(err));
+		} else {
+			while (!(err = command(REQUEST_START_MONITORING, getpid())) || err == EBUSY)
+				pause_cpu();
+			if (err != EINVAL)
+				fail("start: %s", strerror(err));
+		}
+		meet();
+		if (!self) {
+			err = command(REQUEST_SYSCALL_INTERCEPT, 0);
+			if (err)
+				fail("intercept: %s", strerror(err));
+			err = command(REQUEST_STOP_MONITORING, getpid());
+			if (err != EINVAL)
+				fail("it is monitored still: %s", strerror(err));
+			another();
+		}
+		meet();
+		go_on = !atomic_load(&over);
+	}
+	return NULL;
+}
+
 /* One monitors everybody and nobody in turn; children that die are taken out. */
 static void *exit_storm(void *self)
 {
@@ -292,6 +326,7 @@ static const struct {
 	{ "exits", exits, true },
 	{ "exits-waiting", exits_waiting, true },
 	{ "in-flight", in_flight, false },
+	{ "release", release, true },
 	{ "exit-storm", exit_storm, true },
 };
 
