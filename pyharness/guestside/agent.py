@@ -31,6 +31,7 @@ from typing import Any
 PACKET = 1 << 17
 RECORD = 1 << 13
 LIBC = ctypes.CDLL(None, use_errno=True)
+LIBC.syscall.restype = ctypes.c_long
 PTRACE_TRACEME, PTRACE_DETACH = 0, 17
 PR_SET_PDEATHSIG = 1
 TICK_SECONDS = 1.0
