@@ -3,10 +3,12 @@
 
 Run as a program (``make test-all``)::
 
-    all_guests.py [--only NAME[:WAY] ...] [--junit FILE]
+    all_guests.py [--only NAME[:WAY] ...] [--core] [--have FILE] [--junit FILE]
 
 Each run is of one guest and one way by which the module gets in between. The
-whole suite runs where WHOLE says so, and CORE everywhere else.
+whole suite runs where WHOLE says so, and CORE everywhere else; with --core,
+CORE everywhere. A run that was made already is in the table, too, by its JUnit
+file, whose suite has the run's name.
 """
 
 import argparse
@@ -16,7 +18,7 @@ import sys
 import time
 import xml.etree.ElementTree as ET
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pyharness import guests
@@ -37,10 +39,12 @@ class Run:
     Attributes:
         guest: the guest's name.
         way: ``table`` or ``handler``.
+        whole: all tests, not just CORE.
     """
 
     guest: str
     way: str
+    whole: bool
 
     @property
     def name(self) -> str:
@@ -50,7 +54,7 @@ class Run:
     @property
     def tests(self) -> tuple[str, ...]:
         """What is run; nothing stands for all."""
-        return () if self.guest in WHOLE else tuple(f"tests/{file}" for file in CORE)
+        return () if self.whole else tuple(f"tests/{file}" for file in CORE)
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class Outcome:
 
     def row(self) -> str:
         """As a line of the table."""
-        made = guests.find(self.run.guest)
+        spec = guests.find(self.run.guest)
         ran = self.counted["tests"]
         bad = self.counted["failures"] + self.counted["errors"]
         said = (
@@ -84,8 +88,8 @@ class Outcome:
         )
         minutes = self.seconds / 60
         return (
-            f"| {self.run.guest} | {made.suite} {made.architecture} | {self.run.way} "
-            f"| {'whole' if not self.run.tests else 'core'} | {said} | {minutes:.0f} min |"
+            f"| {self.run.guest} | {spec.suite} {spec.architecture} | {self.run.way} "
+            f"| {'whole' if self.run.whole else 'core'} | {said} | {minutes:.0f} min |"
         )
 
 
@@ -94,7 +98,7 @@ def all_runs() -> list[Run]:
     runs = []
     for spec in guests.load().values():
         ways = ("table", "handler") if spec.way == "table" else ("handler",)
-        runs += [Run(spec.name, way) for way in ways]
+        runs += [Run(spec.name, way, spec.name in WHOLE) for way in ways]
     return runs
 
 
@@ -112,19 +116,33 @@ def carry_out(run: Run, folder: Path) -> Outcome:
     with log.open("w", encoding="utf-8") as out:
         subprocess.run(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, check=False)
     seconds = time.monotonic() - begin
-    suites = ET.parse(xml).getroot().findall("testsuite") if xml.exists() else []
-    counted = {key: sum(int(suite.attrib[key]) for suite in suites) for key in COUNTED}
     tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-15:])
-    return Outcome(run, counted, seconds, tail)
+    return Outcome(run, count(suites_of(xml)), seconds, tail)
+
+
+def suites_of(xml: Path) -> list[ET.Element]:
+    """What a JUnit file has; nothing if there is none."""
+    return ET.parse(xml).getroot().findall("testsuite") if xml.exists() else []
+
+
+def count(suites: list[ET.Element]) -> dict[str, int]:
+    """So many of each of COUNTED."""
+    return {key: sum(int(suite.attrib[key]) for suite in suites) for key in COUNTED}
+
+
+def made(xml: Path) -> Outcome:
+    """A run that was made already: the whole suite."""
+    (suite,) = suites_of(xml)
+    guest, way = suite.attrib["name"].split(":")
+    return Outcome(Run(guest, way, True), count([suite]), float(suite.attrib["time"]), "")
 
 
 def join(outcomes: list[Outcome], folder: Path, target: Path) -> None:
     """One JUnit file of all; a run that did not get to its tests is an error in it."""
     whole = ET.Element("testsuites", name="all guests")
     for outcome in outcomes:
-        xml = folder / f"{outcome.run.guest}-{outcome.run.way}.xml"
-        if xml.exists():
-            whole.extend(ET.parse(xml).getroot().findall("testsuite"))
+        if suites := suites_of(folder / f"{outcome.run.guest}-{outcome.run.way}.xml"):
+            whole.extend(suites)
             continue
         suite = ET.SubElement(
             whole, "testsuite", name=outcome.run.name,
@@ -140,13 +158,15 @@ def main() -> int:
     runs = {run.name: run for run in all_runs()}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--only", action="append", metavar="NAME[:WAY]", help="of these guests")
+    parser.add_argument("--core", action="store_true", help="CORE alone, everywhere")
+    parser.add_argument("--have", type=Path, metavar="FILE", help="a run that was made already")
     parser.add_argument("--junit", type=Path, default=Path("artifacts/all-guests.xml"))
     arguments = parser.parse_args()
     for wanted in arguments.only or ():
         if not any(name == wanted or name.startswith(f"{wanted}:") for name in runs):
             parser.error(f"there is no {wanted}; there are: {', '.join(runs)}")
     chosen = [
-        run
+        replace(run, whole=run.whole and not arguments.core)
         for name, run in runs.items()
         if not arguments.only or {name, run.guest} & {*arguments.only}
     ]
@@ -164,6 +184,8 @@ def main() -> int:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         outcomes = list(pool.map(one, chosen))
     join(outcomes, folder, arguments.junit)
+    if arguments.have:
+        outcomes.insert(0, made(arguments.have))
     print("\n| guest | Debian | way | tests | outcome | took |\n|---|---|---|---|---|---|")
     for outcome in outcomes:
         print(outcome.row())
