@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Guest descriptions: which kernels there are to test on, from ``vm/guests.toml``. Pure."""
 
+import os
 import platform
 import tomllib
 from dataclasses import dataclass, fields, replace
@@ -10,7 +11,10 @@ from typing import Any
 from pyharness import paths
 from pyharness.errors import UsageError
 
-DEFAULT_GUEST = "bookworm-arm64" if platform.machine() == "aarch64" else "bookworm-i386"
+# PYHARNESS_GUEST names another.
+DEFAULT_GUEST = os.environ.get("PYHARNESS_GUEST") or (
+    "bookworm-arm64" if platform.machine() == "aarch64" else "bookworm-i386"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import pyharness
 from pyharness import Guest
 from pyharness.cli import cli
@@ -19,6 +21,7 @@ def block(kind: str) -> str:
     return str(text)
 
 
+@pytest.mark.architecture("i386")  # whose numbers it shows
 def test_by_hand_in_the_guest(bare_guest: Guest) -> None:
     bare_guest.ssh.put_folder(pyharness.MODULE, "module", seconds=bare_guest.limit(30))
     done = bare_guest.run("bash -e", stdin=block("sh guest").encode(), seconds=60).check()

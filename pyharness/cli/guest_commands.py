@@ -40,7 +40,7 @@ def list_command() -> None:
         state = f"image of kernel {made.release} ({made.version})" if made else "no image yet"
         if machines.running(spec.name):
             state += ", runs"
-        click.echo(f"{spec.name:24} {spec.architecture:6} {spec.suite:10} {state}")
+        click.echo(f"{spec.name:24} {spec.architecture:6} {spec.suite:18} {spec.way:8} {state}")
 
 
 @click.command("up")

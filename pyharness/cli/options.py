@@ -18,7 +18,6 @@ guest = click.option(
     "--guest",
     default=DEFAULT_GUEST,
     show_default=True,
-    envvar="PYHARNESS_GUEST",
     metavar="NAME",
     help="which guest  [PYHARNESS_GUEST names another default]",
 )
