@@ -95,7 +95,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         or (item.get_closest_marker("by_table") and not table)
     ]
     config.hook.pytest_deselected(items=others)
-    items[:] = [item for item in items if item not in others]
+    items[:] = dealt([item for item in items if item not in others])
+
+
+def dealt(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Tests that last come first, in both halves: of two workers each begins with one of them.
+
+    Otherwise the order stays what it is, random.
+    """
+    long = [item for item in items if is_long(item)]
+    short = [item for item in items if not is_long(item)]
+    return [*long[::2], *short[::2], *long[1::2], *short[1::2]]
+
+
+def is_long(item: pytest.Item) -> bool:
+    """Whether a test is given more time than is usual."""
+    limit = item.get_closest_marker("timeout")
+    return limit is not None and limit.args[0] > float(item.config.getini("timeout"))
 
 
 class Lab:

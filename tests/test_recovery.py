@@ -182,7 +182,7 @@ def test_a_host_that_stops_is_no_hang(guest: Guest, monkeypatch: pytest.MonkeyPa
 def test_a_busy_guest_is_no_hang(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Signs of life come through, however many others want the CPUs."""
     monkeypatch.setattr(guest_module, "_SILENCE", 5.0)
-    done = guest.run("nice -n -20 stress-ng --cpu 40 --timeout 10 --quiet", seconds=60)
+    done = guest.run("nice -n -20 stress-ng --cpu 40 --timeout 6 --quiet", seconds=60)
     assert done.status == 0
     assert guest.agent.silence() < 3
 

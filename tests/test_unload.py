@@ -178,7 +178,7 @@ def test_nothing_shows_after_unload(module: Module, guest: Guest, root: Actor) -
 
 # 300 cycles, in parts that can run side by side.
 PARTS = [*["direct=1"] * 7, "direct=0"]
-CYCLES = 40
+CYCLES = 38
 LISTED = 4  # processes that are monitored in each cycle
 STORM = "stress-ng --fork 1 --exec 1 --clone 1 --vfork 1 --quiet"
 
