@@ -164,6 +164,10 @@ class Agent:
             self._last_sign = self._ssh.clock()
         return self._ssh.clock() - self._last_sign
 
+    def expect_sign(self) -> None:
+        """Count silence from now on: till now it could not say anything."""
+        self._last_sign = self._ssh.clock()
+
     def spawn(self, user: str = "root") -> "Actor":
         """Start a process of that user that does what it's told.
 

@@ -69,6 +69,7 @@ class Guest(Closes):
         self.history = History()
         self._lines: dict[str, Lines] = {}
         self._death: GuestCrashed | None = None
+        self._paused = False
         self._console_from = self._console_seen = 0 if fresh else self.console_size()
         self._ssh = machines.open_ssh(machine, frozen.image, watch=self.check_alive)
         self.check_alive()
@@ -121,6 +122,20 @@ class Guest(Closes):
         if "agent" in self.__dict__:
             self.agent.close()
         self._ssh.close()
+
+    def pause(self) -> None:
+        """Stop all its CPUs, and its time with them, until resume()."""
+        if not self._paused:
+            self.machine.qmp("stop")
+            self._paused = True
+
+    def resume(self) -> None:
+        """Go on after pause(); nothing happens if it wasn't paused."""
+        if self._paused:
+            self.machine.qmp("cont")
+            self._paused = False
+            if "agent" in self.__dict__:
+                self.agent.expect_sign()
 
     def clock(self) -> float:
         """Seconds in which it could run: what time limits are counted in."""

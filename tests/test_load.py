@@ -119,7 +119,7 @@ def test_by_kprobes_it_does_the_same(bare_guest: Guest, user: str) -> None:
 
 def test_modinfo_and_build_are_clean(bare_guest: Guest) -> None:
     """W=1 and C=1 without a warning; all that modinfo should tell is told."""
-    built = bare_guest.build(pyharness.MODULE, anew=True)
+    built = bare_guest.build(pyharness.MODULE)
     assert "CHECK" in built.log
     assert built.warnings == []
     module = bare_guest.inspect(built.ko)

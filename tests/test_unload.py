@@ -180,7 +180,7 @@ def test_nothing_shows_after_unload(module: Module, guest: Guest, root: Actor) -
 PARTS = [*["direct=1"] * 7, "direct=0"]
 CYCLES = 38
 LISTED = 4  # processes that are monitored in each cycle
-STORM = "stress-ng --fork 1 --exec 1 --clone 1 --vfork 1 --quiet"
+STORM = "stress-ng --fork 1 --exec 1 --quiet"
 
 
 def cycle(guest: Guest, ko: int, options: str) -> None:
