@@ -21,6 +21,14 @@ from pyharness.ssh import WATCH_SECONDS, Ssh
 from pyharness.syscalls import Syscalls, errno_name
 
 _PYTHON = ("python3", "-I", "-S", "-u")
+# Nothing is written to the guest's disk: each program is an argument.
+_START = """import sys, types
+library, program = sys.argv[1:3]
+del sys.argv[1:3]
+interceptorctl = sys.modules["interceptorctl"] = types.ModuleType("interceptorctl")
+exec(compile(library, "interceptorctl", "exec"), interceptorctl.__dict__)
+exec(compile(program, "agent.py", "exec"))
+"""
 _CHUNK = 1 << 16
 _KMSG_MOST = 2000
 # The module takes its commands there, by every door.
@@ -29,8 +37,9 @@ CUSTOM = "restart_syscall"
 
 def program(*arguments: str, user: str = "root") -> str:
     """The shell command that runs the guest's side."""
-    source = (paths.GUESTSIDE / "agent.py").read_text(encoding="utf-8")
-    words = [*_PYTHON, "-c", source, *arguments]
+    sources = (paths.MODULE / "interceptorctl.py", paths.GUESTSIDE / "agent.py")
+    texts = (source.read_text(encoding="utf-8") for source in sources)
+    words = [*_PYTHON, "-c", _START, *texts, *arguments]
     if user != "root":
         words = ["runuser", "-u", user, "--", *words]
     return f"exec {shlex.join(words)}"

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The program that acts in the guest: actors that do what they are told, step by step.
 
-It runs on the guest's Python (3.9 or later, standard library alone)::
+It runs on the guest's Python (3.9 or later), with the module's interceptorctl
+as a library, and the standard library alone::
 
     agent.py                        serve: JSON lines on standard input and output
     agent.py launch ADDRESS COMMAND start COMMAND, held before its first instruction
@@ -28,10 +29,11 @@ import threading
 import time
 from typing import Any
 
+import interceptorctl
+
 PACKET = 1 << 17
 RECORD = 1 << 13
-LIBC = ctypes.CDLL(None, use_errno=True)
-LIBC.syscall.restype = ctypes.c_long
+LIBC = interceptorctl.LIBC
 PTRACE_TRACEME, PTRACE_DETACH = 0, 17
 PR_SET_PDEATHSIG = 1
 TICK_SECONDS = 1.0
@@ -152,45 +154,24 @@ class Actor:
 
 # ---- the 32-bit door of an amd64 kernel, for a 64-bit process ----
 
-# int f(int *registers): eax, ebx, ecx, edx, esi, edi and ebp from there; int 0x80
-CODE = bytes.fromhex("53558b078b5f048b4f088b570c8b77108b6f188b7f14cd805d5bc3")
 MAP_32BIT = 0x40
 MOST = 4096
-ERRORS = 4096
 
 
 def int80(number: int, args: list[Any], repeat: int) -> dict[str, Any]:
     """Issue a system call by int 0x80, with what it points to where 32 bits reach."""
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    prot = mmap.PROT_READ | mmap.PROT_WRITE
-    with (
-        mmap.mmap(-1, len(CODE), flags, prot | mmap.PROT_EXEC) as code,
-        mmap.mmap(-1, MOST, flags | MAP_32BIT, prot) as low,
-    ):
-        code.write(CODE)
-        begin = address(low)
-        values: list[int] = [number]
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_32BIT
+    with mmap.mmap(-1, MOST, flags, mmap.PROT_READ | mmap.PROT_WRITE) as low:
+        begin = interceptorctl.address(low)
+        values: list[int] = []
         where: list[int | None] = []
         for arg in args:
             where.append(begin + low.tell() if isinstance(arg, str) else None)
             values.append(begin + low.tell() if isinstance(arg, str) else arg)
             if isinstance(arg, str):
                 low.write(arg.encode("latin-1") + b"\0")
-        registers = (ctypes.c_int * 7)(*values)
-        call = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(address(code))
-        for _ in range(repeat):
-            value = call(ctypes.addressof(registers))
-    error = -value if -ERRORS < value < 0 else 0
-    return {"value": -1 if error else value, "errno": error, "where": where}
-
-
-def address(memory: mmap.mmap) -> int:
-    """Where memory is."""
-    first = ctypes.c_char.from_buffer(memory)
-    try:
-        return ctypes.addressof(first)
-    finally:
-        del first
+        value, error = interceptorctl.int80(number, *values, repeat=repeat)
+    return {"value": value, "errno": error, "where": where}
 
 
 # ---- the agent's side ----

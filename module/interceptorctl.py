@@ -1,0 +1,352 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Tell the interceptor which system calls to intercept, and whose to log.
+
+It issues the commands of interceptor.h, on the machine where the module is
+loaded. Python 3.9 or later, its standard library alone; interceptorctl(8) says
+how to use it. Exit status: 0 done, 1 refused, 2 wrong usage, 3 no interceptor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import errno
+import glob
+import json
+import mmap
+import os
+import platform
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+STATUS = "/proc/interceptor"
+LOG = "/dev/kmsg"
+INTERCEPT, RELEASE, START, STOP = 1, 2, 3, 4
+EVERYBODY = "all"
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+LIBC.syscall.restype = ctypes.c_long
+LARGEST_ERROR = 4095
+
+# __NR_restart_syscall, the number of my_syscall(), by the caller's own numbers.
+CUSTOM = {"i386": 0, "x86_64": 219, "aarch64": 128}
+# Which of the C library's headers have those numbers, the likeliest first.
+HEADERS = {
+    "i386": ("/usr/include/*/asm/unistd_32.h", "/usr/include/asm/unistd_32.h"),
+    "x86_64": ("/usr/include/*/asm/unistd_64.h", "/usr/include/asm/unistd_64.h"),
+    "aarch64": (
+        "/usr/include/aarch64*/asm/unistd_64.h",
+        "/usr/include/asm/unistd_64.h",
+        "/usr/include/asm-generic/unistd.h",
+    ),
+}
+# Bookkeeping of asm-generic/unistd.h, not calls.
+NO_CALLS = ("syscalls", "arch_specific_syscall")
+
+
+class Refused(Exception):
+    """What was asked for can't be done; the message says why, and the mend."""
+
+    status = 1
+
+
+class Usage(Refused):
+    """It was asked for wrongly."""
+
+    status = 2
+
+
+class NoInterceptor(Refused):
+    """The module is not loaded."""
+
+    status = 3
+
+
+# ---- system calls ----
+
+
+def door() -> str:
+    """Whose system call numbers this program uses."""
+    machine = platform.machine()
+    if machine == "aarch64":
+        return machine
+    return "x86_64" if machine == "x86_64" and sys.maxsize > 1 << 32 else "i386"
+
+
+def syscall(number: int, *args: int) -> tuple[int, int]:
+    """Issue a system call: what the C library returns, and errno, 0 if there was no error."""
+    ctypes.set_errno(0)
+    value = LIBC.syscall(ctypes.c_long(number), *map(ctypes.c_long, args))
+    return value, ctypes.get_errno() if value == -1 else 0
+
+
+# int f(int *registers): eax, ebx, ecx, edx, esi, edi and ebp from there; int 0x80
+CODE = bytes.fromhex("53558b078b5f048b4f088b570c8b77108b6f188b7f14cd805d5bc3")
+
+
+def int80(number: int, *args: int, repeat: int = 1) -> tuple[int, int]:
+    """Issue a system call by the 32-bit door of an amd64 kernel, from a 64-bit program."""
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    with mmap.mmap(-1, len(CODE), flags, mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC) as code:
+        code.write(CODE)
+        registers = (ctypes.c_int * 7)(number, *args)
+        call = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(address(code))
+        for _ in range(repeat):
+            value = call(ctypes.addressof(registers))
+    error = -value if -LARGEST_ERROR <= value < 0 else 0
+    return (-1 if error else value), error
+
+
+def address(memory: mmap.mmap) -> int:
+    """Where memory is."""
+    first = ctypes.c_char.from_buffer(memory)
+    try:
+        return ctypes.addressof(first)
+    finally:
+        del first
+
+
+def command(request: int, number: int, pid: int = 0, by: str = "") -> int:
+    """Issue a command of interceptor.h: 0, or the number of an error.
+
+    With ``by`` "i386" on amd64, the number is of that door, through which it goes.
+    """
+    if by:
+        return int80(CUSTOM[by], request, number, pid)[1]
+    return syscall(CUSTOM[door()], request, number, pid)[1]
+
+
+# ---- names and numbers ----
+
+
+def numbers(of: str) -> dict[str, int]:
+    """Each call's number by its name, as far as this machine's headers say."""
+    for pattern in HEADERS[of]:
+        for header in sorted(glob.glob(pattern)):
+            with open(header, encoding="ascii", errors="replace") as file:
+                found = re.findall(r"^#define\s+__NR(?:3264)?_(\w+)\s+(\d+)\s*$", file.read(), re.M)
+            if found:
+                return {name: int(number) for name, number in found if name not in NO_CALLS}
+    return {}
+
+
+def find(call: str) -> tuple[str, int]:
+    """The door and number of a call: "mkdir", "39", or on amd64 "i386:mmap2"."""
+    by, colon, name = call.rpartition(":")
+    if colon and (by, door()) != ("i386", "x86_64"):
+        raise Usage(f"{call!r}: only amd64 has a second door, i386, as in i386:mmap2")
+    if name.isdecimal():
+        return by, int(name)
+    known = numbers(by or door())
+    if not known:
+        raise Usage(
+            f"no header here has the number of {name!r}: give it, or install linux-libc-dev"
+        )
+    if name not in known:
+        raise Usage(f"there is no system call {name!r}; see syscalls(2)")
+    return by, known[name]
+
+
+def names() -> dict[str, str]:
+    """Each call's name by its number as the status file has it, "39" or "i386:192"."""
+    found = {str(number): name for name, number in numbers(door()).items()}
+    if door() == "x86_64":
+        found |= {f"i386:{number}": name for name, number in numbers("i386").items()}
+    return found
+
+
+# ---- what the module says ----
+
+
+def state() -> list[dict[str, Any]]:
+    """What is intercepted and who is monitored, an entry for each call."""
+    try:
+        with open(STATUS, encoding="ascii") as file:
+            lines = file.read().splitlines()
+    except FileNotFoundError:
+        raise NoInterceptor("the interceptor is not loaded: modprobe interceptor") from None
+    except PermissionError:
+        raise Refused("only root sees who is monitored: sudo interceptorctl status") from None
+    known = names()
+    found: list[dict[str, Any]] = []
+    for line in lines:
+        number, mode, *pids = line.split()
+        call = {"number": number, "name": known.get(number, number), "mode": mode}
+        found.append({**call, "pids": [int(pid) for pid in pids]})
+    return found
+
+
+# A line of interceptor.h's INTERCEPTOR_LOG_LINE, in a record of the kernel log at level debug.
+LINE = re.compile(r"(\d+),\d+,(\d+),[^;]*;\[([0-9a-f]+)\]([0-9a-f]+)\(([0-9a-f,]+)\)( i386)?\n")
+DEBUG = 7
+
+
+def logged() -> Iterator[tuple[float, int, str, list[int]]]:
+    """The calls that are logged from now on: seconds since boot, thread, number, arguments."""
+    try:
+        log = os.open(LOG, os.O_RDONLY)
+    except PermissionError:
+        raise Refused("the kernel log is not yours to read: sudo interceptorctl watch") from None
+    os.lseek(log, 0, os.SEEK_END)
+    while True:
+        try:
+            record = os.read(log, 8192).decode(errors="replace")
+        except BrokenPipeError:  # overwritten before it was read
+            print("interceptorctl: some calls were lost", file=sys.stderr, flush=True)
+            continue
+        parts = LINE.match(record)
+        if parts and int(parts[1]) & 7 == DEBUG:
+            number = f"{'i386:' if parts[6] else ''}{int(parts[4], 16)}"
+            args = [int(arg, 16) for arg in parts[5].split(",")]
+            yield int(parts[2]) / 1e6, int(parts[3], 16), number, args
+
+
+# ---- what a user types ----
+
+WHY = {
+    (INTERCEPT, errno.EPERM): "only root may intercept: sudo",
+    (INTERCEPT, errno.EBUSY): "{call} is intercepted already",
+    (INTERCEPT, errno.EINVAL): "{call} can't be intercepted: the kernel has no such number, or it"
+    " is the one that takes commands",
+    (RELEASE, errno.EPERM): "only root may release: sudo",
+    (RELEASE, errno.EINVAL): "{call} is not intercepted: interceptorctl status shows what is",
+    (RELEASE, errno.EBUSY): "somebody else has replaced {call} since: dmesg says more",
+    (START, errno.EPERM): "{who} is not yours to monitor: sudo",
+    (START, errno.EBUSY): "{call} by {who} is monitored already",
+    (START, errno.EINVAL): "{call} is not intercepted: sudo interceptorctl intercept {call}",
+    (STOP, errno.EPERM): "{who} is not yours: sudo",
+    (STOP, errno.EINVAL): "{call} by {who} is not monitored: interceptorctl status shows what is",
+}
+
+
+def issue(request: int, call: str, pid: int = 0) -> None:
+    """Issue a command, and say what it came to."""
+    by, number = find(call)
+    error = command(request, number, pid, by)
+    if error == errno.EINTR:  # restart_syscall(), of one who has nothing to restart
+        raise NoInterceptor("the interceptor is not loaded: modprobe interceptor")
+    if not error:
+        return
+    who = f"process {pid}" if pid else "everybody"
+    if error == errno.EINVAL and pid and not exists(pid):
+        raise Refused(f"there is no process {pid}")
+    why = WHY.get((request, error), "{call}: " + os.strerror(error))
+    raise Refused(why.format(call=call, who=who))
+
+
+def exists(pid: int) -> bool:
+    """Whether there is a process or thread of that number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
+
+
+def reroute(request: int, done: str, calls: list[str]) -> None:
+    """Intercept or release calls, one after the other."""
+    for call in calls:
+        issue(request, call)
+        print(f"{call}: {done}")
+
+
+def monitor(request: int, done: str, call: str, whom: list[str]) -> None:
+    """Start or stop monitoring processes, one after the other."""
+    for one in whom:
+        if one != EVERYBODY and not (one.isdecimal() and int(one)):
+            raise Usage(f"{one!r} is neither the number of a process nor {EVERYBODY!r}")
+        pid = 0 if one == EVERYBODY else int(one)
+        issue(request, call, pid)
+        print(f"{call} by {f'process {pid}' if pid else 'everybody'}: {done}")
+
+
+def show_status(*, as_json: bool) -> None:
+    """Print what is intercepted."""
+    found = state()
+    if as_json:
+        print(json.dumps(found))
+        return
+    for line in found:
+        pids = " ".join(map(str, line["pids"]))
+        print(f"{line['number']:>8} {line['name']:24} {line['mode']} {pids}".rstrip())
+    if not found:
+        print("nothing is intercepted")
+
+
+def watch(calls: list[str]) -> None:
+    """Print logged calls as they come, until Ctrl-C."""
+    wanted = {f"{by}:{number}" if by else str(number) for by, number in map(find, calls)}
+    known = names()
+    for seconds, thread, number, args in logged():
+        if not wanted or number in wanted:
+            call = f"{known.get(number, number)}({', '.join(map(hex, args))})"
+            mark = " i386" if number.startswith("i386:") else ""
+            print(f"{seconds:12.6f} [{thread}] {call}{mark}", flush=True)
+
+
+def parser() -> argparse.ArgumentParser:
+    """What a user may type."""
+    whole = argparse.ArgumentParser(prog="interceptorctl", description=__doc__.splitlines()[0])
+    kinds = whole.add_subparsers(dest="kind", required=True, metavar="COMMAND")
+
+    def add(name: str, told: str) -> argparse.ArgumentParser:
+        return kinds.add_parser(name, help=told, description=told)
+
+    call = "a system call's name or number; on amd64 also i386:NAME"
+    for name, told in (
+        ("intercept", "route system calls through the interceptor; for root"),
+        ("release", "give system calls back; for root"),
+    ):
+        add(name, told).add_argument("calls", nargs="+", metavar="CALL", help=call)
+    for name, told in (
+        ("start", "log each such call of processes, or of everybody"),
+        ("stop", "stop logging them"),
+    ):
+        kind = add(name, told)
+        kind.add_argument("call", metavar="CALL", help=call)
+        kind.add_argument("whom", nargs="+", metavar="PID|all", help="process or thread, or all")
+    kind = add("status", "what is intercepted and who is monitored; for root")
+    kind.add_argument("--json", action="store_true", help="as JSON")
+    add("names", "the names of all system calls")
+    kind = add(
+        "watch", "print logged calls as they come, until Ctrl-C; for who may read the kernel log"
+    )
+    kind.add_argument("calls", nargs="*", metavar="CALL", help=f"only these: {call}")
+    return whole
+
+
+def main() -> int:
+    """Do what the user typed; the exit status."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    typed = parser().parse_args()
+    try:
+        if typed.kind == "intercept":
+            reroute(INTERCEPT, "intercepted", typed.calls)
+        elif typed.kind == "release":
+            reroute(RELEASE, "released", typed.calls)
+        elif typed.kind == "start":
+            monitor(START, "monitored", typed.call, typed.whom)
+        elif typed.kind == "stop":
+            monitor(STOP, "not monitored any more", typed.call, typed.whom)
+        elif typed.kind == "status":
+            show_status(as_json=typed.json)
+        elif typed.kind == "names":
+            print("\n".join(sorted(numbers(door()))))
+        else:
+            watch(typed.calls)
+    except Refused as error:
+        print(f"interceptorctl: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
