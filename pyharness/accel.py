@@ -17,10 +17,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pyharness import paths
+from pyharness.errors import UsageError
 from pyharness.guests import GuestSpec
 from pyharness.host import ends_with_parent, version_of
 from pyharness.image import Image
 
+# Names the accelerator to use, kvm or tcg, instead of finding out.
+NAMED = "PYHARNESS_ACCEL"
 _DEVICE = Path("/dev/kvm")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PROBE_SECONDS = 10.0
@@ -73,9 +76,17 @@ def _tcg(reason: str) -> Accelerator:
 
 
 def quick_answer(spec: GuestSpec) -> Accelerator | None:
-    """The accelerator, where no kernel need be booted to know it."""
+    """The accelerator, where no kernel need be booted to know it.
+
+    Raises:
+        UsageError: PYHARNESS_ACCEL names none.
+    """
     if _NATIVE.get(spec.qemu) != platform.machine():
         return _tcg(f"{spec.architecture} guests on {platform.machine()} hosts can't use KVM")
+    if named := os.environ.get(NAMED):
+        if named not in ("kvm", "tcg"):
+            raise UsageError(f"{NAMED}={named}: it is kvm or tcg")
+        return Accelerator(name=named, reason=f"{NAMED} says so")
     if not _DEVICE.exists():
         return _tcg("this host has no /dev/kvm")
     if not os.access(_DEVICE, os.R_OK | os.W_OK):

@@ -28,7 +28,7 @@ from pyharness.history import History
 from pyharness.kernellog import KernelLog
 from pyharness.lines import Lines
 from pyharness.machines import Frozen
-from pyharness.module import Module
+from pyharness.module import Loaded, Module
 from pyharness.oops import Place
 from pyharness.progress import Silent, Teller
 from pyharness.qemu import Machine
@@ -53,15 +53,24 @@ class Guest(Closes):
         machine: its QEMU.
         syscalls: the names and numbers of its system calls.
         history: what it was asked to do last.
+        closed: it was left: it can't be used from here any more.
     """
 
-    def __init__(self, frozen: Frozen, machine: Machine, *, fresh: bool) -> None:
+    def __init__(
+        self,
+        frozen: Frozen,
+        machine: Machine,
+        *,
+        fresh: bool,
+        way_in: Callable[[Callable[[], object]], Ssh] | None = None,
+    ) -> None:
         """Enter a machine; boot() and attach() are the usual ways here.
 
         Args:
             frozen: what it was started from.
             machine: where it runs.
             fresh: it was thawed just now: it needs the time and randomness.
+            way_in: makes the connection, if it isn't the usual one; given what to watch.
         """
         self.frozen = frozen
         self.machine = machine
@@ -71,10 +80,15 @@ class Guest(Closes):
         self._death: GuestCrashed | None = None
         self._paused = False
         self._console_from = self._console_seen = 0 if fresh else self.console_size()
-        self._ssh = machines.open_ssh(machine, frozen.image, watch=self.check_alive)
+        self.closed = False
+        self._ssh = (
+            way_in(self.check_alive)
+            if way_in
+            else machines.open_ssh(machine, frozen.image, watch=self.check_alive)
+        )
         self.check_alive()
         try:
-            self._ssh.connect(self.limit(10))
+            self._ssh.connect(self.limit(30))
             if fresh:
                 machines.settle(self._ssh, seconds=self.limit(10))
         except GuestError as error:
@@ -103,13 +117,25 @@ class Guest(Closes):
         return cls(frozen, machines.thaw(frozen, stays=stays), fresh=True)
 
     @classmethod
-    def attach(cls, name: str = guests.DEFAULT_GUEST, *, teller: Teller | None = None) -> "Guest":
-        """Enter the guest that stays; starts it if it does not run."""
-        machine = machines.running(name)
-        if machine is None:
-            (teller or Silent()).say(f"starting {name}")
-            return cls.boot(name, stays=True, teller=teller)
-        return cls(machines.frozen_of(machine), machine, fresh=False)
+    def attach(
+        cls,
+        name: str = guests.DEFAULT_GUEST,
+        *,
+        cpus: int = 0,
+        memory: int = 0,
+        teller: Teller | None = None,
+    ) -> "Guest":
+        """Enter the guest that stays; starts it if it does not run; see boot()."""
+        teller = teller or Silent()
+        if machine := machines.running(name):
+            return cls(machines.frozen_of(machine), machine, fresh=False)
+        state = machines.state_of(name)
+        if state in ("suspended", "off"):
+            teller.say(f"going on with {name}, which is {state}")
+            machine = machines.start_again(name)
+            return cls(machines.frozen_of(machine), machine, fresh=True)
+        teller.say(f"starting {name}")
+        return cls.boot(name, cpus=cpus, memory=memory, stays=True, teller=teller)
 
     def close(self) -> None:
         """Leave it; one that does not stay is ended."""
@@ -119,6 +145,10 @@ class Guest(Closes):
 
     def leave(self) -> None:
         """Hang up, and let it run."""
+        self.closed = True
+        if self.machine.owner is None:
+            with suppress(GuestError):
+                self.resume()
         if "agent" in self.__dict__:
             self.agent.close()
         self._ssh.close()
@@ -403,6 +433,20 @@ class Guest(Closes):
         sections = (line.split(":") for line in done.stdout.splitlines())
         self._lines[name] = Lines(data, {section: int(at, 16) for section, at in sections})
 
+    def insert(self, folder: Path, **parameters: str | int) -> Loaded:
+        """Build, inspect and load a module, whatever it does.
+
+        Raises:
+            CheckFailed: it does not build.
+            UsageError: a module of that name is loaded already.
+            ModuleRefused: it can't be loaded.
+        """
+        built = self.build(folder)
+        if self.is_loaded(built.name):
+            raise UsageError(f"{built.name} is loaded already: pyharness unload")
+        self.insmod(built.ko, **parameters)
+        return Loaded(self, built.name)
+
     def module(self, folder: Path, name: str) -> Module:
         """The interceptor that is loaded.
 
@@ -425,11 +469,7 @@ class Guest(Closes):
             ModuleRefused: it can't be loaded, or does nothing: then it is unloaded again.
         """
         interface = abi.load(folder, self.syscalls)
-        built = self.build(folder)
-        if self.is_loaded(built.name):
-            raise UsageError(f"{built.name} is loaded already: pyharness unload")
-        self.insmod(built.ko, **parameters)
-        module = Module(self, interface, built.name)
+        module = Module(self, interface, self.insert(folder, **parameters).name)
         try:
             module.prove()
         except CheckFailed as error:

@@ -7,6 +7,8 @@ frozen/bookworm-i386-0123456789ab/   a booted guest, saved; read-only
     exports        the kernel's exported symbols (Module.symvers)
     frozen.json    facts of the guest's kernel
 run/bookworm-i386/                   a machine that runs: see qemu.Machine
+    state          that is suspended: its memory and devices
+    off            that was switched off: what is on its disk stays
 run/bookworm-i386.4711-1/            one that ends with process 4711
 """
 
@@ -17,6 +19,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -32,6 +35,8 @@ from pyharness.progress import Silent, Teller
 from pyharness.qemu import Machine
 from pyharness.ssh import Ssh
 
+_SAVED = "state"
+_OFF = "off"
 _count = itertools.count(1)
 
 
@@ -141,29 +146,37 @@ def _boot_and_save(
             ssh.connect(30 * chosen.slowness)
             limit = 60 * chosen.slowness
             ssh.run("systemctl is-system-running --wait", seconds=limit)
-            build = "/lib/modules/$(uname -r)"
-            vermagic = ssh.run(
-                f"modinfo -F vermagic $(find {build}/kernel -name 'ext4.ko*')", seconds=limit
-            ).check()
-            (folder / "exports").write_bytes(
-                ssh.run(f"cat {build}/build/Module.symvers", seconds=limit).check().stdout.encode()
-            )
+            vermagic, exports = facts(ssh, seconds=limit)
+            (folder / "exports").write_text(exports, encoding="utf-8")
             ssh.run("sync", seconds=limit)
             ssh.close()
             task.at(0.95, "saving its state")
             machine.save(folder / "state")
         finally:
             machine.end()
-        facts = {
-            "vermagic": vermagic.stdout.strip(),
+        known = {
+            "vermagic": vermagic,
             "image": str(made.folder),
             "accel": asdict(chosen),
             "cpus": spec.cpus,
             "memory": spec.memory,
         }
-        (folder / "frozen.json").write_text(json.dumps(facts), encoding="utf-8")
+        (folder / "frozen.json").write_text(json.dumps(known), encoding="utf-8")
         for name in ("machine.json", "console.sock", "qmp.sock", "qemu.log"):
             (folder / name).unlink(missing_ok=True)
+
+
+def facts(ssh: Ssh, *, seconds: float) -> tuple[str, str]:
+    """What a module for a guest's kernel must say of itself, and the symbols that it exports.
+
+    Raises:
+        CheckFailed: the guest lacks the kernel's modules or headers.
+    """
+    folder = "/lib/modules/$(uname -r)"
+    find = f"find {folder}/kernel -name '*.ko*' -print -quit"
+    vermagic = ssh.run(f"modinfo -F vermagic $({find})", seconds=seconds).check()
+    exports = ssh.run(f"cat {folder}/build/Module.symvers", seconds=seconds).check()
+    return vermagic.stdout.strip(), exports.stdout
 
 
 def open_ssh(machine: Machine, made: Image, *, watch: Callable[[], object] = lambda: None) -> Ssh:
@@ -209,6 +222,71 @@ def thaw(frozen: Frozen, *, stays: bool = False) -> Machine:
     return machine
 
 
+def start_again(name: str) -> Machine:
+    """Start the machine that stays, which is suspended or switched off, from its own disk."""
+    folder = _run() / name
+    with paths.locked(f"run-{name}"):
+        frozen = _read((folder / "frozen").resolve(), name)
+        if frozen is None:
+            raise GuestError(f"what {name} was started from is gone: pyharness reset")
+        saved = folder / _SAVED
+        for socket in ("console.sock", "qmp.sock"):
+            (folder / socket).unlink(missing_ok=True)
+        machine = Machine.start(
+            frozen.spec,
+            frozen.image,
+            frozen.accel,
+            folder=folder,
+            stays=True,
+            incoming=saved if saved.exists() else None,
+        )
+        if saved.exists():
+            machine.wait_running(30 * frozen.accel.slowness)
+        saved.unlink(missing_ok=True)
+        (folder / _OFF).unlink(missing_ok=True)
+    return machine
+
+
+def suspend(machine: Machine) -> None:
+    """End a machine that stays such that it can go on where it was."""
+    machine.save(machine.folder / _SAVED)
+    machine.end()
+
+
+def switch_off(machine: Machine, *, seconds: float) -> None:
+    """End a machine that stays such that what is on its disk is there when it's started again.
+
+    Its system is asked to; one that does not in time is cut off.
+    """
+    with suppress(GuestError):
+        ssh = open_ssh(machine, frozen_of(machine).image)
+        ssh.connect(seconds)
+        ssh.run("systemctl poweroff --no-block", seconds=seconds)
+    end = time.monotonic() + seconds
+    while machine.status() == "running" and time.monotonic() < end:
+        time.sleep(0.1)
+    machine.end()
+    (machine.folder / _OFF).touch()
+
+
+def state_of(name: str) -> str:
+    """How the machine of that guest is that stays.
+
+    Returns:
+        ``absent``, ``running``, ``suspended``, ``off``, or ``crashed``: it has
+        panicked, or its QEMU ended by itself.
+    """
+    folder = _run() / name
+    machine = Machine.of(folder)
+    if machine is None:
+        return "absent"
+    if machine.alive:
+        return "running" if machine.status() == "running" else "crashed"
+    if (folder / _SAVED).exists():
+        return "suspended"
+    return "off" if (folder / _OFF).exists() else "crashed"
+
+
 def settle(ssh: Ssh, *, seconds: float) -> None:
     """After a thaw: the host's clock, and randomness that no other thaw has."""
     ssh.run(
@@ -237,6 +315,11 @@ def all_machines() -> list[Machine]:
     return [machine for machine in found if machine and machine.alive]
 
 
+def stays(name: str) -> Machine | None:
+    """The machine of that guest that stays, whether it runs or not."""
+    return Machine.of(_run() / name)
+
+
 def end(machine: Machine) -> None:
     """End a machine and remove what belongs to it."""
     machine.end()
@@ -247,5 +330,8 @@ def sweep() -> None:
     """Remove what machines left that have ended."""
     for folder in _run().glob("*/"):
         machine = Machine.of(folder)
-        if machine and not machine.alive and (machine.orphaned or machine.owner is None):
+        if machine is None or machine.alive:
+            continue
+        kept = (folder / _SAVED).exists() or (folder / _OFF).exists()
+        if machine.orphaned or (machine.owner is None and not kept):
             shutil.rmtree(folder, ignore_errors=True)

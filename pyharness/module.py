@@ -17,20 +17,48 @@ if TYPE_CHECKING:
 _NO_COMMAND = 99
 
 
-class Module:
-    """A loaded interceptor.
+class Loaded:
+    """A loaded module, whatever it does.
 
     Attributes:
         guest: where it is loaded.
-        abi: how to talk to it.
         name: what the kernel calls it.
     """
 
-    def __init__(self, guest: "Guest", abi: Abi, name: str) -> None:
-        """Talk to the module that is loaded there under that name."""
+    def __init__(self, guest: "Guest", name: str) -> None:
+        """The module that is loaded there under that name."""
         self.guest = guest
-        self.abi = abi
         self.name = name
+
+    def parameter(self, name: str) -> str:
+        """What a parameter of the module is, that may be read.
+
+        Raises:
+            CheckFailed: it may not, or there is none.
+        """
+        path = f"/sys/module/{self.name}/parameters/{name}"
+        return self.guest.run(["cat", path]).check().stdout.removesuffix("\n")
+
+    def unload(self) -> None:
+        """Unload it.
+
+        Raises:
+            CheckFailed: the kernel refuses.
+        """
+        self.guest.run(["rmmod", self.name]).check()
+
+
+class Module(Loaded):
+    """A loaded interceptor.
+
+    Attributes:
+        abi: how to talk to it.
+    """
+
+    def __init__(self, guest: "Guest", abi: Abi, name: str) -> None:
+        """Talk to the interceptor that is loaded there under that name."""
+        super().__init__(guest, name)
+        self.abi = abi
 
     def command(
         self, command: Command | int, call: str | int, pid: int = 0, *, by: Actor | None = None
@@ -87,14 +115,6 @@ class Module:
         if self.abi.status is None:
             raise CheckFailed(f"{self.name} has no status file")
         return status.parse(self.guest.agent.read(self.abi.status))
-
-    def unload(self) -> None:
-        """Unload it.
-
-        Raises:
-            CheckFailed: the kernel refuses.
-        """
-        self.guest.run(["rmmod", self.name]).check()
 
     @staticmethod
     def expect(result: Result, wanted: int, what: str) -> None:

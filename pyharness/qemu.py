@@ -264,6 +264,17 @@ class Machine:
             time.sleep(0.05)
         (self.folder / state.name).rename(state)
 
+    def monitor(self, command: str) -> str:
+        """Give QEMU a command of its monitor for people; what it printed.
+
+        Raises:
+            GuestError: it says that it can't.
+        """
+        said = str(self.qmp(("human-monitor-command", {"command-line": command}))).strip()
+        if said.startswith("Error"):
+            raise GuestError(f"QEMU of {self.guest}: {said}")
+        return said
+
     def wait_running(self, seconds: float) -> None:
         """Wait until a saved state is loaded, and go on from it.
 

@@ -52,7 +52,7 @@ class Completed:
 
 
 class Ssh:
-    """A connection to one guest, as root."""
+    """A connection to one guest, in which everything is done as root."""
 
     def __init__(
         self,
@@ -61,6 +61,7 @@ class Ssh:
         *,
         key: Path,
         host_key: str | None,
+        user: str = "root",
         watch: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -70,7 +71,8 @@ class Ssh:
             host: where the guest's SSH server is.
             port: likewise.
             key: the private key to enter with.
-            host_key: the server's public key, as OpenSSH writes it.
+            host_key: the server's public key, as OpenSSH writes it; None: any.
+            user: who enters; who isn't root becomes so by sudo, without a password.
             watch: called now and then while the guest is waited for; raises if that is vain.
             clock: the seconds that time limits are counted in.
         """
@@ -80,6 +82,7 @@ class Ssh:
         self._where = (host, port)
         self._key = key
         self._host_key = host_key
+        self._user = user
         self._client: paramiko.SSHClient | None = None
 
     def watch(self) -> None:
@@ -116,12 +119,14 @@ class Ssh:
             kind, text = self._host_key.split()[:2]
             key = paramiko.PKey.from_type_string(kind, base64.b64decode(text))
             client.get_host_keys().add(f"[{host}]:{port}", kind, key)
-        client.set_missing_host_key_policy(paramiko.RejectPolicy())
+            client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        else:
+            client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
         try:
             client.connect(
                 host,
                 port,
-                username="root",
+                username=self._user,
                 key_filename=str(self._key),
                 timeout=seconds,
                 banner_timeout=seconds,
@@ -149,6 +154,8 @@ class Ssh:
         transport = self._client.get_transport() if self._client else None
         if transport is None:
             raise GuestError("not connected to the guest")
+        if self._user != "root":
+            command = shlex.join(["sudo", "-n", "--", "sh", "-c", command])
         try:
             channel = transport.open_session(timeout=60)
             if terminal:

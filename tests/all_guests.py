@@ -186,9 +186,10 @@ def main() -> int:
     join(outcomes, folder, arguments.junit)
     if arguments.have:
         outcomes.insert(0, made(arguments.have))
-    print("\n| guest | Debian | way | tests | outcome | took |\n|---|---|---|---|---|---|")
-    for outcome in outcomes:
-        print(outcome.row())
+    head = ["| guest | Debian | way | tests | outcome | took |", "|---|---|---|---|---|---|"]
+    table = "\n".join([*head, *(outcome.row() for outcome in outcomes)])
+    (folder / "table.md").write_text(table + "\n", encoding="utf-8")
+    print(f"\n{table}")
     return 0 if all(outcome.passed for outcome in outcomes) else 1
 
 

@@ -1,98 +1,54 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The guest that tests share, and the module in it, as each test expects to find them."""
+"""The interceptor in the guest, as each test expects to find it, and what tests share."""
 
 import hashlib
 import os
-import re
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import broken
 import pytest
 
 import pyharness
-from pyharness import Actor, Guest, Module, abi, accel, guests, machines, oops
-from pyharness.errors import GuestCrashed, GuestError
-from pyharness.guests import DEFAULT_GUEST, GuestSpec
-from pyharness.progress import Terminal
+from pyharness import Guest, Module, abi
+from pyharness.lab import Lab
+from pyharness.pytest_plugin import place_of
 
 PROGRAMS = Path(__file__).parent / "programs"
-_NAME = 200  # characters of an artifact's name
+
+Modules = WeakKeyDictionary[Guest, Module]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "cpus(n): the guest has so many CPUs")
-    config.addinivalue_line("markers", "architecture(*names): of guests that are of these")
     config.addinivalue_line("markers", "by_table: of the table way")
-    os.environ["PYHARNESS_GUEST"] = config.getoption("guest")  # for the command line's own tests
+    config.addinivalue_line("markers", "alone: starts guests of its own, by name")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--guest", default=DEFAULT_GUEST, metavar="NAME", help="which guest (pyharness list)"
-    )
     parser.addoption(
         "--way",
         default="auto",
         choices=("auto", "table", "handler"),
         help="how the module gets in between",
     )
-    parser.addoption(
-        "--artifacts",
-        default="artifacts",
-        metavar="DIR",
-        help="where what came out of the serial console during each test is kept",
-    )
-
-
-def spec_of(config: pytest.Config) -> GuestSpec:
-    return guests.find(config.getoption("guest"))
-
-
-def pytest_report_header(config: pytest.Config) -> str:
-    known = accel.quick_answer(spec_of(config))
-    how = f"{known.name} ({known.reason})" if known else "accelerator to be found out"
-    return f"guest: {spec_of(config).name}, {how}, way={config.getoption('way')}"
-
-
-def freeze(config: pytest.Config) -> None:
-    """Make image and saved state before the first test, where one can see that it lasts."""
-    capture = config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        machines.freeze(spec_of(config), teller=Terminal())
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """With workers (pytest -n): before they start, as what they tell is not seen."""
-    option = session.config.option
-    if getattr(option, "numprocesses", None) and not option.collectonly:
-        freeze(session.config)
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    wanted = any("guest" in getattr(item, "fixturenames", ()) for item in session.items)
-    if wanted and not session.config.option.collectonly:
-        freeze(session.config)
 
 
 def is_by_table(config: pytest.Config) -> bool:
     """Whether the module replaces entries of the table in this run."""
     way = config.getoption("way")
-    return bool((spec_of(config).way if way == "auto" else way) == "table")
+    return bool((place_of(config).spec.way if way == "auto" else way) == "table")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is not for the guest's architecture, or the way that is used."""
-    spec, table = spec_of(config), is_by_table(config)
+    """Leave out what is not for the way that is used, or needs guests that can be started."""
+    place, table = place_of(config), is_by_table(config)
+    os.environ["PYHARNESS_GUEST"] = place.spec.name  # for the command line's own tests
     others = [
         item
         for item in items
-        if (
-            (only := item.get_closest_marker("architecture")) and spec.architecture not in only.args
-        )
-        or (item.get_closest_marker("by_table") and not table)
+        if (item.get_closest_marker("by_table") and not table)
+        or (item.get_closest_marker("alone") and not place.boots)
     ]
     config.hook.pytest_deselected(items=others)
     items[:] = dealt([item for item in items if item not in others])
@@ -116,54 +72,6 @@ def is_long(item: pytest.Item) -> bool:
     return limit is not None and limit.args[0] > float(item.config.getini("timeout"))
 
 
-class Lab:
-    """The guests that tests share, by their number of CPUs (0: as many as usual).
-
-    One that crashed is thrown away, not mended. One that no test uses now is
-    paused: under emulation even an idle one takes a fifteenth of a CPU.
-    """
-
-    def __init__(self, name: str, parameters: dict[str, str]) -> None:
-        self._name = name
-        self._parameters = parameters
-        self._guests: dict[int, Guest] = {}
-        self._modules: dict[int, Module] = {}
-
-    def guest(self, cpus: int = 0) -> Guest:
-        for other, resting in self._guests.items():
-            if other != cpus:
-                resting.pause()
-        if cpus not in self._guests:
-            self._guests[cpus] = pyharness.boot(self._name, cpus=cpus, memory=1024 * (cpus > 2))
-        self._guests[cpus].resume()
-        return self._guests[cpus]
-
-    def module(self, cpus: int) -> Module:
-        module = self._modules.get(cpus)
-        if module is None or not self.guest(cpus).is_loaded(module.name):
-            self._modules[cpus] = module = self.guest(cpus).load(
-                pyharness.MODULE, **self._parameters
-            )
-        return module
-
-    def unload(self, cpus: int) -> None:
-        module = self._modules.pop(cpus, None)
-        if module is not None and self.guest(cpus).is_loaded(module.name):
-            module.unload()
-
-    def discard(self, guest: Guest) -> None:
-        for cpus in [cpus for cpus, known in self._guests.items() if known is guest]:
-            self._modules.pop(cpus, None)
-            self._guests.pop(cpus).close()
-
-    def close(self) -> None:
-        for guest in [*self._guests.values()]:
-            self.discard(guest)
-
-
-LAB = pytest.StashKey[Lab]()
-
-
 @pytest.fixture(scope="session")
 def parameters(pytestconfig: pytest.Config) -> dict[str, str]:
     """What the interceptor is loaded with."""
@@ -176,142 +84,40 @@ def by_table(pytestconfig: pytest.Config) -> bool:
 
 
 @pytest.fixture(scope="session")
-def lab(pytestconfig: pytest.Config, parameters: dict[str, str]) -> Iterator[Lab]:
-    shared = pytestconfig.stash[LAB] = Lab(spec_of(pytestconfig).name, parameters)
-    yield shared
-    shared.close()
-
-
-@dataclass
-class Visit:
-    """A test's use of a guest.
-
-    Attributes:
-        guest: the one that it uses.
-        log: where the kernel log was when it began.
-        console: likewise, the serial console.
-    """
-
-    guest: Guest
-    log: int
-    console: int
-
-
-VISIT = pytest.StashKey[Visit]()
-
-
-def cpus_of(request: pytest.FixtureRequest) -> int:
-    marker = request.node.get_closest_marker("cpus")
-    return int(marker.args[0]) if marker else 0
+def modules() -> Modules:
+    """The interceptor that is loaded in each guest."""
+    return WeakKeyDictionary()
 
 
 @pytest.fixture
-def guest(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Guest]:
-    """The guest; its kernel may not complain of anything during a test."""
-    entered = lab.guest(cpus_of(request))
-    request.node.stash[VISIT] = Visit(entered, entered.log.mark(), console=entered.console_size())
-    yield entered
-    if visit := request.node.stash.get(VISIT, None):
-        try:
-            entered.dismiss()
-            examine(visit)
-        except GuestError:
-            lab.discard(entered)
-            raise
-
-
-def examine(visit: Visit) -> None:
-    """Make sure that the kernel is well, and was during the test.
-
-    Raises:
-        GuestCrashed: it isn't.
-    """
-    visit.guest.check_alive()
-    said = "\n".join(record.text for record in visit.guest.log.since(visit.log))
-    if oops.is_trouble(said):
-        found = "\n".join(visit.guest.with_lines(str(report)) for report in oops.reports(said))
-        raise GuestCrashed(
-            f"the kernel of {visit.guest.describe()} complained",
-            report=found,
-            history=str(visit.guest.history),
-        )
-
-
-def attend(item: pytest.Item) -> Generator[None, object, object]:
-    """Look after the guest when a test begins and runs: what its kernel says outranks the test.
-
-    A guest in which a test failed can't be trusted: it's thrown away, the next test has another.
-    """
-    result, error = None, None
-    try:
-        result = yield
-    except BaseException as raised:  # a test's outcome, whatever it is
-        error = raised
-    visit = item.stash.get(VISIT, None)
-    if visit is not None:
-        try:
-            examine(visit)
-        except GuestError as trouble:
-            if not isinstance(error, GuestCrashed):
-                trouble.__cause__ = error
-                error = trouble
-        console = keep_console(item, visit)
-        if error is not None:
-            item.add_report_section("call", "console of this test", console)
-        if error is not None:
-            del item.stash[VISIT]
-            item.config.stash[LAB].discard(visit.guest)
-    if error is not None:
-        raise error
-    return result
-
-
-def keep_console(item: pytest.Item, visit: Visit) -> str:
-    """Keep what came out of the serial console during a test, and return it."""
-    text = visit.guest.console_text(visit.console)
-    folder = Path(item.config.getoption("artifacts"))
-    folder.mkdir(parents=True, exist_ok=True)
-    name = re.sub(r"[^\w.-]+", "-", item.nodeid).strip("-")[:_NAME]
-    (folder / f"{name}.console.log").write_text(text, encoding="utf-8")
-    return text
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
-    return (yield from attend(item))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    return (yield from attend(item))
-
-
-@pytest.fixture
-def bare_guest(request: pytest.FixtureRequest, lab: Lab, guest: Guest) -> Guest:
+def bare_guest(guest: Guest, modules: Modules) -> Guest:
     """The guest without the module."""
-    lab.unload(cpus_of(request))
+    loaded = modules.pop(guest, None)
+    if loaded is not None and guest.is_loaded(loaded.name):
+        loaded.unload()
     return guest
 
 
 @pytest.fixture
-def module(request: pytest.FixtureRequest, lab: Lab, guest: Guest) -> Iterator[Module]:
+def module(guest: Guest, modules: Modules, parameters: dict[str, str]) -> Iterator[Module]:
     """The module, loaded, with nothing intercepted before a test nor after it."""
-    loaded = lab.module(cpus_of(request))
+    loaded = modules.get(guest)
+    if loaded is None or not guest.is_loaded(loaded.name):
+        modules[guest] = loaded = guest.load(pyharness.MODULE, **parameters)
     yield loaded
-    if VISIT in request.node.stash and guest.is_loaded(loaded.name):
+    if not guest.closed and guest.is_loaded(loaded.name):
         for number in loaded.status():
             loaded.release(number)
         assert not loaded.status()
 
 
 @pytest.fixture
-def root(guest: Guest) -> Actor:
-    return guest.actor("root")
-
-
-@pytest.fixture
-def nobody(guest: Guest) -> Actor:
-    return guest.actor("nobody")
+def by_hand(bare_guest: Guest) -> str:
+    """The module's folder in the guest, where somebody types commands; built once in each."""
+    folder = "/root/module"
+    if bare_guest.run(["test", "-d", folder]).status:
+        bare_guest.ssh.put_folder(pyharness.MODULE, folder, seconds=bare_guest.limit(30))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@ import pyharness
 from pyharness import CheckFailed, Guest, bench
 from pyharness.progress import Silent
 
+pytestmark = pytest.mark.alone
+
 SCATTER = 0.5
 
 

@@ -75,7 +75,7 @@ def loaded(cli: Cli) -> Iterator[Cli]:
 
 
 # needs the image and the saved state, which the fixture sees to
-pytestmark = pytest.mark.usefixtures("guest")
+pytestmark = [pytest.mark.usefixtures("guest"), pytest.mark.alone]
 
 
 def test_help_of_every_command(cli: Cli) -> None:
@@ -83,8 +83,8 @@ def test_help_of_every_command(cli: Cli) -> None:
     commands = cli("--help").split("Commands:")[1].splitlines()[1:]
     names = [line.split()[0] for line in commands if line.startswith("  ") and line.strip()]
     wanted = (
-        "doctor list up down reset status ssh console build inspect load unload intercept release"
-        " start stop log trace demo bench"
+        "doctor list up down halt suspend snapshot reset status ssh console build inspect load"
+        " unload intercept release start stop log trace demo bench"
     )
     assert set(wanted.split()) <= set(names)
     for name in wanted.split():
@@ -112,6 +112,9 @@ def test_up_and_status(cli: Cli, guest: Guest) -> None:
     said = cli("status")
     assert "running" in said
     assert "stays until down" in said
+    (facts,) = json.loads(cli("status", "--json"))
+    assert (facts["guest"], facts["state"]) == (guest.frozen.spec.name, "running")
+    assert facts["host_key"] == guest.frozen.image.host_key
     assert f"image of kernel {guest.frozen.image.release} " in cli("list")
 
 
@@ -205,6 +208,8 @@ def test_wrong_usage_is_told_in_one_sentence(cli: Cli) -> None:
         (("start", "mkdir"), "Missing argument 'PID'"),
         (("start", "mkdir", "one"), "'one' is not a valid integer"),
         (("nosuch",), "No such command 'nosuch'"),
+        (("snapshot", "restore", "nosuch"), "there is no snapshot 'nosuch'; there are: none"),
+        (("snapshot", "save", "1"), "'1' is no name for a snapshot"),
     ):
         assert told in cli(*words, status=2)
 

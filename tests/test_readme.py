@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import pyharness
 from pyharness import Guest
 from pyharness.cli import cli
 
@@ -22,8 +21,7 @@ def block(kind: str) -> str:
 
 
 @pytest.mark.architecture("i386")  # whose numbers it shows
-def test_by_hand_in_the_guest(bare_guest: Guest) -> None:
-    bare_guest.ssh.put_folder(pyharness.MODULE, "module", seconds=bare_guest.limit(30))
+def test_by_hand_in_the_guest(bare_guest: Guest, by_hand: str) -> None:
     done = bare_guest.run("bash -e", stdin=block("sh guest").encode(), seconds=60).check()
     lines = [line for line in done.stdout.splitlines() if not line.startswith(("make", "  "))]
     loaded, intercepted, started, status, everybody, stop, release, by_c, by_python = lines
@@ -33,9 +31,10 @@ def test_by_hand_in_the_guest(bare_guest: Guest) -> None:
     for line in (by_c, by_python):
         assert re.search(r"\[[0-9a-f]+\]27\((?:[0-9a-f]+,){5}[0-9a-f]+\)$", line)
     assert not bare_guest.is_loaded("interceptor")
-    bare_guest.run(["rm", "-r", "module"]).check()
+    bare_guest.run(f"rm {by_hand}/try {by_hand}/try.c").check()
 
 
+@pytest.mark.alone
 def test_from_python(guest: Guest) -> None:
     done = subprocess.run(
         [sys.executable, "-c", block("python")],
@@ -59,7 +58,7 @@ def test_every_command_is_told_of() -> None:
 def test_every_claim_names_a_test_that_there_is() -> None:
     here = Path(__file__).parent
     claims = (here.parent / "docs" / "claims.md").read_text(encoding="utf-8")
-    named = re.findall(r"`(test_\w+\.py)(?:::(\w+))?`", claims)
+    named = re.findall(r"`((?:journeys/)?test_\w+\.py)(?:::(\w+))?`", claims)
     assert len(named) > 30
     for file, test in named:
         text = (here / file).read_text(encoding="utf-8")

@@ -16,6 +16,9 @@ from broken import BROKEN, line_of, write
 import pyharness
 from pyharness import Guest
 from pyharness import guest as guest_module
+from pyharness.pytest_plugin import place_of
+
+pytestmark = pytest.mark.alone
 
 SECONDS = 30
 CASES = Path(__file__).parent / "cases"
@@ -89,7 +92,7 @@ def run_tests(config: pytest.Config, folder: Path, *tests: str) -> ET.Element:
         [
             sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly",
             f"--junitxml={xml}", "-o", "junit_family=xunit1", f"--artifacts={folder}",
-            *(f"--{name}={config.getoption(name)}" for name in ("guest", "way")), *tests,
+            f"--guest={place_of(config).spec.name}", f"--way={config.getoption('way')}", *tests,
         ],
         env=os.environ | {"PYHARNESS_RUN": str(folder / "run")},
         capture_output=True,

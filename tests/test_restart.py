@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import pytest
 from portable import first_of, longs
 
-from pyharness import Actor, Guest, Module, guests
+from pyharness import Actor, Guest, Module
+from pyharness.pytest_plugin import place_of
 from pyharness.syscalls import Syscalls
 
 SECONDS = 1
@@ -53,7 +54,7 @@ SLEEPS = {
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A sleep by a call that the guest's architecture has."""
     if "sleep" in metafunc.fixturenames:
-        known = Syscalls(guests.find(metafunc.config.getoption("guest")).syscalls).numbers
+        known = Syscalls(place_of(metafunc.config).spec.syscalls).numbers
         metafunc.parametrize("sleep", [s for s in SLEEPS if known.keys() & {*SLEEPS[s].calls}])
 
 

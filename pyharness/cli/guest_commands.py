@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """Commands about this host and its guests."""
 
+import json
 import os
 import shlex
 
 import click
 
-from pyharness import doctor, guests, image, machines
+from pyharness import doctor, guests, image, machines, snapshots
 from pyharness.cli import options
 from pyharness.console import Console
 from pyharness.errors import UsageError
@@ -44,12 +45,14 @@ def list_command() -> None:
 
 
 @click.command("up")
+@click.option("--cpus", default=0, metavar="N", help="how many CPUs, if not as many as usual")
+@click.option("--memory", default=0, metavar="MIB", help="how much memory, likewise")
 @options.guest
-def up_command(guest: str) -> None:
-    """Start a guest; makes its image first if there is none."""
+def up_command(guest: str, cpus: int, memory: int) -> None:
+    """Start a guest, or go on with one that rests; makes its image first if there is none."""
     guests.find(guest)
     already = machines.running(guest) is not None
-    with Guest.attach(guest, teller=Terminal()) as entered:
+    with Guest.attach(guest, cpus=cpus, memory=memory, teller=Terminal()) as entered:
         port = entered.machine.port
         runs = "runs already" if already else "is up"
         if entered.frozen.image != image.find(guests.find(guest)):
@@ -64,6 +67,11 @@ def down_command(guest: str, everything: bool) -> None:
     """End a guest, and whatever interrupted runs left behind."""
     guests.find(guest)
     ended = 0
+    resting = machines.stays(guest)
+    if resting and not resting.alive:
+        machines.end(resting)
+        click.echo(f"gave up {guest}, which did not run")
+        ended += 1
     for machine in machines.all_machines():
         its_own = machine.folder.name == guest
         if its_own or machine.orphaned or everything:
@@ -80,15 +88,76 @@ def down_command(guest: str, everything: bool) -> None:
 def reset_command(guest: str) -> None:
     """Put a guest back to how it was right after its boot, whatever its state."""
     guests.find(guest)
-    if machine := machines.running(guest):
+    if machine := machines.stays(guest):
         machines.end(machine)
     with Guest.attach(guest, teller=Terminal()) as entered:
         click.echo(f"{entered.describe()}: as it was booted")
 
 
+def _running(guest: str) -> Machine:
+    machine = machines.running(guests.find(guest).name)
+    if machine is None:
+        raise UsageError(f"{guest} does not run: pyharness up")
+    return machine
+
+
+@click.command("suspend")
+@options.guest
+def suspend_command(guest: str) -> None:
+    """Save a guest's state and end it; up goes on where it was."""
+    machines.suspend(_running(guest))
+    click.echo(f"{guest} is suspended: pyharness up goes on with it")
+
+
+@click.command("halt")
+@options.guest
+def halt_command(guest: str) -> None:
+    """Switch a guest off; what is on its disk is there again after up."""
+    machine = _running(guest)
+    slowness = machines.frozen_of(machine).accel.slowness
+    machines.switch_off(machine, seconds=30 * slowness)
+    click.echo(f"{guest} is off: pyharness up starts it")
+
+
+@click.group("snapshot")
+def snapshot_command() -> None:
+    """Take a running guest's state under a name, and go back to it."""
+
+
+def _snapshot(name: str, about: str, done: str) -> None:
+    """One of the commands about a snapshot that is named."""
+
+    def give(guest: str, snapshot: str) -> None:
+        machine = _running(guest)
+        snapshots.COMMANDS[name](machine, snapshot)
+        click.echo(f"{guest}: {done.format(snapshot)}")
+
+    snapshot_command.add_command(
+        click.command(name, help=about)(click.argument("snapshot")(options.guest(give)))
+    )
+
+
+_snapshot("save", "Take the guest's state as SNAPSHOT.", "is kept as {}")
+_snapshot("restore", "Go back to SNAPSHOT.", "is as it was in {}")
+_snapshot("delete", "Forget SNAPSHOT.", "{} is forgotten")
+
+
+@snapshot_command.command("list")
+@options.guest
+def snapshot_list_command(guest: str) -> None:
+    """The guest's snapshots, the oldest first."""
+    for name in snapshots.names(_running(guest)):
+        click.echo(name)
+
+
 @click.command("status")
-def status_command() -> None:
+@click.option("--json", "as_json", is_flag=True, help="each guest that is up or resting, as JSON")
+def status_command(*, as_json: bool) -> None:
     """The guests that run."""
+    if as_json:
+        known = {spec: machines.state_of(spec) for spec in guests.load()}
+        click.echo(json.dumps([_facts(name, s) for name, s in known.items() if s != "absent"]))
+        return
     running = machines.all_machines()
     for machine in running:
         belongs = f"of process {machine.owner}" if machine.owner else "stays until down"
@@ -129,13 +198,26 @@ def ssh_command(guest: str, command: tuple[str, ...]) -> None:
 @options.guest
 def console_command(guest: str) -> None:
     """The guest's serial console, live: a root shell that needs no network. Ctrl-] leaves."""
-    machine = machines.running(guests.find(guest).name)
-    if machine is None:
-        raise UsageError(f"{guest} does not run: pyharness up")
+    machine = _running(guest)
     click.echo(f"the serial console of {guest}; Ctrl-] leaves", err=True)
     with Console(machine) as console:
         console.interact()
     click.echo("", err=True)
+
+
+def _facts(guest: str, state: str) -> dict[str, object]:
+    """What a program must know to enter a guest."""
+    machine = machines.stays(guest)
+    known = machine and state == "running"
+    return {
+        "guest": guest,
+        "state": state,
+        "host": "127.0.0.1",
+        "port": machine.port if machine and known else None,
+        "user": "root",
+        "key": str(image.user_key()),
+        "host_key": machines.frozen_of(machine).image.host_key if machine and known else None,
+    }
 
 
 def _up(guest: str) -> Machine:
@@ -151,6 +233,9 @@ COMMANDS = (
     list_command,
     up_command,
     down_command,
+    halt_command,
+    suspend_command,
+    snapshot_command,
     reset_command,
     status_command,
     ssh_command,

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The guests that the tests of one process share, and what each test did there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pyharness import oops
+from pyharness.errors import GuestCrashed
+from pyharness.guest import Guest
+from pyharness.kmsg import Record
+
+# A guest with more CPUs than this has more memory, too (MiB for each).
+_FEW_CPUS = 2
+_MEMORY = 1024
+
+
+class Lab:
+    """Guests by their number of CPUs (0: as many as usual).
+
+    One that crashed is thrown away. One that no test uses now is paused: under
+    emulation even an idle one takes a fifteenth of a CPU.
+    """
+
+    def __init__(self, usual: Callable[[], Guest], name: str, *, boots: bool) -> None:
+        """Nothing is started yet.
+
+        Args:
+            usual: gives the guest with as many CPUs as usual.
+            name: of the others' description.
+            boots: whether there can be others.
+        """
+        self._usual = usual
+        self._boots = boots
+        self._name = name
+        self._guests: dict[int, Guest] = {}
+
+    def guest(self, cpus: int = 0) -> Guest:
+        """A guest that is shared, started if it does not run."""
+        for other, resting in self._guests.items():
+            if other != cpus and self._boots:
+                resting.pause()
+        if cpus not in self._guests:
+            self._guests[cpus] = self.fresh(cpus) if cpus else self._usual()
+        self._guests[cpus].resume()
+        return self._guests[cpus]
+
+    def fresh(self, cpus: int = 0) -> Guest:
+        """A guest of one's own, as it was right after its boot."""
+        return Guest.boot(self._name, cpus=cpus, memory=_MEMORY * (cpus > _FEW_CPUS))
+
+    def discard(self, guest: Guest) -> None:
+        """End a guest; whoever asks for one like it has another."""
+        self._guests = {cpus: known for cpus, known in self._guests.items() if known is not guest}
+        guest.close()
+        if self._boots:  # somebody else's may be lost with it
+            self._usual = self.fresh
+
+    def close(self) -> None:
+        """End all guests."""
+        for guest in [*self._guests.values()]:
+            self.discard(guest)
+
+
+@dataclass
+class Visit:
+    """A test's use of a guest.
+
+    Attributes:
+        guest: the one that it uses.
+        log: where the kernel log was when it began.
+        console: likewise, the serial console.
+    """
+
+    guest: Guest
+    log: int
+    console: int
+
+    @classmethod
+    def begin(cls, guest: Guest) -> "Visit":
+        """Take note of where the guest is."""
+        return cls(guest, guest.log.mark(), guest.console_size())
+
+    def records(self) -> list[Record]:
+        """What the kernel has logged since."""
+        return self.guest.log.since(self.log)
+
+    def console_text(self) -> str:
+        """What came out of the serial console since."""
+        return self.guest.console_text(self.console)
+
+    def examine(self) -> None:
+        """Make sure that the kernel is well, and was since.
+
+        Raises:
+            GuestCrashed: it isn't.
+        """
+        self.guest.check_alive()
+        said = "\n".join(record.text for record in self.records())
+        if oops.is_trouble(said):
+            found = "\n".join(self.guest.with_lines(str(report)) for report in oops.reports(said))
+            raise GuestCrashed(
+                f"the kernel of {self.guest.describe()} complained",
+                report=found,
+                history=str(self.guest.history),
+            )

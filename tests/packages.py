@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Debian packages for a guest, which reaches no mirror itself."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from pyharness.guests import GuestSpec
+from pyharness.image import Mirrors
+
+
+def download(spec: GuestSpec, folder: Path, *packages: str) -> list[Path]:
+    """Fetch packages as they are in the guest's suite, by an apt of their own."""
+    for name in ("lists/partial", "archives/partial", "etc/preferences.d"):
+        (folder / name).mkdir(parents=True)
+    status = folder / "status"
+    status.touch()
+    sources = folder / "sources.list"
+    lines = next(iter(Mirrors.of_this_host().choices(spec.suite)))
+    sources.write_text("\n".join(lines) + "\n", encoding="ascii")
+    options = {
+        "APT::Architecture": spec.architecture,
+        "APT::Architectures": spec.architecture,
+        "Acquire::Languages": "none",
+        "APT::Sandbox::User": "root" if os.geteuid() == 0 else "",
+        "Dir::State": str(folder),
+        "Dir::State::lists": str(folder / "lists"),
+        "Dir::State::status": str(status),
+        "Dir::Cache": str(folder),
+        "Dir::Etc::sourcelist": str(sources),
+        "Dir::Etc::sourceparts": "/dev/null",
+        "Dir::Etc::preferencesparts": str(folder / "etc/preferences.d"),
+    }
+    apt = ["apt-get", "-qq", *(f"-o{key}={value}" for key, value in options.items() if value)]
+    for command in (["update"], ["download", *packages]):
+        subprocess.run([*apt, *command], cwd=folder, check=True, capture_output=True)
+    return sorted(folder.glob("*.deb"))

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The pytest plugin, in a project that has nothing else: the example, and tests made up here."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pyharness import Guest, UsageError, kernels
+from pyharness.report import OUTCOMES, Report
+
+
+def run(folder: Path, guest: Guest, *words: str) -> "subprocess.CompletedProcess[str]":
+    """Run the tests of a project, in guests of their own."""
+    line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly"]
+    return subprocess.run(
+        [*line, f"--guest={guest.frozen.spec.name}", *words],
+        cwd=folder,
+        env=os.environ | {"PYHARNESS_RUN": str(folder / "run")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+TESTS = """
+import pytest
+
+def test_pass(guest, record_property):
+    record_property("answer", 42)
+    assert guest.run("true").status == 0
+
+def test_fail(guest, kernel_log):
+    guest.run("echo '<4>made up' > /dev/kmsg")
+    assert "made up" in [record.text for record in kernel_log()]
+    assert guest.run("false").status == 0, "as it should"
+
+@pytest.mark.cpus(3)
+def test_cpus(guest):
+    assert guest.run("nproc").stdout == "3\\n"
+
+@pytest.mark.fresh_guest
+def test_fresh(guest):
+    assert guest.run("mkdir /root/fresh").status == 0
+
+@pytest.mark.fresh_guest
+def test_fresh_again(guest):
+    assert guest.run("mkdir /root/fresh").status == 0
+
+@pytest.mark.kernel(">=5", "<99")
+def test_kernel(actor):
+    assert actor("nobody").syscall("getppid").errno == 0
+
+@pytest.mark.kernel(">=99")
+def test_no_such_kernel(guest):
+    raise AssertionError
+
+@pytest.mark.architecture("m68k")
+def test_no_such_architecture(guest):
+    raise AssertionError
+
+def test_without_a_guest():
+    pass
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "pytest.ini").write_text("[pytest]\nguest = default\n", encoding="ascii")
+    (tmp_path / "test_made_up.py").write_text(TESTS, encoding="ascii")
+    return tmp_path
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_fixtures_markers_and_report(guest: Guest, project: Path, workers: tuple[str, ...]) -> None:
+    done = run(project, guest, *workers, "--report=out/report.json", "--accel=tcg")
+    said = done.stdout
+    assert f"guest: {guest.frozen.spec.name}, kernel {guest.frozen.image.release}, tcg (" in said
+    assert "kernel log of this test" in said
+    assert "made up" in said.split("kernel log of this test")[1]
+    report = json.loads((project / "out" / "report.json").read_text(encoding="utf-8"))
+    outcome = {test["id"].split("::")[1]: test["outcome"] for test in report["tests"]}
+    wanted = ("pass", "cpus", "fresh", "fresh_again", "kernel", "without_a_guest")
+    assert outcome == {f"test_{name}": "passed" for name in wanted} | {"test_fail": "failed"}
+    assert report["outcome"] == "failed"
+    assert report["counts"] == {"error": 0, "failed": 1, "skipped": 0, "passed": 6}
+    assert report["guest"]["kernel"] == guest.frozen.image.release
+    by_name = {test["id"].split("::")[1]: test for test in report["tests"]}
+    assert by_name["test_pass"]["properties"] == {"answer": 42}
+    assert "as it should" in by_name["test_fail"]["message"]
+    assert (project / by_name["test_fail"]["console"]).is_file()
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--ssh=nowhere",), "'nowhere' is no HOST:PORT"),
+        (("--ssh=127.0.0.1:1", "--ssh-key=/nosuch"), "there is no private key /nosuch"),
+        (("--guest=vagrant",), "has no Vagrantfile"),
+        (("--guest=nosuch",), "no guest is called 'nosuch'"),
+    ],
+)
+def test_bad_options_are_told_in_one_sentence(
+    guest: Guest, project: Path, words: tuple[str, ...], told: str
+) -> None:
+    done = run(project, guest, *words)
+    assert told in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+
+
+def test_kernels_are_compared_as_far_as_it_is_said() -> None:
+    release = "6.1.0-50-686-pae"
+    assert kernels.fits(release, (">=6.1", "<7", "==6", ">5.10", "<=6.1"))
+    for wanted in (">6.1", "<6.1", "==5", ">=6.1.1", "<=5.10"):
+        assert not kernels.fits(release, (wanted,)), wanted
+    with pytest.raises(UsageError, match=r"write '>=6\.1'"):
+        kernels.fits(release, ("6.1",))
+
+
+def test_a_report_has_the_worst_of_each_test() -> None:
+    report = Report(0.0)
+    report.add("b", "setup", "passed", seconds=1)
+    report.add("b", "call", "failed", seconds=2, message="no", properties={"n": 1, "console": "c"})
+    report.add("b", "teardown", "failed", seconds=1, message="worse")
+    report.add("a", "setup", "skipped", seconds=0)
+    whole = report.as_json(None, 10.0)
+    assert [test["id"] for test in whole["tests"]] == ["a", "b"]
+    assert whole["tests"][1] == {
+        "id": "b", "outcome": "error", "seconds": 4, "message": "worse",
+        "properties": {"n": 1}, "console": "c",
+    }  # fmt: skip
+    assert whole["counts"] == dict.fromkeys(OUTCOMES, 0) | {"error": 1, "skipped": 1}
+    assert (whole["outcome"], whole["seconds"], whole["guest"]) == ("failed", 10, None)
