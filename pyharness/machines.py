@@ -258,13 +258,14 @@ def switch_off(machine: Machine, *, seconds: float) -> None:
 
     Its system is asked to; one that does not in time is cut off.
     """
-    with suppress(GuestError):
-        ssh = open_ssh(machine, frozen_of(machine).image)
-        ssh.connect(seconds)
-        ssh.run("systemctl poweroff --no-block", seconds=seconds)
-    end = time.monotonic() + seconds
-    while machine.status() == "running" and time.monotonic() < end:
-        time.sleep(0.1)
+    if machine.status() == "running":
+        with suppress(GuestError):
+            ssh = open_ssh(machine, frozen_of(machine).image)
+            ssh.connect(seconds)
+            ssh.run("systemctl poweroff --no-block", seconds=seconds)
+        end = time.monotonic() + seconds
+        while machine.alive and time.monotonic() < end:
+            time.sleep(0.1)
     machine.end()
     (machine.folder / _OFF).touch()
 

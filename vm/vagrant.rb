@@ -12,7 +12,14 @@ module Pyharness
   COMMAND = File.join(ROOT, ".venv", "bin", "pyharness")
 
   class Error < Vagrant::Errors::VagrantError
-    error_message "%{said}"
+    def initialize(said)
+      @said = said
+      super()
+    end
+
+    def error_message
+      @said
+    end
   end
 
   # Runs a command of pyharness; what it says goes to the user, line by line.
@@ -24,7 +31,7 @@ module Pyharness
   # What a command of pyharness prints.
   def self.ask(*words)
     out, status = Open3.capture2(COMMAND, *words)
-    raise Error, said: "pyharness #{words.join(" ")} failed" unless status.success?
+    raise Error, "pyharness #{words.join(" ")} failed" unless status.success?
 
     out
   end
@@ -50,7 +57,7 @@ module Pyharness
         said << text.chomp
         ui.detail(text.chomp)
       end
-      raise Error, said: said.last(3).join("\n") unless thread.value.success?
+      raise Error, said.last(3).join("\n") unless thread.value.success?
     end
   end
 
