@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from qemu.qmp import QMPClient, QMPError
+from qemu.qmp import ConnectError, QMPClient, QMPError
 
 from pyharness.accel import Accelerator
 from pyharness.errors import GuestError, GuestTimeout, HostError
@@ -229,7 +229,7 @@ class Machine:
             # A path by way of an open folder is short, however long the folder's own is.
             folder = os.open(self.folder, os.O_PATH)
             try:
-                await client.connect(f"/proc/self/fd/{folder}/qmp.sock")
+                await self._connect(client, f"/proc/self/fd/{folder}/qmp.sock")
             finally:
                 os.close(folder)
             try:
@@ -247,6 +247,18 @@ class Machine:
             raise GuestTimeout(f"QEMU of {self.guest} does not answer its monitor") from error
         except (QMPError, OSError) as error:
             raise GuestError(f"QEMU of {self.guest} can't be asked: {error}") from error
+
+    async def _connect(self, client: QMPClient, path: str) -> None:
+        """Connect; between QEMU's bind() and its listen() the socket is there and refuses."""
+        end = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                return await client.connect(path)
+            except ConnectError as error:
+                refused = isinstance(error.exc, ConnectionRefusedError)
+                if not refused or not self.alive or time.monotonic() > end:
+                    raise
+            await asyncio.sleep(0.01)
 
     def status(self) -> str:
         """QEMU's run state: ``running``, ``paused``, ``guest-panicked`` …, or ``ended``."""

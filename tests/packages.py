@@ -16,8 +16,6 @@ def download(spec: GuestSpec, folder: Path, *packages: str) -> list[Path]:
     status = folder / "status"
     status.touch()
     sources = folder / "sources.list"
-    lines = next(iter(Mirrors.of_this_host().choices(spec.suite)))
-    sources.write_text("\n".join(lines) + "\n", encoding="ascii")
     options = {
         "APT::Architecture": spec.architecture,
         "APT::Architectures": spec.architecture,
@@ -32,6 +30,13 @@ def download(spec: GuestSpec, folder: Path, *packages: str) -> list[Path]:
         "Dir::Etc::preferencesparts": str(folder / "etc/preferences.d"),
     }
     apt = ["apt-get", "-qq", *(f"-o{key}={value}" for key, value in options.items() if value)]
-    for command in (["update"], ["download", *packages]):
-        subprocess.run([*apt, *command], cwd=folder, check=True, capture_output=True)
+    # As an image is made: of the first sources that are in step with their mirror.
+    for choice in Mirrors.of_this_host().choices(spec.suite):
+        sources.write_text("\n".join(choice) + "\n", encoding="ascii")
+        done = subprocess.run(
+            [*apt, "update"], cwd=folder, check=False, capture_output=True, text=True
+        )
+        if not done.returncode:
+            break
+    subprocess.run([*apt, "download", *packages], cwd=folder, check=True, capture_output=True)
     return sorted(folder.glob("*.deb"))
