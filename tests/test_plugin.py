@@ -19,7 +19,7 @@ def run(folder: Path, guest: Guest, *words: str) -> "subprocess.CompletedProcess
     return subprocess.run(
         [*line, f"--guest={guest.frozen.spec.name}", *words],
         cwd=folder,
-        env=os.environ | {"PYHARNESS_RUN": str(folder / "run")},
+        env=os.environ | {"PYHARNESS_RUN": str(folder / "run"), "PYTEST_ADDOPTS": ""},
         capture_output=True,
         text=True,
         check=False,

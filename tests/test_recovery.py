@@ -94,7 +94,7 @@ def run_tests(config: pytest.Config, folder: Path, *tests: str) -> ET.Element:
             f"--junitxml={xml}", "-o", "junit_family=xunit1", f"--artifacts={folder}",
             f"--guest={place_of(config).spec.name}", f"--way={config.getoption('way')}", *tests,
         ],
-        env=os.environ | {"PYHARNESS_RUN": str(folder / "run")},
+        env=os.environ | {"PYHARNESS_RUN": str(folder / "run"), "PYTEST_ADDOPTS": ""},
         capture_output=True,
         text=True,
         check=False,
