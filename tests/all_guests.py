@@ -3,23 +3,26 @@
 
 Run as a program (``make test-all``)::
 
-    all_guests.py [--only NAME[:WAY] ...] [--core] [--have FILE] [--junit FILE]
+    all_guests.py [--only NAME[:WAY] ...] [--core] [--have NAME:WAY] [--folder DIR]
 
 Each run is of one guest and one way by which the module gets in between. The
 whole suite runs where WHOLE says so, and CORE everywhere else; with --core,
-CORE everywhere. A run that was made already is in the table, too, by its JUnit
-file, whose suite has the run's name.
+CORE everywhere. A run of the whole suite that was made already is in the table,
+too. A run leaves its files in the folder: GUEST-WAY.xml (JUnit), .json (its
+report), .log (what it printed) and the consoles in GUEST-WAY/; all-guests.xml
+has all of JUnit's, table.md the table.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
-import time
 import xml.etree.ElementTree as ET
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pyharness import guests
 
@@ -29,7 +32,6 @@ CORE = (
     "test_intercept.py", "test_full.py", "test_unload.py", "test_restart.py", "test_ways.py",
     "test_32_bit_door.py",
 )  # fmt: skip
-COUNTED = ("tests", "failures", "errors", "skipped")
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,11 @@ class Run:
         return f"{self.guest}:{self.way}"
 
     @property
+    def files(self) -> str:
+        """What its files' names begin with."""
+        return f"{self.guest}-{self.way}"
+
+    @property
     def tests(self) -> tuple[str, ...]:
         """What is run; nothing stands for all."""
         return () if self.whole else tuple(f"tests/{file}" for file in CORE)
@@ -63,34 +70,35 @@ class Outcome:
 
     Attributes:
         run: which.
-        counted: so many of each of COUNTED; empty if it did not get to the tests.
-        seconds: how long it took.
+        report: as docs/report.md has it; empty if it did not get to the tests.
         tail: the end of what it printed.
     """
 
     run: Run
-    counted: dict[str, int]
-    seconds: float
-    tail: str
+    report: dict[str, Any]
+    tail: str = ""
 
     @property
     def passed(self) -> bool:
         """Whether all tests did, and there were some."""
-        return bool(self.counted["tests"]) and sum(self.counted.values()) == self.counted["tests"]
+        counts = self.report.get("counts", {})
+        return bool(counts) and 0 < counts["passed"] == sum(counts.values())
 
     def row(self) -> str:
         """As a line of the table."""
-        spec = guests.find(self.run.guest)
-        ran = self.counted["tests"]
-        bad = self.counted["failures"] + self.counted["errors"]
+        counts = self.report.get("counts", {})
+        ran = sum(counts.values())
         said = (
-            f"{ran} passed" if self.passed else f"{bad} of {ran} failed" if ran else "did not run"
+            f"{ran} passed"
+            if self.passed
+            else f"{ran - counts['passed']} of {ran} failed"
+            if ran
+            else "did not run"
         )
-        minutes = self.seconds / 60
-        return (
-            f"| {self.run.guest} | {spec.suite} {spec.architecture} | {self.run.way} "
-            f"| {'whole' if self.run.whole else 'core'} | {said} | {minutes:.0f} min |"
-        )
+        kernel = (self.report.get("guest") or {}).get("kernel", "?")
+        tests = "all" if self.run.whole else "core"
+        took = f"{self.report.get('seconds', 0) / 60:.0f} min"
+        return f"| `{self.run.guest}` | {kernel} | {self.run.way} | {tests} | {said} | {took} |"
 
 
 def all_runs() -> list[Run]:
@@ -104,45 +112,32 @@ def all_runs() -> list[Run]:
 
 def carry_out(run: Run, folder: Path) -> Outcome:
     """Run the tests of one guest."""
-    xml = folder / f"{run.guest}-{run.way}.xml"
-    xml.unlink(missing_ok=True)
-    log = folder / f"{run.guest}-{run.way}.log"
+    xml, report, log = (folder / f"{run.files}.{kind}" for kind in ("xml", "json", "log"))
+    for old in (xml, report):
+        old.unlink(missing_ok=True)
     command = [
         sys.executable, "-m", "pytest", "-q", f"--guest={run.guest}", f"--way={run.way}",
-        f"--junitxml={xml}", "-o", f"junit_suite_name={run.name}",
-        f"--artifacts={folder / f'{run.guest}-{run.way}'}", *run.tests,
+        f"--junitxml={xml}", "-o", f"junit_suite_name={run.name}", f"--report={report}",
+        f"--artifacts={folder / run.files}", *run.tests,
     ]  # fmt: skip
-    begin = time.monotonic()
     with log.open("w", encoding="utf-8") as out:
         subprocess.run(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, check=False)
-    seconds = time.monotonic() - begin
     tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-15:])
-    return Outcome(run, count(suites_of(xml)), seconds, tail)
+    return Outcome(run, read(report), tail)
 
 
-def suites_of(xml: Path) -> list[ET.Element]:
-    """What a JUnit file has; nothing if there is none."""
-    return ET.parse(xml).getroot().findall("testsuite") if xml.exists() else []
+def read(report: Path) -> dict[str, Any]:
+    """A run's report; empty if there is none."""
+    return json.loads(report.read_text(encoding="utf-8")) if report.exists() else {}
 
 
-def count(suites: list[ET.Element]) -> dict[str, int]:
-    """So many of each of COUNTED."""
-    return {key: sum(int(suite.attrib[key]) for suite in suites) for key in COUNTED}
-
-
-def made(xml: Path) -> Outcome:
-    """A run that was made already: the whole suite."""
-    (suite,) = suites_of(xml)
-    guest, way = suite.attrib["name"].split(":")
-    return Outcome(Run(guest, way, True), count([suite]), float(suite.attrib["time"]), "")
-
-
-def join(outcomes: list[Outcome], folder: Path, target: Path) -> None:
+def join(outcomes: list[Outcome], folder: Path) -> None:
     """One JUnit file of all; a run that did not get to its tests is an error in it."""
     whole = ET.Element("testsuites", name="all guests")
     for outcome in outcomes:
-        if suites := suites_of(folder / f"{outcome.run.guest}-{outcome.run.way}.xml"):
-            whole.extend(suites)
+        xml = folder / f"{outcome.run.files}.xml"
+        if xml.exists():
+            whole.extend(ET.parse(xml).getroot().findall("testsuite"))
             continue
         suite = ET.SubElement(
             whole, "testsuite", name=outcome.run.name,
@@ -150,7 +145,7 @@ def join(outcomes: list[Outcome], folder: Path, target: Path) -> None:
         )  # fmt: skip
         case = ET.SubElement(suite, "testcase", classname=outcome.run.name, name="run")
         ET.SubElement(case, "error", message="the tests did not run").text = outcome.tail
-    ET.ElementTree(whole).write(target, encoding="utf-8", xml_declaration=True)
+    ET.ElementTree(whole).write(folder / "all-guests.xml", encoding="utf-8", xml_declaration=True)
 
 
 def main() -> int:
@@ -159,8 +154,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--only", action="append", metavar="NAME[:WAY]", help="of these guests")
     parser.add_argument("--core", action="store_true", help="CORE alone, everywhere")
-    parser.add_argument("--have", type=Path, metavar="FILE", help="a run that was made already")
-    parser.add_argument("--junit", type=Path, default=Path("artifacts/all-guests.xml"))
+    parser.add_argument("--have", choices=runs, metavar="NAME:WAY", help="was made already")
+    parser.add_argument("--folder", type=Path, default=ROOT / "artifacts")
     arguments = parser.parse_args()
     for wanted in arguments.only or ():
         if not any(name == wanted or name.startswith(f"{wanted}:") for name in runs):
@@ -170,7 +165,7 @@ def main() -> int:
         for name, run in runs.items()
         if not arguments.only or {name, run.guest} & {*arguments.only}
     ]
-    folder = arguments.junit.parent
+    folder: Path = arguments.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     print(f"{len(chosen)} runs; what each prints is in {folder}", flush=True)
 
@@ -183,10 +178,11 @@ def main() -> int:
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         outcomes = list(pool.map(one, chosen))
-    join(outcomes, folder, arguments.junit)
     if arguments.have:
-        outcomes.insert(0, made(arguments.have))
-    head = ["| guest | Debian | way | tests | outcome | took |", "|---|---|---|---|---|---|"]
+        run = replace(runs[arguments.have], whole=True)
+        outcomes.insert(0, Outcome(run, read(folder / f"{run.files}.json")))
+    join(outcomes, folder)
+    head = ["| guest | kernel | way | tests | outcome | took |", "|---|---|---|---|---|---|"]
     table = "\n".join([*head, *(outcome.row() for outcome in outcomes)])
     (folder / "table.md").write_text(table + "\n", encoding="utf-8")
     print(f"\n{table}")
