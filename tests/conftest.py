@@ -84,9 +84,15 @@ def by_table(pytestconfig: pytest.Config) -> bool:
 
 
 @pytest.fixture(scope="session")
-def modules() -> Modules:
-    """The interceptor that is loaded in each guest."""
-    return WeakKeyDictionary()
+def modules(lab: Lab) -> Iterator[Modules]:
+    """The interceptor that is loaded in each guest; a guest that goes on is left without it."""
+    loaded: Modules = WeakKeyDictionary()
+    yield loaded
+    for guest, module in loaded.items():
+        if guest.machine.owner is None and not guest.closed:
+            guest.resume()
+            if guest.is_loaded(module.name):
+                module.unload()
 
 
 @pytest.fixture
