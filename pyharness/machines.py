@@ -151,7 +151,7 @@ def _boot_and_save(
             ssh.run("sync", seconds=limit)
             ssh.close()
             task.at(0.95, "saving its state")
-            machine.save(folder / "state")
+            machine.save(folder / _SAVED)
         finally:
             machine.end()
         known = {
@@ -210,15 +210,16 @@ def thaw(frozen: Frozen, *, stays: bool = False) -> Machine:
         folder.mkdir(parents=True)
         (folder / "frozen").symlink_to(frozen.folder)
         qemu.make_overlay(folder / "disk.qcow2", frozen.folder / "disk.qcow2", "qcow2")
-        machine = Machine.start(
-            frozen.spec,
-            frozen.image,
-            frozen.accel,
-            folder=folder,
-            stays=stays,
-            incoming=frozen.folder / "state",
-        )
-    machine.wait_running(30 * frozen.accel.slowness)
+        return _start(frozen, folder, stays=stays, saved=frozen.folder / _SAVED)
+
+
+def _start(frozen: Frozen, folder: Path, *, stays: bool, saved: Path | None) -> Machine:
+    """Start a machine in its folder, from a saved state or by a boot."""
+    machine = Machine.start(
+        frozen.spec, frozen.image, frozen.accel, folder=folder, stays=stays, incoming=saved
+    )
+    if saved:
+        machine.wait_running(30 * frozen.accel.slowness)
     return machine
 
 
@@ -232,16 +233,7 @@ def start_again(name: str) -> Machine:
         saved = folder / _SAVED
         for socket in ("console.sock", "qmp.sock"):
             (folder / socket).unlink(missing_ok=True)
-        machine = Machine.start(
-            frozen.spec,
-            frozen.image,
-            frozen.accel,
-            folder=folder,
-            stays=True,
-            incoming=saved if saved.exists() else None,
-        )
-        if saved.exists():
-            machine.wait_running(30 * frozen.accel.slowness)
+        machine = _start(frozen, folder, stays=True, saved=saved if saved.exists() else None)
         saved.unlink(missing_ok=True)
         (folder / _OFF).unlink(missing_ok=True)
     return machine
