@@ -168,6 +168,22 @@ module Pyharness
     end
   end
 
+  # Goes on only where the guest runs; for who waits for an answer, anything else is an error.
+  class MustRun
+    def initialize(app, env)
+      @app = app
+      @machine = env[:machine]
+    end
+
+    def call(env)
+      state = @machine.state.id
+      raise Vagrant::Errors::VMNotCreatedError if state == :not_created
+      raise Vagrant::Errors::VMNotRunningError unless state == :running
+
+      @app.call(env)
+    end
+  end
+
   # What Vagrant asks a provider for, by the name of its command.
   module Actions
     include Vagrant::Action::Builtin
@@ -240,11 +256,17 @@ module Pyharness
     end
 
     def self.ssh
-      where(:running, NOT_RUNNING) { |b| b.use SSHExec }
+      build do |b|
+        b.use MustRun
+        b.use SSHExec
+      end
     end
 
     def self.ssh_run
-      where(:running, NOT_RUNNING) { |b| b.use SSHRun }
+      build do |b|
+        b.use MustRun
+        b.use SSHRun
+      end
     end
 
     def self.sync_folders
