@@ -113,16 +113,16 @@ static struct door doors[DOORS] = {
 /* The door by which the current task came in, NULL: one that is left alone. */
 static __always_inline struct door *door_current(void)
 {
-	return &doors[in_ia32_syscall()];
+	return unlikely(in_ia32_syscall()) ? &doors[1] : &doors[0];
 }
 
 /* The call of that number, -1 if there is none. */
 static __always_inline int door_call(const struct door *door, unsigned int nr)
 {
-	if (nr >= door->count)
-		return -1;
 	if (door == &doors[0])
-		return nr;
+		return nr < NR_syscalls ? nr : -1;
+	if (nr >= IA32_NR_syscalls)
+		return -1;
 	nr = array_index_nospec(nr, IA32_NR_syscalls);
 	return ia32_natives[nr] ? ia32_natives[nr] - 1 : NR_syscalls + nr;
 }
@@ -154,11 +154,16 @@ static __always_inline int door_call(const struct door *door, unsigned int nr)
 #define DOOR_NUMBER	(~0U)
 #endif
 
-/* The call that the current task has issued by that door, -1 if there is none. */
-static __always_inline int door_issued(const struct door *door,
-				       struct pt_regs *regs)
+/* The call that the current task has issued, -1: none that is known. */
+static __always_inline int door_issued(struct pt_regs *regs)
 {
-	return door_call(door, syscall_get_nr(current, regs) & DOOR_NUMBER);
+	unsigned int nr = syscall_get_nr(current, regs) & DOOR_NUMBER;
+	const struct door *door = door_current();
+
+	/* So said, the native door's calls pay nothing for there being another. */
+	if (likely(door == &doors[0]))
+		return door_call(&doors[0], nr);
+	return door ? door_call(door, nr) : -1;
 }
 
 /* The number that a call has by that door, -1: it doesn't come by it. */

@@ -59,7 +59,7 @@ struct call {
 	struct hook *hooks[DOORS];	/* all NULL: not intercepted */
 	bool everybody;
 	struct xarray pids[2];		/* [everybody] is the one that counts */
-};
+} __aligned(8 * sizeof(long));		/* a power of two is found by a shift */
 
 static struct call calls[DOOR_CALLS];
 static DEFINE_MUTEX(calls_lock);
@@ -119,8 +119,7 @@ static noinline void log_if_monitored(struct call *call, struct pt_regs *regs)
 /* Runs before the original of each intercepted call. */
 static __used notrace void before_call(struct pt_regs *regs)
 {
-	const struct door *door = door_current();
-	int nr = door ? door_issued(door, regs) : -1;
+	int nr = door_issued(regs);
 
 	if (nr >= 0 && is_anybody_monitored(&calls[nr]))
 		log_if_monitored(&calls[nr], regs);
