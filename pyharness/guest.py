@@ -219,6 +219,7 @@ class Guest(Closes):
                 f"no room left in {self.machine.folder}: make room, then pyharness reset"
             )
         if status == "guest-panicked":
+            self._let_speak()
             self._crashed("panicked")
         if status != "running":
             self._crashed(f"does not run any more ({status})")
@@ -244,11 +245,18 @@ class Guest(Closes):
         while self.machine.status() == "running" and time.monotonic() < end:
             time.sleep(0.1)
         if self.machine.status() == "guest-panicked":
-            # It has told QEMU of the panic, and prints nothing before it is out of the NMI.
-            self.machine.qmp("cont")
-            self._wait_for_console(quiet=4 * _QUIET)
-            self.machine.qmp("stop")
+            self._let_speak()
         self._crashed(f"hangs: no sign of life in {silent:.0f} s that it had")
+
+    def _let_speak(self) -> None:
+        """Let a kernel that has told QEMU of its panic go on to where it is at an end.
+
+        In an exception that may come at any time (an NMI, a double fault) it prints nothing
+        before that.
+        """
+        self.machine.qmp("cont")
+        self._wait_for_console(quiet=4 * _QUIET)
+        self.machine.qmp("stop")
 
     def _crashed(self, what: str) -> NoReturn:
         self._wait_for_console()

@@ -4,14 +4,20 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pyharness import oops
+from pyharness import guests, oops
 from pyharness.errors import GuestCrashed
 from pyharness.guest import Guest
+from pyharness.guests import GuestSpec
 from pyharness.kmsg import Record
 
-# A guest with more CPUs than this has more memory, too (MiB for each).
+# A guest with more CPUs than this has more memory, too (MiB).
 _FEW_CPUS = 2
 _MEMORY = 1024
+
+
+def with_cpus(name: str, cpus: int) -> GuestSpec:
+    """The description of a guest with so many CPUs (0: as many as usual)."""
+    return guests.find(name, cpus=cpus, memory=_MEMORY * (cpus > _FEW_CPUS))
 
 
 class Lab:
@@ -46,7 +52,8 @@ class Lab:
 
     def fresh(self, cpus: int = 0) -> Guest:
         """A guest of one's own, as it was right after its boot."""
-        return Guest.boot(self._name, cpus=cpus, memory=_MEMORY * (cpus > _FEW_CPUS))
+        spec = with_cpus(self._name, cpus)
+        return Guest.boot(spec.name, cpus=spec.cpus, memory=spec.memory)
 
     def discard(self, guest: Guest) -> None:
         """End a guest; whoever asks for one like it has another."""

@@ -39,11 +39,14 @@ _BODY = re.compile(
     r"|Freed by|Object |page:|raw:|flags: |[A-Z]SR |FS: |SMP NOPTI|Fixing recursive fault"
     r"|Do you have a strange power saving|Dazed and confused"
 )
-_END = re.compile(r"---\[ end (?:trace|Kernel panic)|^ ?</TASK>")
+_END = re.compile(r"---\[ end (?:trace|Kernel panic)")
+# A crash's ends with that mark, all others' with a stack; amd64 says where that ends.
+_MARKED = ("panic", "oops", "double fault", "stack overflow", "warning")
+_STACK_END = re.compile(r"^ ?</TASK>")
 _STAMP = re.compile(r"(?:<\d+>)?\[ *(\d+\.\d+)\](?:\[ *[CT]\d+\])? ?")
 _TERMINAL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\x00-\x08]")
 _PLACE = re.compile(
-    r"(?:[ER]?IP|pc) ?: (?:\w+:)?0x(?P<address>[0-9a-f]+)$"
+    r"(?:(?:[ER]?IP|pc) ?: (?:\w+:)?0x|page fault for address: )(?P<address>[0-9a-f]+)$"
     r"|(?P<function>[A-Za-z_][\w.]*)\+0x(?P<offset>[0-9a-f]+)/0x(?P<size>[0-9a-f]+)"
     r"(?: \[(?P<module>\w+)\])?"
 )
@@ -128,6 +131,7 @@ class _Open:
     def __init__(self, kind: str, first: _Line) -> None:
         self.kind = kind
         self.lines: list[str] = []
+        self.marked = False  # it is a crash's
         self.has_stack = False  # which stands near a report's end
         self.strangers = 0
         self.when = first.when
@@ -136,6 +140,7 @@ class _Open:
         """Take a line of its own; a few others may stand between."""
         if not self.lines or _BODY.match(line.text) or _END.search(line.text) or kind_of(line.text):
             self.lines.append(line.text.rstrip())
+            self.marked |= self.kind in _MARKED or kind_of(line.text) in _MARKED
             self.has_stack |= line.text.startswith(("Call Trace:", "Call trace:"))
             self.strangers = 0
             self.when = line.when
@@ -148,6 +153,10 @@ class _Open:
         late = line.when is not None and self.when is not None and line.when - self.when > _PAUSE
         return late or (kind != "" and self.has_stack) or len(self.lines) >= _LINES
 
+    def ends_with(self, line: _Line) -> bool:
+        """Whether that line, which it has taken, is its last."""
+        return bool(_END.search(line.text) or (not self.marked and _STACK_END.match(line.text)))
+
     def closed(self) -> Report:
         return Report(kind=self.kind, lines=tuple(self.lines), whole=self._is_whole())
 
@@ -155,8 +164,7 @@ class _Open:
         """A crash ends with a mark; what the kernel survives ends with a stack, or is one line."""
         if any(_END.search(line) for line in self.lines) or len(self.lines) == 1:
             return True
-        marked = self.kind in ("panic", "oops", "double fault", "stack overflow", "warning")
-        return not marked and self.has_stack
+        return not self.marked and self.has_stack
 
 
 def reports(text: str) -> list[Report]:
@@ -175,7 +183,7 @@ def _reports(lines: list[_Line]) -> Iterator[Report]:
         if current and (current.is_over(line, kind) or not current.takes(line)):
             yield current.closed()
             current = None
-        elif current and _END.search(line.text):
+        elif current and current.ends_with(line):
             yield current.closed()
             current = None
             continue

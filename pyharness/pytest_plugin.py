@@ -23,7 +23,7 @@ from pyharness.errors import GuestCrashed, GuestError, HarnessError, UsageError
 from pyharness.guest import Guest
 from pyharness.guests import DEFAULT_GUEST, GuestSpec
 from pyharness.kmsg import Record
-from pyharness.lab import Lab, Visit
+from pyharness.lab import Lab, Visit, with_cpus
 from pyharness.module import Loaded
 from pyharness.progress import Terminal
 from pyharness.report import Report
@@ -173,13 +173,19 @@ def _alone(config: pytest.Config, why: str) -> None:
         raise UsageError(f"{why}, which workers can't share: without pytest -n")
 
 
-def make_ready(config: pytest.Config) -> None:
-    """Make image and saved state before the first test, where one can see that it lasts."""
+def make_ready(config: pytest.Config, *cpus: int) -> None:
+    """Make images and saved states before the first test, where one can see that it lasts.
+
+    Args:
+        config: of this run.
+        cpus: with how many CPUs the guest is wanted, 0 for as many as usual.
+    """
     place = place_of(config)
     if place.boots:
         capture = config.pluginmanager.getplugin("capturemanager")
         with _told(), capture.global_and_fixture_disabled():
-            machines.freeze(place.spec, teller=Terminal())
+            for number in cpus or (0,):
+                machines.freeze(with_cpus(place.spec.name, number), teller=Terminal())
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -203,12 +209,12 @@ def needs_guest(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is not for this guest."""
-    if not any(map(needs_guest, items)):
+    """Leave out what is not for this guest; nothing is booted just to list tests."""
+    if config.option.collectonly or not any(map(needs_guest, items)):
         return
+    place = place_of(config)
     if any(item.get_closest_marker("kernel") for item in items):
         make_ready(config)
-    place = place_of(config)
     with _told():
         others = [item for item in items if needs_guest(item) and not is_for(item, place)]
     config.hook.pytest_deselected(items=others)
@@ -238,8 +244,9 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    if any(map(needs_guest, session.items)) and not session.config.option.collectonly:
-        make_ready(session.config)
+    wanting = [item for item in session.items if needs_guest(item)]
+    if wanting and not session.config.option.collectonly:
+        make_ready(session.config, *sorted({_cpus_of(item) for item in wanting}))
 
 
 def pytest_report_collectionfinish(

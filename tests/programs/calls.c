@@ -6,8 +6,9 @@
  *	calls SYSCALL THREADS CALLS
  *
  * The process has itself monitored first. The first argument of a call is its
- * thread (THREADS: the handler), the third its number. Prints how many calls
- * the handler made.
+ * thread (THREADS: the handler, which runs in the first one alone, as else its
+ * calls would have no order), the third its number. Prints how many calls the
+ * handler made.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -36,10 +37,21 @@ static void handler(int signal)
 	issue(threads, handled++);
 }
 
+static void take_alarms(int how)
+{
+	sigset_t alarms;
+
+	sigemptyset(&alarms);
+	sigaddset(&alarms, SIGALRM);
+	pthread_sigmask(how, &alarms, NULL);
+}
+
 static void *run(void *self)
 {
 	long call;
 
+	if (!self)
+		take_alarms(SIG_UNBLOCK);
 	for (call = 0; call < calls; call++)
 		issue((long)self, call);
 	return NULL;
@@ -62,6 +74,7 @@ int main(int argc, char **argv)
 	if (syscall(MY_CUSTOM_SYSCALL, REQUEST_START_MONITORING, number, getpid()))
 		return 3;
 
+	take_alarms(SIG_BLOCK);
 	sigaction(SIGALRM, &action, NULL);
 	setitimer(ITIMER_REAL, &often, NULL);
 	for (i = 0; i < threads; i++)
