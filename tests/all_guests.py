@@ -3,12 +3,12 @@
 
 Run as a program (``make test-all``)::
 
-    all_guests.py [--only NAME[:WAY] ...] [--core] [--have NAME:WAY] [--folder DIR]
+    all_guests.py [--only NAME[:WAY] ...] [--core] [--have NAME:WAY ...] [--folder DIR]
 
 Each run is of one guest and one way by which the module gets in between. The
 whole suite runs where WHOLE says so, and CORE everywhere else; with --core,
-CORE everywhere. A run of the whole suite that was made already is in the table,
-too. A run leaves its files in the folder: GUEST-WAY.xml (JUnit), .json (its
+CORE everywhere. Runs that were made already, of the whole suite where WHOLE says
+so, are in the table, too. A run leaves its files in the folder: GUEST-WAY.xml (JUnit), .json (its
 report), .log (what it printed) and the consoles in GUEST-WAY/; all-guests.xml
 has all of JUnit's, table.md the table.
 """
@@ -154,7 +154,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--only", action="append", metavar="NAME[:WAY]", help="of these guests")
     parser.add_argument("--core", action="store_true", help="CORE alone, everywhere")
-    parser.add_argument("--have", choices=runs, metavar="NAME:WAY", help="was made already")
+    parser.add_argument(
+        "--have", action="append", default=[], choices=runs, metavar="NAME:WAY",
+        help="was made already",
+    )  # fmt: skip
     parser.add_argument("--folder", type=Path, default=ROOT / "artifacts")
     arguments = parser.parse_args()
     for wanted in arguments.only or ():
@@ -178,9 +181,9 @@ def main() -> int:
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         outcomes = list(pool.map(one, chosen))
-    if arguments.have:
-        run = replace(runs[arguments.have], whole=True)
-        outcomes.insert(0, Outcome(run, read(folder / f"{run.files}.json")))
+    made = (runs[name] for name in arguments.have)
+    outcomes += [Outcome(run, read(folder / f"{run.files}.json")) for run in made]
+    outcomes.sort(key=lambda outcome: [*runs].index(outcome.run.name))
     join(outcomes, folder)
     head = ["| guest | kernel | way | tests | outcome | took |", "|---|---|---|---|---|---|"]
     table = "\n".join([*head, *(outcome.row() for outcome in outcomes)])
