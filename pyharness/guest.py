@@ -237,16 +237,19 @@ class Guest(Closes):
         return any(report.kind != "warning" for report in found)
 
     def _hangs(self, silent: float) -> NoReturn:
-        """Have a kernel that says nothing tell where its CPUs are: an NMI makes it panic."""
-        # Not every machine has a way to (arm64's has none): the silence is told, then.
+        """Tell where the CPUs of a silent kernel are: QEMU knows, and an NMI makes it say so."""
+        places = ""
+        # Not every machine can be sent an NMI (arm64's can't).
         with suppress(GuestError):
+            where = enumerate(self.machine.instruction_pointers())
+            places = "".join(f"CPU {number} IP: {address:#x}\n" for number, address in where)
             self.machine.qmp("inject-nmi")
         end = time.monotonic() + self.limit(1)
         while self.machine.status() == "running" and time.monotonic() < end:
             time.sleep(0.1)
         if self.machine.status() == "guest-panicked":
             self._let_speak()
-        self._crashed(f"hangs: no sign of life in {silent:.0f} s that it had")
+        self._crashed(f"hangs: no sign of life in {silent:.0f} s that it had", places)
 
     def _let_speak(self) -> None:
         """Let a kernel that has told QEMU of its panic go on to where it is at an end.
@@ -258,12 +261,12 @@ class Guest(Closes):
         self._wait_for_console(quiet=4 * _QUIET)
         self.machine.qmp("stop")
 
-    def _crashed(self, what: str) -> NoReturn:
+    def _crashed(self, what: str, before: str = "") -> NoReturn:
         self._wait_for_console()
         found = oops.reports(self.console_text(self._console_from))
         found = found or oops.reports(self.console_text())
         # The first has the cause; of a storm, the rest is noise.
-        report = "\n\n".join(self.with_lines(str(report)) for report in found[:_REPORTS])
+        report = self.with_lines(before + "\n\n".join(map(str, found[:_REPORTS])))
         self._death = GuestCrashed(
             f"the kernel of {self.describe()} {what}", report=report, history=str(self.history)
         )

@@ -9,6 +9,7 @@ for whoever comes later to use it or to end it.
 import asyncio
 import json
 import os
+import re
 import subprocess
 import time
 from dataclasses import asdict, dataclass
@@ -75,6 +76,11 @@ def make_overlay(disk: Path, backing: Path, form: str) -> None:
     requires("qemu-img")
     command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", form, "-b"]
     subprocess.run([*command, str(backing), str(disk)], check=True, stdout=subprocess.DEVNULL)
+
+
+def instruction_pointers(registers: str) -> list[int]:
+    """Where each CPU is, by what QEMU's monitor prints of all their registers. Pure."""
+    return [int(found, 16) for found in re.findall(r"\b(?:[ER]IP|PC)=([0-9a-f]+)", registers)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,6 +292,14 @@ class Machine:
         if said.startswith("Error"):
             raise GuestError(f"QEMU of {self.guest}: {said}")
         return said
+
+    def instruction_pointers(self) -> list[int]:
+        """Where each of its CPUs is, whatever its kernel is able to say.
+
+        Raises:
+            GuestError: see qmp().
+        """
+        return instruction_pointers(self.monitor("info registers -a"))
 
     def wait_running(self, seconds: float) -> None:
         """Wait until a saved state is loaded, and go on from it.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from pyharness.qemu import Machine
+from pyharness.qemu import Machine, instruction_pointers
 
 GREETING = {"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}, "capabilities": []}}
 
@@ -48,3 +48,13 @@ def test_a_monitor_that_refuses_is_waited_for(tmp_path: Path) -> None:
     assert machine.status() == "running"
     assert time.monotonic() - begin > 0.4
     server.join()
+
+
+def test_where_the_cpus_are() -> None:
+    """As QEMU prints registers of i386, amd64 and arm64."""
+    i386 = "CPU#0\nEAX=00000000 EBX=c1a6\nEIP=c10a6f9e EFL=00000246 [---Z-P-]\n"
+    amd64 = "CPU#1\nR12=0 R13=1\nRIP=ffffffffc0a1100b RFL=00000046\nGDT=     fffffe0000001000\n"
+    arm64 = "CPU#2\n PC=ffff800008019a4c X00=0000000000000000 X01=0\nPSTATE=600000c5\n"
+    assert instruction_pointers(i386 + amd64 + arm64) == [
+        0xC10A6F9E, 0xFFFFFFFFC0A1100B, 0xFFFF800008019A4C,
+    ]  # fmt: skip
