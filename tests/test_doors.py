@@ -56,17 +56,19 @@ def test_a_pid_is_that_of_the_callers_namespace(module: Module, root: Actor) -> 
 
 def test_a_setuid_program_is_not_its_callers(module: Module, guest: Guest, nobody: Actor) -> None:
     """Who may not trace it may not monitor it either, though it was started by them."""
-    guest.run("install -m 4755 /bin/sleep /tmp/sleep-as-root").check()
+    program = "/usr/local/bin/sleep-as-root"  # /tmp need not heed set-user-ID
+    guest.run(["install", "-m", "4755", "/bin/sleep", program]).check()
     other = guest.actor("nobody")
     with module.intercepted(CALL):
         assert module.start(CALL, nobody.pid, by=other).value == 0
         assert module.stop(CALL, nobody.pid, by=other).value == 0
-        nobody.execute("/tmp/sleep-as-root", "1000")
+        nobody.execute(program, "1000")
         path = f"/proc/{nobody.pid}/status"
         guest.wait("the program", lambda: f"Uid:\t{NOBODY}\t0\t0\t0" in guest.agent.read(path))
         assert module.start(CALL, nobody.pid, by=other).errno == errno.EPERM
         assert module.start(CALL, nobody.pid).value == 0
         assert module.stop(CALL, nobody.pid, by=other).errno == errno.EPERM
+    guest.run(["rm", program]).check()
 
 
 @pytest.mark.parametrize(

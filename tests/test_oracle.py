@@ -283,7 +283,9 @@ def machine(module: Module, number_of_syscalls: int) -> type[Counting]:
         @rule(
             data=st.data(),
             command=st.sampled_from([*Command, *Command, 0, 5, -1, 0x80000001 - 2**32]),
-            number=st.sampled_from([*numbers * 2, 0, -1, number_of_syscalls, 2**31 - 1]),
+            number=st.sampled_from(
+                [*numbers * 2, module.abi.custom_syscall, -1, number_of_syscalls, 2**31 - 1]
+            ),
         )
         def odd_command(self, data: st.DataObject, command: int, number: int) -> None:
             pids = [INIT.pid, -1, 2**31 - 1, *self.cast.dead[-3:]]

@@ -23,7 +23,7 @@ KINDS = {
     "exits": (CALL, True, SECONDS),
     "exits-waiting": (CALL, True, SECONDS // 3),
     "in-flight": ("getppid", False, SECONDS),
-    "release": (CALL, True, SECONDS // 5),
+    "release": (CALL, True, SECONDS // 3),
     "exit-storm": (CALL, True, SECONDS),
 }
 
