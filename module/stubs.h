@@ -22,9 +22,14 @@
 #include <linux/linkage.h>
 #include <linux/stringify.h>
 
+/*
+ * Aligned: bit 0 of a direct call's address says that it is to be a jump, from
+ * 6.19 on (commit 25e4e3565d45), and then the handler itself would not run.
+ */
 #define STUB(stub, body)						\
 	void stub(void);						\
 	asm(".pushsection .text, \"ax\"\n"				\
+	    ".balign 16\n"						\
 	    ".type " #stub ", %function\n"				\
 	    #stub ":\n"							\
 	    body							\

@@ -266,6 +266,19 @@ def test_a_thread_is_just_itself(monitoring: Module, nobody: Actor) -> None:
     assert not is_logged(nobody, monitoring)
 
 
+@pytest.mark.parametrize("call", [None, "exit_group", "exit"])
+def test_processes_end_with_their_status(module: Module, guest: Guest, call: str | None) -> None:
+    """The hijack of exit_group, which is always there, and of what else they end by."""
+    ends = (
+        "import ctypes, os; os.fork() or ctypes.CDLL(None).syscall({}, 7); exit(os.wait()[1] >> 8)"
+    )
+    with module.intercepted(*filter(None, [call])):
+        assert guest.run("exit 5").status == 5
+        for name in ("exit_group", "exit"):
+            program = ["python3", "-c", ends.format(guest.syscalls.number(name))]
+            assert guest.run(program).status == 7, name
+
+
 def test_threads_under_everybody_except(monitoring: Module, nobody: Actor) -> None:
     first, second = nobody.thread(), nobody.thread()
     assert monitoring.start(CALL).value == 0
