@@ -26,7 +26,7 @@ static atomic_t entries[SLOTS];
 
 static atomic_t *slot(pid_t nr)
 {
-	return &entries[nr % SLOTS];
+	return &entries[(unsigned int)nr % SLOTS];
 }
 
 static void entries_init(struct xarray *pids)

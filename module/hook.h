@@ -49,8 +49,11 @@ static bool hook_by_table;
 static unsigned long hook_original(struct pt_regs *regs)
 {
 	const struct door *door = door_current();
+	int nr = syscall_get_nr(current, regs);
 
-	return door->originals[syscall_get_nr(current, regs)];
+	if (likely(door == &doors[0]))
+		return native_originals[nr];
+	return door->originals[nr];
 }
 
 #define HOOK_ACTION(name)						\
@@ -60,18 +63,31 @@ static unsigned long hook_original(struct pt_regs *regs)
 		.probe = name##_probe,					\
 	}
 
-/* Have before_name(regs) run before a system call. */
+/*
+ * Have before_name(regs) run before a system call, where name_wanted(regs) says
+ * so. Where not, no more is paid than to find that out: all else saves registers.
+ */
 #define HOOK_BEFORE(name)						\
-	static __used notrace unsigned long name##_next(struct pt_regs *regs) \
+	static __used notrace void name##_early(struct pt_regs *regs)	\
+	{								\
+		if (name##_wanted(regs))				\
+			before_##name(regs);				\
+	}								\
+	static noinline notrace unsigned long name##_late(struct pt_regs *regs) \
 	{								\
 		before_##name(regs);					\
 		return hook_original(regs);				\
 	}								\
+	static __used notrace unsigned long name##_next(struct pt_regs *regs) \
+	{								\
+		return name##_wanted(regs) ? name##_late(regs) :	\
+		       hook_original(regs);				\
+	}								\
 	STUB_NEXT(name##_entry, name##_next);				\
-	STUB_BEFORE(name##_direct, before_##name);			\
+	STUB_BEFORE(name##_direct, name##_early);			\
 	static int name##_probe(struct kprobe *probe, struct pt_regs *regs) \
 	{								\
-		before_##name(task_pt_regs(current));			\
+		name##_early(task_pt_regs(current));			\
 		return 0;						\
 	}								\
 	HOOK_ACTION(name)

@@ -103,12 +103,17 @@ static bool is_anybody_monitored(struct call *call)
 	return READ_ONCE(call->everybody);
 }
 
-static noinline void log_if_monitored(struct call *call, struct pt_regs *regs)
+static __always_inline bool call_wanted(struct pt_regs *regs)
+{
+	int nr = door_issued(regs);
+
+	return nr >= 0 && is_anybody_monitored(&calls[nr]);
+}
+
+static noinline void log_call(struct pt_regs *regs)
 {
 	unsigned long arg[6];
 
-	if (!is_monitored(call))
-		return;
 	syscall_get_arguments(current, regs, arg);
 	pr_devel(INTERCEPTOR_LOG_LINE "%s\n", current->pid,
 		 (unsigned long)syscall_get_nr(current, regs),
@@ -116,13 +121,11 @@ static noinline void log_if_monitored(struct call *call, struct pt_regs *regs)
 		 door_current()->mark);
 }
 
-/* Runs before the original of each intercepted call. */
-static __used notrace void before_call(struct pt_regs *regs)
+/* Runs before the original of a call where somebody is monitored. */
+static noinline notrace void before_call(struct pt_regs *regs)
 {
-	int nr = door_issued(regs);
-
-	if (nr >= 0 && is_anybody_monitored(&calls[nr]))
-		log_if_monitored(&calls[nr], regs);
+	if (is_monitored(&calls[door_issued(regs)]))
+		log_call(regs);
 }
 
 HOOK_BEFORE(call);
@@ -145,10 +148,15 @@ static void forget(pid_t nr, const struct pid *pid)
 }
 
 /* Runs before the original exit_group(), from which no process returns. */
-static __used void before_exit_group(struct pt_regs *regs)
+static void before_exit_group(struct pt_regs *regs)
 {
-	before_call(regs);
+	call_early(regs);
 	forget(current->tgid, task_tgid(current));
+}
+
+static bool exit_group_wanted(struct pt_regs *regs)
+{
+	return true;
 }
 
 HOOK_BEFORE(exit_group);

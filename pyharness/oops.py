@@ -200,15 +200,16 @@ def annotate(text: str, line_of: Callable[[Place], str]) -> str:
     Args:
         text: the report.
         line_of: the ``file:line`` of a place, empty where that is unknown. On
-            the stack stand addresses to return to: it is asked for the byte before.
+            the stack stand addresses to return to, and code that is gone was
+            returned to: it is asked for the byte before.
     """
 
     def told(line: str) -> str:
         if not (found := _PLACE.search(line)):
             return line
-        returns = re.match(r"\s|\[<", line) is not None
+        returns = re.match(r"\s|\[<|BUG: unable to handle page fault", line) is not None
         place = (
-            Place(address=int(found["address"], 16))
+            Place(address=int(found["address"], 16) - returns)
             if found["address"]
             else Place(
                 function=found["function"],

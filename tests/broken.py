@@ -9,7 +9,7 @@ from pyharness.ssh import source_files
 
 _IN_A_COMMAND = "	pid = find_monitorable(nr);\n"
 _IN_A_LOGGED_CALL = '	pr_devel(INTERCEPTOR_LOG_LINE "%s\\n", current->pid,\n'
-_BEFORE_A_LOGGED_CALL = "static noinline void log_if_monitored("
+_BEFORE_A_LOGGED_CALL = "static noinline void log_call("
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def test_a_hook_that_never_fires_is_found_out(
 def test_an_exit_group_that_is_not_served_is_found_out(
     bare_guest: Guest, broken_module: BrokenModule, parameters: dict[str, str]
 ) -> None:
-    folder = broken_module("interceptor.c", "	before_call(regs);\n	forget", "	forget")
+    folder = broken_module("interceptor.c", "	call_early(regs);\n	forget", "	forget")
     with pytest.raises(ModuleRefused, match="exit_group is not served"):
         bare_guest.load(folder, **parameters)
     assert untouched(bare_guest)
