@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import errno
-import glob
 import json
 import mmap
 import os
@@ -34,12 +33,20 @@ LARGEST_ERROR = 4095
 
 # __NR_restart_syscall, the number of my_syscall(), by the caller's own numbers.
 CUSTOM = {"i386": 0, "x86_64": 219, "aarch64": 128}
-# Which of the C library's headers have those numbers, the likeliest first.
+# Which headers have those numbers, the likeliest first. Debian 13 has those of all
+# architectures side by side.
 HEADERS = {
-    "i386": ("/usr/include/*/asm/unistd_32.h", "/usr/include/asm/unistd_32.h"),
-    "x86_64": ("/usr/include/*/asm/unistd_64.h", "/usr/include/asm/unistd_64.h"),
+    "i386": (
+        "/usr/include/i386-linux-gnu/asm/unistd_32.h",
+        "/usr/include/x86_64-linux-gnu/asm/unistd_32.h",
+        "/usr/include/asm/unistd_32.h",
+    ),
+    "x86_64": (
+        "/usr/include/x86_64-linux-gnu/asm/unistd_64.h",
+        "/usr/include/asm/unistd_64.h",
+    ),
     "aarch64": (
-        "/usr/include/aarch64*/asm/unistd_64.h",
+        "/usr/include/aarch64-linux-gnu/asm/unistd_64.h",
         "/usr/include/asm/unistd_64.h",
         "/usr/include/asm-generic/unistd.h",
     ),
@@ -125,12 +132,11 @@ def command(request: int, number: int, pid: int = 0, by: str = "") -> int:
 
 def numbers(of: str) -> dict[str, int]:
     """Each call's number by its name, as far as this machine's headers say."""
-    for pattern in HEADERS[of]:
-        for header in sorted(glob.glob(pattern)):
-            with open(header, encoding="ascii", errors="replace") as file:
-                found = re.findall(r"^#define\s+__NR(?:3264)?_(\w+)\s+(\d+)\s*$", file.read(), re.M)
-            if found:
-                return {name: int(number) for name, number in found if name not in NO_CALLS}
+    for header in filter(os.path.exists, HEADERS[of]):
+        with open(header, encoding="ascii", errors="replace") as file:
+            found = re.findall(r"^#define\s+__NR(?:3264)?_(\w+)\s+(\d+)\s*$", file.read(), re.M)
+        if found:
+            return {name: int(number) for name, number in found if name not in NO_CALLS}
     return {}
 
 
