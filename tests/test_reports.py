@@ -156,7 +156,7 @@ def test_places_in_a_module_are_told_as_lines(guest: Guest) -> None:
     """Each function begins where its source says."""
     lines = Lines(guest.build(pyharness.MODULE).ko.read_bytes())
     source = (pyharness.MODULE / "interceptor.c").read_text(encoding="utf-8").splitlines()
-    for function in ("before_exit_group", "do_my_syscall", "log_call", "status_show"):
+    for function in ("before_call", "do_my_syscall", "log_call", "status_show"):
         file, line = lines.of(function, 0, 0).split()[0].split(":")
         assert file == "interceptor.c"
         assert f" {function}(" in " ".join(source[int(line) - 2 : int(line)])
