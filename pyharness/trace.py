@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import paramiko
 
-from pyharness import kmsg
+from pyharness import interrupt, kmsg
 from pyharness.agent import program
 from pyharness.errors import CheckFailed, GuestError, GuestTimeout
 from pyharness.guest import Guest
@@ -52,10 +52,15 @@ def trace(
     before = module.status() if module.abi.status else {}
     mark = guest.log.mark()
     launcher = program("launch", guest.agent.address, *argv, user=user)
-    with guest.ssh.open(launcher) as channel, _intercepted(module, numbers):
-        pid = _meet(guest, channel)
+    # An interrupt amid a request to the agent would leave nobody to give back what was taken.
+    with (
+        interrupt.held() as interruption,
+        guest.ssh.open(launcher) as channel,
+        _intercepted(module, numbers),
+    ):
+        pid = _meet(guest, channel, interruption)
         if pid is None:  # it could not be executed, and has said why
-            return _carry(channel, lambda: None)
+            return _carry(channel, interruption)
         try:
             for number in numbers:
                 started = module.start(number, pid)
@@ -65,6 +70,7 @@ def trace(
 
             def look() -> None:
                 nonlocal shown
+                interruption()
                 for call in guest.log.calls(shown):
                     # Where others are monitored, too, only its own number tells it from them.
                     number = guest.syscalls.known_by(call.number, call.door)
@@ -95,9 +101,10 @@ def _intercepted(module: Module, numbers: Sequence[int]) -> Iterator[None]:
             module.release(number)
 
 
-def _meet(guest: Guest, channel: paramiko.Channel) -> int | None:
+def _meet(guest: Guest, channel: paramiko.Channel, interruption: Callable[[], None]) -> int | None:
     end = time.monotonic() + guest.limit(10)
     while (pid := guest.agent.meet_next(0.1)) is None:
+        interruption()
         if channel.exit_status_ready():
             return None
         if time.monotonic() > end:

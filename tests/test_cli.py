@@ -9,13 +9,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from click.testing import CliRunner
 
 import pyharness
-from pyharness import Guest, machines
+from pyharness import Guest, Module, kmsg, machines, trace
+from pyharness.agent import Agent
 from pyharness.cli import cli as commands_of_it
 from pyharness.host import package_of
 from pyharness.qemu import Machine
@@ -257,6 +259,31 @@ def test_interrupted_trace_leaves_nothing(loaded: Cli) -> None:
     assert process.returncode == 130, rest
     assert loaded("ssh", "--", "cat", "/proc/interceptor") == ""
     assert "sleep 1000" not in loaded("ssh", "--", "ps", "-eo", "args")
+
+
+def test_trace_interrupted_amid_a_request_leaves_nothing(
+    guest: Guest, module: Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive = Agent._receive
+
+    def interrupted(agent: Agent, seconds: float) -> dict[str, Any]:
+        monkeypatch.setattr(Agent, "_receive", receive)
+        signal.raise_signal(signal.SIGINT)
+        return receive(agent, seconds)
+
+    def show(_call: kmsg.Call) -> None:
+        monkeypatch.setattr(Agent, "_receive", interrupted)
+
+    monkeypatch.setattr(sys, "stdin", None)
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)  # by nohup, or &
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trace.trace(guest, module, ["write"], ["sh", "-c", "echo on; sleep 1000"], show=show)
+        assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, ignored)
+    assert module.status() == {}
+    assert "sleep 1000" not in guest.run(["ps", "-eo", "args"]).stdout
 
 
 def test_log_follows(loaded: Cli) -> None:
