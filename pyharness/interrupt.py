@@ -2,6 +2,7 @@
 """Ctrl-C where something must not be left half done."""
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -11,7 +12,7 @@ from types import FrameType
 def held() -> Iterator[Callable[[], None]]:
     """Hold an interrupt back until it is asked for; another one comes through at once.
 
-    An interrupt that is ignored stays so.
+    An interrupt that is ignored stays so, and in a thread that never gets one nothing is held.
 
     Yields:
         What raises KeyboardInterrupt if there was an interrupt: to be called wherever what is
@@ -29,7 +30,7 @@ def held() -> Iterator[Callable[[], None]]:
         if came:
             raise KeyboardInterrupt
 
-    if before == signal.SIG_IGN:
+    if before == signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
         yield let_through
         return
     signal.signal(signal.SIGINT, hold)
