@@ -8,9 +8,11 @@ Run as a program (``make test-all``)::
 Each run is of one guest and one way by which the module gets in between. The
 whole suite runs where WHOLE says so, and CORE everywhere else; with --core,
 CORE everywhere. Runs that were made already, of the whole suite where WHOLE says
-so, are in the table, too. A run leaves its files in the folder: GUEST-WAY.xml (JUnit), .json (its
-report), .log (what it printed) and the consoles in GUEST-WAY/; all-guests.xml
-has all of JUnit's, table.md the table.
+so, are in the table without being made again.
+
+A run leaves its files in the folder: GUEST-WAY.xml (JUnit), .json (its report),
+.log (what it printed) and the consoles in GUEST-WAY/; all-guests.xml has all of
+JUnit's, table.md the table.
 """
 
 import argparse
@@ -166,7 +168,8 @@ def main() -> int:
     chosen = [
         replace(run, whole=run.whole and not arguments.core)
         for name, run in runs.items()
-        if not arguments.only or {name, run.guest} & {*arguments.only}
+        if name not in arguments.have
+        and (not arguments.only or {name, run.guest} & {*arguments.only})
     ]
     folder: Path = arguments.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
