@@ -130,7 +130,7 @@ def test_sleep_3(module: Module, nobody: Actor, *, monitored: bool) -> None:
         begin = uptime(guest)
         nobody.execute("/bin/sleep", "3")
         guest.wait(
-            "the sleep", lambda: "nanosleep" in guest.agent.read(f"/proc/{nobody.pid}/wchan")
+            "the sleep", lambda: "nanosleep" in guest.agent.read(f"/proc/{nobody.pid}/stack")
         )
         stop_and_continue(guest, nobody)
         attach_strace(guest, nobody.pid)
