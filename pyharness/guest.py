@@ -273,12 +273,19 @@ class Guest(Closes):
         raise self._death
 
     def _wait_for_console(self, quiet: float = _QUIET) -> None:
-        """Wait until no more comes for some seconds: a report takes its time."""
+        """Wait until no more comes for some seconds, and the last report is whole."""
         end = time.monotonic() + self.limit(2)
         size, before = self.console_size(), -1
-        while size != before and size - self._console_from < _ENOUGH and time.monotonic() < end:
+        while size - self._console_from < _ENOUGH and time.monotonic() < end:
+            if size == before and self._is_told():
+                return
             time.sleep(quiet)
             size, before = self.console_size(), size
+
+    def _is_told(self) -> bool:
+        """Whether the console's last report is whole: a kernel may pause in it."""
+        found = oops.reports(self.console_text(self._console_from))
+        return not found or found[-1].whole
 
     def _lost(self, error: GuestError) -> NoReturn:
         """A crash outranks a lost connection, an actor that is gone, and a time limit."""

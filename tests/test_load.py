@@ -8,7 +8,7 @@ import pytest
 from portable import hooked
 
 import pyharness
-from pyharness import Guest, ModuleRefused, UsageError
+from pyharness import Guest, ModuleRefused, UsageError, kernels
 from pyharness.build import Built
 
 BrokenModule = Callable[[str, str, str], Path]
@@ -20,6 +20,18 @@ def hooked_by(guest: Guest) -> str:
     """How the module that was loaded last got in between, as it says itself."""
     said = [r.text for r in guest.log.all() if r.text.startswith("interceptor: loaded: ")]
     return said[-1].split("hooked by ")[1]
+
+
+def runs_sparse(guest: Guest) -> bool:
+    """Whether kbuild checks a module there.
+
+    From 7.0 on (commit fd69b2f7d5f4) it first has a script find out whether sparse knows
+    __typeof_unqual__; Debian's headers lack the script, and its sparse 0.6.4 does not.
+    """
+    if kernels.fits(guest.frozen.image.release, ["<7"]):
+        return True
+    script = "/usr/src/linux-headers-*-common*/scripts/checker-valid.sh"
+    return guest.run(f"{script} sparse").stdout.strip() == "1"
 
 
 def untouched(guest: Guest) -> bool:
@@ -65,7 +77,8 @@ def test_handler_that_is_not_there(bare_guest: Guest, broken_module: BrokenModul
 def test_ftrace_stays_on_as_long_as_it_is_needed(module: pyharness.Module) -> None:
     """The hijack is there afterwards, whether that was refused or not."""
     guest = module.guest
-    refused = guest.run("sysctl kernel.ftrace_enabled=0").status != 0
+    # sysctl of Debian 11 says so and returns 0.
+    refused = guest.run("echo 0 > /proc/sys/kernel/ftrace_enabled").status != 0
     try:
         module.prove()
     finally:
@@ -120,7 +133,7 @@ def test_by_kprobes_it_does_the_same(bare_guest: Guest, user: str) -> None:
 def test_modinfo_and_build_are_clean(bare_guest: Guest) -> None:
     """W=1 and C=1 without a warning; all that modinfo should tell is told."""
     built = bare_guest.build(pyharness.MODULE)
-    assert "CHECK" in built.log
+    assert ("CHECK" in built.log) == runs_sparse(bare_guest)
     assert built.warnings == []
     module = bare_guest.inspect(built.ko)
     for field in ("description", "author", "license", "version", "parm"):

@@ -12,6 +12,18 @@ def test_after_a_complaint(guest: Guest) -> None:
     guest.run("true").check()
 
 
+def test_report_with_a_pause(guest: Guest) -> None:
+    """As when another CPU, which takes its time, is asked for its stack."""
+    guest.run(
+        "echo '<0>Oops: made up' > /dev/kmsg; sleep 1;"
+        " echo '<0>---[ end trace 0 ]---' > /dev/kmsg; sleep 10"
+    )
+
+
+def test_after_a_report(guest: Guest) -> None:
+    guest.run("true").check()
+
+
 def test_panic(guest: Guest) -> None:
     guest.run("echo c > /proc/sysrq-trigger")
 
