@@ -166,7 +166,7 @@ def test_a_broken_module_fails_its_test_alone(
 DYING = {
     "test_complaint": "WARNING: CPU: 0 PID: 1 at made_up.c:1",
     "test_after_a_complaint": "",
-    "test_report_with_a_pause": r"is in trouble\nOops: made up\n---\[ end trace 0 ",
+    "test_report_with_a_pause": r"is in trouble\nOops: made up\nCPU: 0 PID: 1\n---\[ end trace 0 ",
     "test_after_a_report": "",
     "test_panic": "panicked\nKernel panic - not syncing: sysrq triggered crash",
     "test_panic_under_an_actor": "Kernel panic - not syncing: sysrq triggered crash",

@@ -15,8 +15,8 @@ def test_after_a_complaint(guest: Guest) -> None:
 def test_report_with_a_pause(guest: Guest) -> None:
     """As when another CPU, which takes its time, is asked for its stack."""
     guest.run(
-        "echo '<0>Oops: made up' > /dev/kmsg; sleep 1;"
-        " echo '<0>---[ end trace 0 ]---' > /dev/kmsg; sleep 10"
+        "for line in 'Oops: made up' 'CPU: 0 PID: 1'; do echo \"<0>$line\" > /dev/kmsg; done;"
+        " sleep 1; echo '<0>---[ end trace 0 ]---' > /dev/kmsg; sleep 10"
     )
 
 
