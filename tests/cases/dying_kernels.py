@@ -14,10 +14,10 @@ def test_after_a_complaint(guest: Guest) -> None:
 
 def test_report_with_a_pause(guest: Guest) -> None:
     """As when another CPU, which takes its time, is asked for its stack."""
-    guest.run(
-        "for line in 'Oops: made up' 'CPU: 0 PID: 1'; do echo \"<0>$line\" > /dev/kmsg; done;"
-        " sleep 1; echo '<0>---[ end trace 0 ]---' > /dev/kmsg; sleep 10"
-    )
+    begin = "for line in 'Oops: made up' 'CPU: 0 PID: 1'; do echo \"<0>$line\"; done"
+    end = "echo '<0>---[ end trace 0 ]---'"
+    guest.run(f"{{ {begin} > /dev/kmsg; sleep 1; {end} > /dev/kmsg; }} > /dev/null 2>&1 &")
+    guest.wait("the crash is noticed", guest.check_alive)
 
 
 def test_after_a_report(guest: Guest) -> None:
