@@ -139,7 +139,7 @@ def _unload(stage: _Stage) -> str:
 
 
 def _healthy(stage: _Stage) -> str:
-    stage.guest.check_alive()
+    stage.guest.health.check()
     bad = [record.text for record in stage.guest.log.all() if oops.is_trouble(record.text)]
     _check(not bad, f"it reported {bad}")
     return "the kernel reported no trouble"

@@ -7,29 +7,25 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import NoReturn
 
-from pyharness import abi, build, elf, guests, machines, oops
+from pyharness import abi, build, elf, guests, machines
 from pyharness.agent import Actor, Agent
 from pyharness.build import Built, module_name
 from pyharness.closing import Closes
 from pyharness.console import Console
 from pyharness.errors import (
     CheckFailed,
-    GuestCrashed,
     GuestError,
-    GuestTimeout,
     HarnessError,
-    HostError,
     ModuleRefused,
     UsageError,
 )
+from pyharness.health import Health
 from pyharness.history import History
 from pyharness.kernellog import KernelLog
 from pyharness.lines import Lines
 from pyharness.machines import Frozen
 from pyharness.module import Loaded, Module
-from pyharness.oops import Place
 from pyharness.progress import Silent, Teller
 from pyharness.qemu import Machine
 from pyharness.ssh import Completed, Ssh
@@ -37,12 +33,6 @@ from pyharness.syscalls import Syscalls
 
 _USUAL = 30.0
 _BUILD = 120.0
-# A second without a sign of life is unusual. The kernel itself tells of most
-# hangs after 10 to 20 s (vm/rootfs/etc/sysctl.d), which is better than a guess.
-_SILENCE = 15.0
-_QUIET = 0.3
-_REPORTS = 3
-_ENOUGH = 1 << 19  # bytes of a console
 
 
 class Guest(Closes):
@@ -53,6 +43,7 @@ class Guest(Closes):
         machine: its QEMU.
         syscalls: the names and numbers of its system calls.
         history: what it was asked to do last.
+        health: of its kernel.
         closed: it was left: it can't be used from here any more.
     """
 
@@ -76,23 +67,27 @@ class Guest(Closes):
         self.machine = machine
         self.syscalls = Syscalls(frozen.spec.syscalls)
         self.history = History()
-        self._lines: dict[str, Lines] = {}
-        self._death: GuestCrashed | None = None
+        self.health = Health(
+            machine,
+            self.history,
+            name=self.describe(),
+            slowness=frozen.accel.slowness,
+            fresh=fresh,
+        )
         self._paused = False
-        self._console_from = self._console_seen = 0 if fresh else self.console_size()
         self.closed = False
         self._ssh = (
-            way_in(self.check_alive)
+            way_in(self.health.check)
             if way_in
-            else machines.open_ssh(machine, frozen.image, watch=self.check_alive)
+            else machines.open_ssh(machine, frozen.image, watch=self.health.check)
         )
-        self.check_alive()
+        self.health.check()
         try:
             self._ssh.connect(self.limit(30))
             if fresh:
                 machines.settle(self._ssh, seconds=self.limit(10))
         except GuestError as error:
-            self._lost(error)
+            self.health.lost(error)
 
     @classmethod
     def boot(
@@ -180,135 +175,6 @@ class Guest(Closes):
         accel = self.frozen.accel
         return f"{self.frozen.spec.name}, kernel {self.frozen.image.release}, {accel.name}"
 
-    # ---- trouble ----
-
-    def console_size(self) -> int:
-        """How much came out of the serial console, in bytes: a place to read it from."""
-        try:
-            return self.machine.console_log.stat().st_size
-        except FileNotFoundError:
-            return 0
-
-    def console_text(self, since: int = 0) -> str:
-        """What came out of the serial console from some place on, up to half a MiB.
-
-        A kernel that reports its own reports' crashes can go on for ever.
-        """
-        try:
-            with self.machine.console_log.open("rb") as log:
-                log.seek(since)
-                return log.read(_ENOUGH).decode(errors="replace")
-        except FileNotFoundError:
-            return ""
-
-    def check_alive(self) -> None:
-        """Make sure that its kernel lives and is well.
-
-        QEMU tells of a panic; of all else that kills a kernel its console does,
-        and of what silences even that, the want of the agent's signs of life.
-
-        Raises:
-            GuestCrashed: its kernel died, is in trouble, or hangs; or QEMU has ended.
-            HostError: QEMU has stopped it.
-        """
-        if self._death:
-            raise self._death
-        status = self.machine.status()
-        if status == "io-error":
-            raise HostError(
-                f"no room left in {self.machine.folder}: make room, then pyharness reset"
-            )
-        if status == "guest-panicked":
-            self._let_speak()
-            self._crashed("panicked")
-        if status != "running":
-            self._crashed(f"does not run any more ({status})")
-        if self._has_died():
-            self._crashed("is in trouble")
-        if "agent" in self.__dict__ and (silent := self.agent.silence()) > _SILENCE:
-            self._hangs(silent)
-
-    def _has_died(self) -> bool:
-        """Whether its console, since this process entered, tells of more than a warning."""
-        if (size := self.console_size()) == self._console_seen:
-            return False
-        self._console_seen = size
-        found = oops.reports(self.console_text(self._console_from))
-        return any(report.kind != "warning" for report in found)
-
-    def _hangs(self, silent: float) -> NoReturn:
-        """Tell where the CPUs of a silent kernel are: QEMU knows, and an NMI makes it say so."""
-        places = ""
-        # Not every machine can be sent an NMI (arm64's can't).
-        with suppress(GuestError):
-            where = enumerate(self.machine.instruction_pointers())
-            places = "".join(f"CPU {number} IP: {address:#x}\n" for number, address in where)
-            self.machine.qmp("inject-nmi")
-        end = time.monotonic() + self.limit(1)
-        while self.machine.status() == "running" and time.monotonic() < end:
-            time.sleep(0.1)
-        if self.machine.status() == "guest-panicked":
-            self._let_speak()
-        self._crashed(f"hangs: no sign of life in {silent:.0f} s that it had", places)
-
-    def _let_speak(self) -> None:
-        """Let a kernel that has told QEMU of its panic go on to where it is at an end.
-
-        In an exception that may come at any time (an NMI, a double fault) it prints nothing
-        before that.
-        """
-        self.machine.qmp("cont")
-        self._wait_for_console(quiet=4 * _QUIET)
-        self.machine.qmp("stop")
-
-    def _crashed(self, what: str, before: str = "") -> NoReturn:
-        self._wait_for_console()
-        found = oops.reports(self.console_text(self._console_from))
-        found = found or oops.reports(self.console_text())
-        # The first has the cause; of a storm, the rest is noise.
-        report = self.with_lines(before + "\n\n".join(map(str, found[:_REPORTS])))
-        self._death = GuestCrashed(
-            f"the kernel of {self.describe()} {what}", report=report, history=str(self.history)
-        )
-        raise self._death
-
-    def _wait_for_console(self, quiet: float = _QUIET) -> None:
-        """Wait until no more comes for some seconds, and the last report is whole."""
-        end = time.monotonic() + self.limit(2)
-        size, before = self.console_size(), -1
-        while size - self._console_from < _ENOUGH and time.monotonic() < end:
-            if size == before and self._is_told():
-                return
-            time.sleep(quiet)
-            size, before = self.console_size(), size
-
-    def _is_told(self) -> bool:
-        """Whether the console's last report is whole: a kernel may pause in it."""
-        found = oops.reports(self.console_text(self._console_from))
-        return not found or found[-1].whole
-
-    def _lost(self, error: GuestError) -> NoReturn:
-        """A crash outranks a lost connection, an actor that is gone, and a time limit."""
-        try:
-            self.check_alive()
-        except GuestCrashed as crash:
-            raise crash from error
-        if isinstance(error, GuestTimeout):
-            raise GuestTimeout(self.with_lines(str(error))) from error
-        raise error
-
-    def with_lines(self, report: str) -> str:
-        """A report, each place in a module that was loaded from here told as file and line."""
-        return oops.annotate(report, self._line_of)
-
-    def _line_of(self, place: Place) -> str:
-        if place.address:
-            return next(
-                filter(None, (known.where(place.address) for known in self._lines.values())), ""
-            )
-        known = self._lines.get(place.module)
-        return known.of(place.function, place.offset, place.size) if known else ""
-
     # ---- a shell and files ----
 
     def run(
@@ -338,7 +204,7 @@ class Guest(Closes):
         try:
             done = self._ssh.run(command, seconds=self.limit(seconds), stdin=stdin)
         except GuestError as error:
-            self._lost(error)
+            self.health.lost(error)
         step.answer = f"exit status {done.status}"
         return done
 
@@ -364,13 +230,15 @@ class Guest(Closes):
     @cached_property
     def agent(self) -> Agent:
         """Who starts actors and reads the kernel log."""
-        return Agent(
+        agent = Agent(
             self._ssh,
             seconds=self.limit(10),
             syscalls=self.syscalls,
             history=self.history,
-            lost=self._lost,
+            lost=self.health.lost,
         )
+        self.health.silence = agent.silence
+        return agent
 
     def actor(self, user: str = "root") -> Actor:
         """Start a process of that user that does what it's told."""
@@ -412,7 +280,7 @@ class Guest(Closes):
                 seconds=self.limit(_BUILD),
             )
         except GuestError as error:
-            self._lost(error)
+            self.health.lost(error)
 
     def inspect(self, ko: Path) -> elf.ModuleFile:
         """What a module's file says, once it's sure that this guest would load it.
@@ -440,7 +308,7 @@ class Guest(Closes):
         mark = self.log.mark()
         words = [f"{key}={value}" for key, value in parameters.items()]
         # Known by its functions even if it never comes back from its own init.
-        self._lines[name] = Lines(data)
+        self.health.lines[name] = Lines(data)
         done = self.run(
             f"insmod {shlex.join([target, *words])} && cd /sys/module/{name}/sections"
             ' && grep -H "" .*text*'
@@ -449,7 +317,7 @@ class Guest(Closes):
             said = "\n".join(record.text for record in self.log.since(mark))
             raise ModuleRefused(f"{done.stderr.strip()}\n{said}".strip())
         sections = (line.split(":") for line in done.stdout.splitlines())
-        self._lines[name] = Lines(data, {section: int(at, 16) for section, at in sections})
+        self.health.lines[name] = Lines(data, {section: int(at, 16) for section, at in sections})
 
     def insert(self, folder: Path, **parameters: str | int) -> Loaded:
         """Build, inspect and load a module, whatever it does.

@@ -85,7 +85,7 @@ class Visit:
     @classmethod
     def begin(cls, guest: Guest) -> "Visit":
         """Take note of where the guest is."""
-        return cls(guest, guest.log.mark(), guest.console_size())
+        return cls(guest, guest.log.mark(), guest.health.console_size())
 
     def records(self) -> list[Record]:
         """What the kernel has logged since."""
@@ -93,7 +93,7 @@ class Visit:
 
     def console_text(self) -> str:
         """What came out of the serial console since."""
-        return self.guest.console_text(self.console)
+        return self.guest.health.console_text(self.console)
 
     def examine(self) -> None:
         """Make sure that the kernel is well, and was since.
@@ -101,10 +101,12 @@ class Visit:
         Raises:
             GuestCrashed: it isn't.
         """
-        self.guest.check_alive()
+        self.guest.health.check()
         said = "\n".join(record.text for record in self.records())
         if oops.is_trouble(said):
-            found = "\n".join(self.guest.with_lines(str(report)) for report in oops.reports(said))
+            found = "\n".join(
+                self.guest.health.with_lines(str(report)) for report in oops.reports(said)
+            )
             raise GuestCrashed(
                 f"the kernel of {self.guest.describe()} complained",
                 report=found,

@@ -14,8 +14,7 @@ import pytest
 from broken import BROKEN, line_of, write
 
 import pyharness
-from pyharness import Guest, kernels
-from pyharness import guest as guest_module
+from pyharness import Guest, health, kernels
 from pyharness.pytest_plugin import place_of
 
 pytestmark = pytest.mark.alone
@@ -190,7 +189,7 @@ def test_a_dying_kernel_fails_its_test_alone(tmp_path: Path, pytestconfig: pytes
 
 def test_a_host_that_stops_is_no_hang(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
     """QEMU that does not run for longer than any time limit does not use it up."""
-    monkeypatch.setattr(guest_module, "_SILENCE", 4.0)
+    monkeypatch.setattr(health, "_SILENCE", 4.0)
     actor = guest.actor()
     pid = guest.machine.pid
     with subprocess.Popen(["sh", "-c", f"sleep 9; kill -CONT {pid}"]):
@@ -203,7 +202,7 @@ def test_a_host_that_stops_is_no_hang(guest: Guest, monkeypatch: pytest.MonkeyPa
 
 def test_a_busy_guest_is_no_hang(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Signs of life come through, however many others want the CPUs."""
-    monkeypatch.setattr(guest_module, "_SILENCE", 5.0)
+    monkeypatch.setattr(health, "_SILENCE", 5.0)
     done = guest.run("nice -n -20 stress-ng --cpu 40 --timeout 6 --quiet", seconds=60)
     assert done.status == 0
     assert guest.agent.silence() < 3

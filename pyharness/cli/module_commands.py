@@ -106,7 +106,7 @@ def unload_command(guest: str, folder: Path) -> None:
     """Unload the module."""
     with _enter(guest) as entered:
         entered.module(folder, _name(folder)).unload()
-        entered.check_alive()
+        entered.health.check()
     click.echo(f"{_name(folder)} is unloaded")
 
 

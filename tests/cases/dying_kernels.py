@@ -17,7 +17,7 @@ def test_report_with_a_pause(guest: Guest) -> None:
     begin = "for line in 'Oops: made up' 'CPU: 0 PID: 1'; do echo \"<0>$line\"; done"
     end = "echo '<0>---[ end trace 0 ]---'"
     guest.run(f"{{ {begin} > /dev/kmsg; sleep 1; {end} > /dev/kmsg; }} > /dev/null 2>&1 &")
-    guest.wait("the crash is noticed", guest.check_alive)
+    guest.wait("the crash is noticed", guest.health.check)
 
 
 def test_after_a_report(guest: Guest) -> None:
