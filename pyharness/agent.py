@@ -97,6 +97,7 @@ class Agent:
         self._last_sign = ssh.clock()
         self._channel: paramiko.Channel = ssh.open(program())
         self._buffer = b""
+        self._id = 0  # of the last request
         self.address: str = self.request("hello")["address"]
 
     def close(self) -> None:
@@ -114,12 +115,13 @@ class Agent:
             GuestError: the agent can't do it, or is gone.
         """
         try:
-            self._send({"do": do, **arguments})
+            self._id += 1
+            self._send({"id": self._id, "do": do, **arguments})
             return self._receive(arguments.get("seconds", 0.0))
         except GuestError:
             raise
         except BaseException:
-            # Whoever interrupted it left an answer behind, which would be taken for the next one.
+            # Whoever interrupted it may have left half a request behind.
             self.close()
             raise
 
@@ -154,12 +156,16 @@ class Agent:
         return answer
 
     def _next_answer(self) -> dict[str, Any] | None:
-        """The next answer that came whole; signs of life are taken note of."""
+        """The last request's answer, if it came whole; signs of life are taken note of.
+
+        A request that was given up (for a time limit, or a crash that its kernel
+        survived) may be answered later.
+        """
         while b"\n" in self._buffer:
             line, self._buffer = self._buffer.split(b"\n", 1)
             self._last_sign = self._ssh.clock()
             answer: dict[str, Any] = json.loads(line)
-            if "tick" not in answer:
+            if answer.pop("id", None) == self._id:
                 return answer
         return None
 

@@ -215,3 +215,13 @@ def test_an_actor_that_is_stuck_says_where(guest: Guest, monkeypatch: pytest.Mon
     with pytest.raises(pyharness.GuestTimeout, match=r"its state is S(.|\n)*hrtimer_nanosleep"):
         actor.syscall("nanosleep", "\x1e\0\0\0\0\0\0\0", 0)
     assert guest.run("true").status == 0
+
+
+def test_an_answer_that_comes_too_late_is_not_the_next_ones(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as context:
+        context.setattr(guest.agent, "seconds", -1.0)
+        with pytest.raises(pyharness.GuestTimeout, match="the agent in the guest does not answer"):
+            guest.agent.request("hello")
+    assert "root" in guest.agent.request("list", path="/")["names"]

@@ -382,7 +382,8 @@ class Agent:
                 return
             *lines, waiting = (waiting + data).split(b"\n")
             for line in lines:
-                self.say(self.answer(json.loads(line)))
+                request = json.loads(line)
+                self.say({"id": request.pop("id"), **self.answer(request)})
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Do what is asked."""
