@@ -16,12 +16,26 @@ FOREIGN = Path(__file__).parent / "programs" / "foreign.c"
 # What the kernel says of the first module that it loads begins likewise.
 OWN = re.compile("interceptor: (?!loading out-of-tree|module verification)")
 HANDLER = re.compile("ftrace direct call|kprobe")
+# What a kernel's command line may switch off (Documentation/admin-guide/kernel-parameters.txt).
+WEAKER = {
+    "cfi", "clearcpuid", "ibt", "kpti", "mitigations", "nokaslr", "nopti", "nosmap", "nosmep",
+    "nospectre_v1", "nospectre_v2", "pti", "retbleed", "rodata", "spec_store_bypass_disable",
+    "spectre_bhi", "spectre_v2",
+}  # fmt: skip
 
 
 def told(guest: Guest, mark: int) -> str:
     """What the module has said since then."""
     lines = [record.text for record in guest.log.since(mark)]
     return "\n".join(line for line in lines if OWN.match(line))
+
+
+def test_hardening_is_left_on(bare_guest: Guest) -> None:
+    """The guest's kernel is not told to be without what it has by default."""
+    words = bare_guest.run(["cat", "/proc/cmdline"]).check().stdout.split()
+    names = {word.partition("=")[0] for word in words}
+    assert "root" in names
+    assert not names & WEAKER
 
 
 def test_auto_takes_what_the_kernel_needs(bare_guest: Guest) -> None:
