@@ -62,9 +62,11 @@ class Console(Closes):
             GuestError: its kernel panicked.
             GuestTimeout: it did not get there.
         """
-        found, text, _ = self._expect([rb"automatic login", rb"Kernel panic[^\r\n]*"], seconds)
+        found, text, _ = self._expect(
+            [rb"automatic login", rb"Kernel panic[^\r\n]*[\r\n]"], seconds
+        )
         if found == 1:
-            raise GuestError(f"the guest does not boot: {text}")
+            raise GuestError(f"the guest does not boot: {text.rstrip()}")
 
     def run(self, command: str, *, seconds: float) -> tuple[int, str]:
         """Run a command in the console's shell.

@@ -26,9 +26,11 @@ from pyharness.host import ends_with_parent, free_port, requires
 from pyharness.image import Image
 
 CONSOLE_LOG = "console.log"
+_QEMU_LOG = "qemu.log"
 _FACTS = "machine.json"
 _QMP_SECONDS = 60.0
 _START_SECONDS = 30.0
+_LAST_LINES = 12
 
 # The processes that this one started: their ends are for it to take note of.
 _started: dict[int, "subprocess.Popen[bytes]"] = {}
@@ -135,7 +137,7 @@ class Machine:
             line = command_line(
                 spec, image, accel, port=port, incoming=str(incoming) if incoming else None
             )
-            with (folder / "qemu.log").open("wb") as log:
+            with (folder / _QEMU_LOG).open("wb") as log:
                 process = subprocess.Popen(
                     line if stays else ends_with_parent(line),
                     cwd=folder,
@@ -157,7 +159,7 @@ class Machine:
             machine._remember()
             if machine._is_up(process):
                 return machine
-            said = (folder / "qemu.log").read_text(errors="replace").strip()
+            said = machine._said()
             if "Could not set up host forwarding rule" not in said:  # the port was taken
                 break
         raise HostError(f"{spec.qemu} does not start: {said or 'it said nothing'}")
@@ -192,6 +194,15 @@ class Machine:
     def console_log(self) -> Path:
         """All that came out of the serial console."""
         return self.folder / CONSOLE_LOG
+
+    def _said(self) -> str:
+        """What QEMU itself has said."""
+        return (self.folder / _QEMU_LOG).read_text(errors="replace").strip()
+
+    def last_words(self) -> str:
+        """The end of what came out of the serial console, and what QEMU itself has said."""
+        lines = self.console_log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
+        return "\n".join(filter(None, (*map(str.rstrip, lines), self._said())))
 
     def _process(self) -> psutil.Process | None:
         try:
@@ -312,6 +323,5 @@ class Machine:
             if status == "paused":  # as it was saved
                 self.qmp("cont")
             if status == "ended" or time.monotonic() > end:
-                said = (self.folder / "qemu.log").read_text(errors="replace").strip()
-                raise HostError(f"QEMU can't go on from the saved state ({status}): {said}")
+                raise HostError(f"QEMU can't go on from the saved state ({status}): {self._said()}")
             time.sleep(0.02)

@@ -6,9 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import all_guests
 import pytest
 
-from pyharness import Guest
+from pyharness import Guest, guests
 from pyharness.cli import cli
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -53,6 +54,20 @@ def test_every_command_is_told_of() -> None:
     section = README.split("## The command line")[1].split("##")[0]
     for name in cli.commands:
         assert re.search(rf"`{name}\b", section), name
+
+
+def test_every_guest_is_told_of() -> None:
+    told = re.findall(
+        r"^\| `([\w-]+)`[^|]* \|[^|]*\| (the table|its handler) \|", README, re.MULTILINE
+    )
+    ways = {"the table": "table", "its handler": "handler"}
+    assert {name: ways[by] for name, by in told} == {s.name: s.way for s in guests.load().values()}
+
+
+def test_the_table_of_all_guests_has_every_run_and_all_passed() -> None:
+    row = r"^\| `([\w-]+)` \| \d[\w.+-]* \| (\w+) \| (\w+) \| \d+ passed \| \d+ min \|$"
+    runs = [(run.guest, run.way, "all" if run.whole else "core") for run in all_guests.all_runs()]
+    assert re.findall(row, README, re.MULTILINE) == runs
 
 
 def test_every_claim_names_a_test_that_there_is() -> None:

@@ -6,6 +6,8 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 from broken import BROKEN, line_of, write
 
 import pyharness
-from pyharness import Guest, health, kernels
+from pyharness import Guest, GuestError, accel, guests, health, kernels, machines, paths
 from pyharness.pytest_plugin import place_of
 
 pytestmark = pytest.mark.alone
@@ -225,3 +227,30 @@ def test_an_answer_that_comes_too_late_is_not_the_next_ones(
         with pytest.raises(pyharness.GuestTimeout, match="the agent in the guest does not answer"):
             guest.agent.request("hello")
     assert "root" in guest.agent.request("list", path="/")["names"]
+
+
+def end_one_that_boots(seconds: float = 60.0) -> None:
+    """Kill a QEMU of this process's once its kernel has said something."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for machine in machines.all_machines():
+            booting = machine.folder.parent.name == "frozen" and machine.owner == os.getpid()
+            if booting and machine.console_log.exists() and machine.last_words():
+                os.kill(machine.pid, signal.SIGKILL)
+                return
+        time.sleep(0.01)
+
+
+def test_a_guest_that_does_not_boot_has_its_last_words(
+    guest: Guest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("images", "ssh"):
+        (tmp_path / name).symlink_to(paths.cache() / name)
+    monkeypatch.setenv("PYHARNESS_CACHE", str(tmp_path))  # where nothing is booted yet
+    monkeypatch.setenv(accel.NAMED, guest.frozen.accel.name)
+    killer = threading.Thread(target=end_one_that_boots)
+    killer.start()
+    with pytest.raises(GuestError, match=r"serial console has ended\n\[ *\d+\.\d+\] "):
+        machines.freeze(guests.find(guest.frozen.spec.name))
+    killer.join()
+    assert list((tmp_path / "frozen").iterdir()) == []
