@@ -153,7 +153,7 @@ def _boot_and_save(
             task.at(0.95, "saving its state")
             machine.save(folder / _SAVED)
         except GuestError as error:
-            raise GuestError(f"{spec.name}: {error}\n{machine.last_words()}") from error
+            raise type(error)(f"{spec.name}: {error}\n{machine.last_words()}") from error
         finally:
             machine.end()
         known = {

@@ -61,6 +61,11 @@ class Run:
         return f"{self.guest}-{self.way}"
 
     @property
+    def extent(self) -> str:
+        """How much is run, as the table has it."""
+        return "all" if self.whole else "core"
+
+    @property
     def tests(self) -> tuple[str, ...]:
         """What is run; nothing stands for all."""
         return () if self.whole else tuple(f"tests/{file}" for file in CORE)
@@ -98,9 +103,9 @@ class Outcome:
             else "did not run"
         )
         kernel = (self.report.get("guest") or {}).get("kernel", "?")
-        tests = "all" if self.run.whole else "core"
         took = f"{self.report.get('seconds', 0) / 60:.0f} min"
-        return f"| `{self.run.guest}` | {kernel} | {self.run.way} | {tests} | {said} | {took} |"
+        run = self.run
+        return f"| `{run.guest}` | {kernel} | {run.way} | {run.extent} | {said} | {took} |"
 
 
 def all_runs() -> list[Run]:

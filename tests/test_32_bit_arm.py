@@ -62,17 +62,15 @@ def issued(guest: Guest, call: str, *args: int) -> int:
 
 def test_its_calls_are_served_and_not_logged(module: Module, guest: Guest, nobody: Actor) -> None:
     """Neither as the call that serves it, nor as the one that has its number on arm64."""
-    namesake = guest.syscalls.name(ARM.number(CALL))
+    calls = (CALL, guest.syscalls.name(ARM.number(CALL)), "exit_group")
     unused = 0x7FFF1234
-    with module.intercepted(CALL), module.intercepted(namesake), module.intercepted("exit_group"):
-        for call in (CALL, namesake, "exit_group"):
+    with module.intercepted(*calls):
+        for call in calls:
             assert module.start(call).value == 0
         mark = guest.log.mark()
         assert issued(guest, CALL, unused) == errno.ESRCH
         assert nobody.syscall(CALL, unused).errno == errno.ESRCH
-        found = [
-            (call.pid, call.number) for call in guest.log.calls(mark) if call.args[0] == unused
-        ]
+        found = [(c.pid, c.number) for c in guest.log.calls(mark) if c.args[0] == unused]
     assert found == [(nobody.pid, guest.syscalls.number(CALL))]
 
 
