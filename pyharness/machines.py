@@ -35,6 +35,8 @@ from pyharness.progress import Silent, Teller
 from pyharness.qemu import Machine
 from pyharness.ssh import Ssh
 
+# Counts up whenever this file boots or saves guests differently: then all are booted anew.
+FORMAT = 1
 _SAVED = "state"
 _OFF = "off"
 _count = itertools.count(1)
@@ -125,7 +127,7 @@ def frozen_of(machine: Machine) -> Frozen:
 
 def _frozen_folder(spec: GuestSpec, made: Image, chosen: Accelerator) -> Path:
     line = qemu.command_line(spec, made, chosen, port=0)
-    made_of = f"{line}{version_of(spec.qemu)}{Path(__file__).read_text(encoding='utf-8')}"
+    made_of = f"{FORMAT} {line}{version_of(spec.qemu)}"
     digest = hashlib.sha256(made_of.encode()).hexdigest()[:12]
     return paths.cache() / "frozen" / f"{spec.name}-{digest}"
 
