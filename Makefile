@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0
 # make demo   set up, and show the main job in a guest
-# make setup  set up alone: Debian packages that are missing, and .venv
+# make setup  set up alone: packages that this host lacks, and .venv
 # make test   set up, and run all tests
-# make test-all  likewise in every guest, which takes hours; ends with a table
-# make test-journeys  what takes minutes each: Vagrant, DKMS, a guest known by SSH alone
-# make lint   the checks of style and types
+# make test-all  run the tests in every guest, which takes hours; ends with a table
+# make test-journeys  tests that take minutes each: fresh machines, Vagrant, DKMS, SSH alone
+# make lint   check style and types
+# make container [RUN="make test"]  make demo, or RUN, in a container (podman or docker)
 # make clean  remove what was set up here (the image cache stays: ~/.cache/pyharness)
 
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
+RUN ?= make demo
+
+# .ready has the folder that .venv was made in, which its programs name: after the checkout
+# has moved, .venv is made again.
+$(shell [ "$$(cat $(READY) 2>/dev/null)" = "$$(pwd -P)" ] || rm -f $(READY))
 
 setup: $(READY)
 
@@ -28,19 +34,27 @@ test-journeys: $(READY)
 	$(VENV)/bin/pytest tests/journeys
 
 lint: $(READY)
+	vm/host-setup lint
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+	git grep -lE '^#!.*\<(ba)?sh$$' | xargs shellcheck
+	shellcheck --shell=bash module/interceptorctl.bash
 	vm/checkpatch module/*.c module/*.h
 
-# Editable: the commands run what stands in this checkout.
-$(READY): pyproject.toml vm/host-setup
+# Editable: the commands run the code of this checkout.
+$(READY): pyproject.toml vm/host-setup vm/host-packages
 	vm/host-setup
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo 'pyharness needs Python 3.11 or later: name one, such as make PYTHON=python3.12' >&2; exit 3; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/pip install --disable-pip-version-check --editable '.[dev]'
+	@pwd -P > $@
+
+container:
+	vm/in-container $(RUN)
 
 clean:
 	rm -rf $(VENV)
 
-.PHONY: setup demo test test-all test-journeys lint clean
+.PHONY: setup demo test test-all test-journeys lint container clean

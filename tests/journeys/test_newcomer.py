@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The README's two commands, on a machine that nobody prepared."""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fresh_machine import FreshMachine
+
+ROOT = Path(__file__).parent.parent.parent
+# The tests that need no guest, and one that needs one.
+SOME_TESTS = (
+    "tests/test_facts.py tests/test_elf.py tests/test_paths.py tests/test_addresses.py"
+    " tests/test_monitor.py tests/test_full.py::test_log_line_to_the_letter"
+)
+# A person who sees nothing move for longer than that thinks that it hangs (s).
+SILENCE = 30
+
+
+def two_commands() -> list[str]:
+    """The README's, as they stand there."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^## Two commands\n.*?^```sh\n(.*?)^```", text, re.M | re.S)
+    return [line.split("#")[0].strip() for line in block.splitlines()]
+
+
+@pytest.fixture
+def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FreshMachine]:
+    suite, user = request.param
+    yield FreshMachine.make(tmp_path / "machine", suite, user)
+    shutil.rmtree(tmp_path / "machine", ignore_errors=True)
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    "machine",
+    [(suite, user) for suite in ("bookworm", "trixie") for user in ("root", "student")],
+    ids="-".join,
+    indirect=True,
+)
+def test_the_two_commands(
+    machine: FreshMachine, record_property: Callable[[str, object], None]
+) -> None:
+    demo, test = two_commands()
+    assert (demo, test) == ("make demo", "make test")
+    url = machine.give(ROOT)
+    cloned = machine.type(f"git clone --quiet {url} checkout", seconds=60)
+    assert cloned.status == 0, cloned.text
+
+    shown = machine.type(f"cd checkout && {demo}", seconds=1800)
+    assert shown.status == 0, shown.text[-4000:]
+    assert "all 11 steps did what they were to do" in shown.text
+    record_property("demo: seconds", round(shown.seconds))
+    record_property("demo: longest silence (s)", round(shown.silence))
+    assert shown.silence < SILENCE
+
+    tested = machine.type(f"cd checkout && PYTEST_ADDOPTS='{SOME_TESTS}' {test}", seconds=1800)
+    assert tested.status == 0, tested.text[-4000:]
+    assert re.search(r"\b\d+ passed in ", tested.text)
+    assert (machine.home / ".cache" / "pyharness" / "images").is_dir()
