@@ -16,7 +16,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pyharness import paths
+from pyharness import paths, privileges
 from pyharness.errors import UsageError
 from pyharness.guests import GuestSpec
 from pyharness.host import ends_with_parent, version_of
@@ -89,8 +89,8 @@ def quick_answer(spec: GuestSpec) -> Accelerator | None:
         return Accelerator(name=named, reason=f"{NAMED} says so")
     if not _DEVICE.exists():
         return _tcg("this host has no /dev/kvm")
-    if not os.access(_DEVICE, os.R_OK | os.W_OK):
-        return _tcg("/dev/kvm is not yours to use: join the group kvm")
+    if obstacle := privileges.to_use(_DEVICE):
+        return _tcg(str(obstacle))
     return _remembered(spec)
 
 

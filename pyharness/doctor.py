@@ -1,29 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
 """What this host can do, and the mend for each lack."""
 
-import getpass
-import os
 import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyharness import accel, image, paths
+from pyharness import accel, image, needs, paths, privileges
 from pyharness.guests import GuestSpec
-from pyharness.host import package_of
 
-_TOOLS = {
-    "mmdebstrap": "makes images",
-    "arch-test": "makes images for other architectures",
-    "mke2fs": "makes images",
-    "mount": "makes images",
-    "unshare": "makes images",
-    "setpriv": "ends QEMU with whoever started it",
-    "qemu-img": "makes disks",
-    "ssh-keygen": "makes this user's key",
-    "ssh": "pyharness ssh",
-}
+# What a guest needs whose image is there already: its saved state, and what runs write (bytes).
+_ROOM = 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,22 +37,22 @@ def examine(spec: GuestSpec) -> Iterator[Finding]:
     recent = sys.version_info >= (3, 11)
     mend = "" if recent else "Python 3.11 or later"
     yield Finding(what="python", good=recent, said=version, mend=mend)
-    for program, purpose in {spec.qemu: "runs the guest", **_TOOLS}.items():
-        found = shutil.which(program)
-        mend = "" if found else f"apt-get install {package_of(program)}"
+    lacking = []
+    for need in needs.for_guest(spec.architecture):
+        path = Path(need.what) if need.what.startswith("/") else None
+        found = shutil.which(need.what) if path is None else str(path) if path.exists() else None
+        if not found:
+            lacking.append(need.what)
         yield Finding(
-            what=program, good=bool(found), said=found or f"missing ({purpose})", mend=mend
+            what=need.what if path is None else path.stem,
+            good=bool(found),
+            said=found or f"missing ({need.purpose})",
+            mend="" if found else needs.advice([need.what]),
         )
-    if os.geteuid():
-        yield _unprivileged()
-    free = shutil.disk_usage(paths.cache()).free
-    yield Finding(
-        what="cache",
-        good=free >= image.ROOM,
-        said=f"{paths.cache()}, {free >> 30} GiB free",
-        mend="" if free >= image.ROOM else "make room, or name another folder in PYHARNESS_CACHE",
-    )
+    if not lacking:
+        yield _permission()
     made = image.find(spec) if shutil.which("ssh-keygen") else None
+    yield _space(made)
     yield Finding(
         what="image",
         good=True,
@@ -74,21 +62,28 @@ def examine(spec: GuestSpec) -> Iterator[Finding]:
     yield _accelerator(spec, made)
 
 
-def _unprivileged() -> Finding:
-    user = getpass.getuser()
-    subuid = Path("/etc/subuid")
-    listed = subuid.exists() and any(
-        line.startswith((f"{user}:", f"{os.getuid()}:")) for line in subuid.read_text().splitlines()
-    )
-    good = listed and bool(shutil.which("newuidmap"))
+def _permission() -> Finding:
+    """Whether this user may make images, which is tried."""
+    obstacle = privileges.to_make_images()
     return Finding(
-        what="user namespaces",
+        what="permission",
+        good=obstacle is None,
+        said=obstacle.what if obstacle else "this user can make images",
+        mend=obstacle.fix if obstacle else "",
+    )
+
+
+def _space(made: image.Image | None) -> Finding:
+    """Whether the cache's disk has room for what is still to be made."""
+    free, room = shutil.disk_usage(paths.cache()).free, _ROOM if made else image.ROOM
+    good = free >= room
+    return Finding(
+        what="cache",
         good=good,
-        said="ready" if good else f"{user} can't make images without root",
+        said=f"{paths.cache()}, {free >> 20} MiB free",
         mend=""
         if good
-        else f"apt-get install uidmap; usermod --add-subuids 100000-165535"
-        f" --add-subgids 100000-165535 {user}",
+        else f"make room: {room >> 20} MiB are needed; or name another folder in PYHARNESS_CACHE",
     )
 
 

@@ -7,36 +7,18 @@ import subprocess
 from collections.abc import Sequence
 from functools import cache
 
+from pyharness import needs
 from pyharness.errors import HostError
-
-# The Debian package that a program is from, where its name isn't the program's.
-PACKAGES = {
-    "mke2fs": "e2fsprogs",
-    "qemu-img": "qemu-utils",
-    "qemu-system-aarch64": "qemu-system-arm",
-    "qemu-system-i386": "qemu-system-x86",
-    "qemu-system-x86_64": "qemu-system-x86",
-    "setpriv": "util-linux",
-    "unshare": "util-linux",
-    "ssh": "openssh-client",
-    "ssh-keygen": "openssh-client",
-}
-
-
-def package_of(program: str) -> str:
-    """The Debian package that has a program."""
-    return PACKAGES.get(program, program)
 
 
 def requires(*programs: str) -> None:
     """Make sure that programs are installed.
 
     Raises:
-        HostError: one isn't; the message says how to install it.
+        HostError: one isn't; the message says how to install it (see needs.advice).
     """
     if missing := [program for program in programs if not shutil.which(program)]:
-        packages = " ".join(sorted({package_of(program) for program in missing}))
-        raise HostError(f"{', '.join(missing)} not found: apt-get install {packages}")
+        raise HostError(f"{', '.join(missing)} not found: {needs.advice(missing)}")
 
 
 @cache

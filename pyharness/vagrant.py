@@ -11,6 +11,7 @@ from pathlib import Path
 import paramiko
 
 from pyharness.errors import GuestError, UsageError
+from pyharness.host import requires
 from pyharness.remote import Address
 
 _SECONDS = 60.0
@@ -51,8 +52,7 @@ def find(folder: Path) -> Box:
     """
     if not (folder / "Vagrantfile").is_file():
         raise UsageError(f"{folder} has no Vagrantfile")
-    if not shutil.which("vagrant"):
-        raise UsageError("vagrant not found: apt-get install vagrant")
+    requires("vagrant")
     done = subprocess.run(
         ["vagrant", "ssh-config"],
         cwd=folder,

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from pyharness.cli import guest_commands, module_commands, report_command
+from pyharness.cli import guest_commands, module_commands, report_command, setup_command
 from pyharness.errors import HarnessError
 
 _EPILOG = """Exit status: 0 all is well; 1 a check failed; 2 wrong usage; 3 this host lacks
@@ -23,6 +23,7 @@ for _command in (
     *guest_commands.COMMANDS,
     *module_commands.COMMANDS,
     *report_command.COMMANDS,
+    *setup_command.COMMANDS,
 ):
     cli.add_command(_command)
 

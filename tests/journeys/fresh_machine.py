@@ -23,15 +23,15 @@ _CERTIFICATES = Path("etc/ssl/certs/ca-certificates.crt")
 _APT_SETTINGS = ("Acquire::Check-Valid-Until", "Acquire::Check-Date", "Acquire::http::Proxy")
 _PIP_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "proxy", "cert", "timeout")
 _MOUNTS = (
-    "mount --bind {root} {root}",
     "mount -t proc proc {root}/proc",
     "mount --rbind /sys {root}/sys",
     "mount --rbind /dev {root}/dev",
     "mount -t tmpfs tmpfs {root}/run",
 )
-# A user namespace can't be made below chroot: pivot_root makes the root a mount point of its own.
+# A user namespace can't be made below chroot; below pivot_root it can. Root works in a plain
+# chroot, as build daemons and rescue systems have it.
 _PIVOT = (
-    "cd {root} && mkdir -p run/old && pivot_root . run/old && cd /",
+    "mount --rbind {root} {root} && cd {root} && mkdir -p run/old && pivot_root . run/old && cd /",
     "/usr/bin/umount --lazy /run/old",
 )
 

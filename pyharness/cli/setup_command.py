@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The command that installs what this host lacks; it needs no guest."""
+
+import os
+
+import click
+
+from pyharness import paths
+
+
+@click.command("setup")
+@click.argument("uses", nargs=-1, metavar="[arm64 | lint | vagrant]...")
+def setup_command(uses: tuple[str, ...]) -> None:
+    """Install the programs that this host lacks to make and run guests.
+
+    It runs the distribution's package manager, by sudo where need be. arm64 adds what guests of
+    that architecture need, vagrant what the Vagrantfile needs, lint what checks this project's
+    style. "pyharness doctor" shows what is missing.
+    """
+    os.execvp("sh", ["sh", str(paths.VM / "host-setup"), *uses])
+
+
+COMMANDS = (setup_command,)
