@@ -17,7 +17,7 @@ chroot "$root" systemctl --quiet enable systemd-networkd ssh
 # What only costs time in a guest that lives for a test.
 chroot "$root" systemctl --quiet mask \
     apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
-    e2scrub_all.timer e2scrub_reap.service fstrim.timer \
+    e2scrub_all.timer e2scrub_reap.service fstrim.timer man-db.timer \
     systemd-networkd-wait-online.service systemd-rfkill.service \
     systemd-rfkill.socket systemd-update-utmp.service
 
