@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pyharness import accel, image, paths
 from pyharness.guests import GuestSpec
-from pyharness.host import package_of
+from pyharness.host import package_of, which
 
 _TOOLS = {
     "mmdebstrap": "makes images",
@@ -50,7 +50,7 @@ def examine(spec: GuestSpec) -> Iterator[Finding]:
     mend = "" if recent else "Python 3.11 or later"
     yield Finding(what="python", good=recent, said=version, mend=mend)
     for program, purpose in {spec.qemu: "runs the guest", **_TOOLS}.items():
-        found = shutil.which(program)
+        found = which(program)
         mend = "" if found else f"apt-get install {package_of(program)}"
         yield Finding(
             what=program, good=bool(found), said=found or f"missing ({purpose})", mend=mend
@@ -64,7 +64,7 @@ def examine(spec: GuestSpec) -> Iterator[Finding]:
         said=f"{paths.cache()}, {free >> 30} GiB free",
         mend="" if free >= image.ROOM else "make room, or name another folder in PYHARNESS_CACHE",
     )
-    made = image.find(spec) if shutil.which("ssh-keygen") else None
+    made = image.find(spec) if which("ssh-keygen") else None
     yield Finding(
         what="image",
         good=True,
@@ -80,7 +80,7 @@ def _unprivileged() -> Finding:
     listed = subuid.exists() and any(
         line.startswith((f"{user}:", f"{os.getuid()}:")) for line in subuid.read_text().splitlines()
     )
-    good = listed and bool(shutil.which("newuidmap"))
+    good = listed and bool(which("newuidmap"))
     return Finding(
         what="user namespaces",
         good=good,
@@ -94,7 +94,7 @@ def _unprivileged() -> Finding:
 
 def _accelerator(spec: GuestSpec, made: image.Image | None) -> Finding:
     known = accel.quick_answer(spec)
-    if known is None and made and shutil.which(spec.qemu):
+    if known is None and made and which(spec.qemu):
         known = accel.choose(spec, made)
     if known is None:
         return Finding(
