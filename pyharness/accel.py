@@ -19,7 +19,7 @@ from pathlib import Path
 from pyharness import paths, privileges
 from pyharness.errors import UsageError
 from pyharness.guests import GuestSpec
-from pyharness.host import ends_with_parent, version_of
+from pyharness.host import ends_with_parent, environment, version_of
 from pyharness.image import Image
 
 # Names the accelerator to use, kvm or tcg, instead of finding out.
@@ -143,6 +143,7 @@ def _probe(spec: GuestSpec, image: Image) -> Accelerator:
         with subprocess.Popen(
             ends_with_parent(command),
             cwd=folder,  # QEMU may dump core
+            env=environment(),
             stdin=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         ) as process:

@@ -19,7 +19,7 @@ from pyharness import cpio, paths
 from pyharness.abi import HEADER
 from pyharness.errors import CheckFailed
 from pyharness.guest import Guest
-from pyharness.host import ends_with_parent, requires
+from pyharness.host import ends_with_parent, environment, requires
 from pyharness.machines import Frozen
 from pyharness.progress import Teller
 
@@ -132,7 +132,9 @@ def run(frozen: Frozen, ko: Path, program: bytes, *, teller: Teller) -> list[Cos
             "-append", f"console={frozen.spec.console} quiet panic=-1",
             "-serial", f"file:{console}",
         ]  # fmt: skip
-        with subprocess.Popen(ends_with_parent(command), stdin=subprocess.DEVNULL) as process:
+        with subprocess.Popen(
+            ends_with_parent(command), env=environment(), stdin=subprocess.DEVNULL
+        ) as process:
             end = time.monotonic() + _SECONDS
             seen = 0
             while process.poll() is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pyharness import accel, image, needs, paths, privileges
 from pyharness.guests import GuestSpec
+from pyharness.host import which
 
 # What a guest needs whose image is there already: its saved state, and what runs write (bytes).
 _ROOM = 1 << 30
@@ -40,7 +41,7 @@ def examine(spec: GuestSpec) -> Iterator[Finding]:
     lacking = []
     for need in needs.for_guest(spec.architecture):
         path = Path(need.what) if need.what.startswith("/") else None
-        found = shutil.which(need.what) if path is None else str(path) if path.exists() else None
+        found = which(need.what) if path is None else str(path) if path.exists() else None
         if not found:
             lacking.append(need.what)
         yield Finding(
@@ -51,7 +52,7 @@ def examine(spec: GuestSpec) -> Iterator[Finding]:
         )
     if not lacking:
         yield _permission()
-    made = image.find(spec) if shutil.which("ssh-keygen") else None
+    made = image.find(spec) if which("ssh-keygen") else None
     yield _space(made)
     yield Finding(
         what="image",
@@ -89,7 +90,7 @@ def _space(made: image.Image | None) -> Finding:
 
 def _accelerator(spec: GuestSpec, made: image.Image | None) -> Finding:
     known = accel.quick_answer(spec)
-    if known is None and made and shutil.which(spec.qemu):
+    if known is None and made and which(spec.qemu):
         known = accel.choose(spec, made)
     if known is None:
         return Finding(

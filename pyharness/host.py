@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """What this host brings: its programs, its ports, and its processes' ends."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -10,6 +11,48 @@ from functools import cache
 from pyharness import needs
 from pyharness.errors import HostError
 
+# Where root's programs are (mke2fs, for one), which are not in every user's PATH.
+_ROOTS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+
+
+def search_path() -> str:
+    """The folders in which programs are looked up, as PATH has them."""
+    named = os.environ.get("PATH") or os.defpath
+    folders = named.split(os.pathsep)
+    return os.pathsep.join([*folders, *(folder for folder in _ROOTS if folder not in folders)])
+
+
+def which(program: str) -> str | None:
+    """Where a program is, None if it isn't installed."""
+    return shutil.which(program, path=search_path())
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment for a program: it finds others where which() does."""
+    return os.environ | {"PATH": search_path()} | more
+
+
+def run(*command: str) -> str:
+    """Run a program of this host to its end; what it printed.
+
+    Raises:
+        HostError: it isn't installed, or fails; the message has its own words.
+    """
+    requires(command[0])
+    done = subprocess.run(
+        command,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        words = done.stderr.strip() or f"exit status {done.returncode}"
+        raise HostError(f"{command[0]} failed: {words}")
+    return done.stdout
+
 
 def requires(*programs: str) -> None:
     """Make sure that programs are installed.
@@ -17,16 +60,14 @@ def requires(*programs: str) -> None:
     Raises:
         HostError: one isn't; the message says how to install it (see needs.advice).
     """
-    if missing := [program for program in programs if not shutil.which(program)]:
+    if missing := [program for program in programs if not which(program)]:
         raise HostError(f"{', '.join(missing)} not found: {needs.advice(missing)}")
 
 
 @cache
 def version_of(program: str) -> str:
     """What a program says of its version: the first line."""
-    requires(program)
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
-    return said.stdout.splitlines()[0]
+    return run(program, "--version").splitlines()[0]
 
 
 def ends_with_parent(command: Sequence[str]) -> list[str]:

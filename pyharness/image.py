@@ -24,7 +24,7 @@ from pathlib import Path
 from pyharness import paths
 from pyharness.errors import HostError
 from pyharness.guests import GuestSpec
-from pyharness.host import ends_with_parent, requires
+from pyharness.host import ends_with_parent, environment, requires, run, which
 from pyharness.progress import Silent, Task, Teller
 
 # Counts up whenever this file makes images differently: then all are made anew.
@@ -89,10 +89,9 @@ def user_key() -> Path:
     key = paths.cache() / "ssh" / "id_ed25519"
     with paths.locked("ssh"):
         if not key.exists():
-            requires("ssh-keygen")
             with paths.made_whole(key.parent) as folder:
                 command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "pyharness", "-f"]
-                subprocess.run([*command, str(folder / key.name)], check=True)
+                run(*command, str(folder / key.name))
     return key
 
 
@@ -160,13 +159,13 @@ def ensure(spec: GuestSpec, *, teller: Teller | None = None) -> Image:
 
 def _make(spec: GuestSpec, target: Path, teller: Teller, task: Task) -> None:
     requires("mmdebstrap", "mke2fs", "arch-test", "mount")
-    if subprocess.run(
-        ["arch-test", spec.architecture], capture_output=True, check=False
-    ).returncode:
+    try:
+        run("arch-test", spec.architecture)
+    except HostError as error:
         raise HostError(
             f"programs for {spec.architecture} don't run here, which making {spec.name} needs:"
             f" vm/host-setup {spec.architecture}"
-        )
+        ) from error
     if (free := shutil.disk_usage(paths.cache()).free) < ROOM:
         raise HostError(
             f"{paths.cache()} has {free >> 20} MiB free and an image needs {ROOM >> 20}:"
@@ -206,13 +205,10 @@ class Mirrors:
     @classmethod
     def of_this_host(cls) -> "Mirrors":
         """As apt is set up here."""
-        if not shutil.which("apt-get"):
+        if not which("apt-get"):
             return cls("", "")
         command = ["apt-get", "indextargets", "--format", "$(LABEL)|$(REPO_URI)"]
-        listed = subprocess.run(
-            [*command, "Identifier: Packages", "Origin: Debian"],
-            capture_output=True, text=True, check=False,
-        ).stdout  # fmt: skip
+        listed = run(*command, "Identifier: Packages", "Origin: Debian")
         uris = dict(reversed([line.split("|", 1) for line in listed.splitlines()]))
         return cls(uris.get("Debian", ""), uris.get("Debian-Security", ""))
 
@@ -272,7 +268,7 @@ def _mmdebstrap(spec: GuestSpec, sources: list[str], folder: Path, task: Task) -
             text=True,
             errors="replace",
             pass_fds=[fd],
-            env=os.environ | {"TMPDIR": str(temporary), "LC_ALL": "C.UTF-8"},
+            env=environment(TMPDIR=str(temporary), LC_ALL="C.UTF-8"),
         )
         assert process.stdout is not None
         lines = []

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyharness.host import requires
+from pyharness.host import environment, requires
 
 _SECONDS = 30.0
 
@@ -130,6 +130,7 @@ def _works(*command: str) -> tuple[bool, str]:
     """Whether a command succeeds, and what it prints."""
     done = subprocess.run(
         command,
+        env=environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -22,7 +22,7 @@ from qemu.qmp import ConnectError, QMPClient, QMPError
 from pyharness.accel import Accelerator
 from pyharness.errors import GuestError, GuestTimeout, HostError
 from pyharness.guests import GuestSpec
-from pyharness.host import ends_with_parent, free_port, requires
+from pyharness.host import ends_with_parent, environment, free_port, requires, run
 from pyharness.image import Image
 
 CONSOLE_LOG = "console.log"
@@ -75,9 +75,7 @@ def command_line(
 
 def make_overlay(disk: Path, backing: Path, form: str) -> None:
     """Make a disk that holds only what differs from another."""
-    requires("qemu-img")
-    command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", form, "-b"]
-    subprocess.run([*command, str(backing), str(disk)], check=True, stdout=subprocess.DEVNULL)
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-F", form, "-b", str(backing), str(disk))
 
 
 def instruction_pointers(registers: str) -> list[int]:
@@ -141,6 +139,7 @@ class Machine:
                 process = subprocess.Popen(
                     line if stays else ends_with_parent(line),
                     cwd=folder,
+                    env=environment(),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

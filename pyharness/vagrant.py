@@ -3,7 +3,6 @@
 
 import io
 import os
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import paramiko
 
 from pyharness.errors import GuestError, UsageError
-from pyharness.host import requires
+from pyharness.host import environment, requires, which
 from pyharness.remote import Address
 
 _SECONDS = 60.0
@@ -40,7 +39,7 @@ def _state(folder: Path) -> Path:
 
 def is_likely(folder: Path) -> bool:
     """Whether Vagrant may run a guest for that folder; asks nobody."""
-    return bool(shutil.which("vagrant")) and any(_state(folder).glob("*/id"))
+    return bool(which("vagrant")) and any(_state(folder).glob("*/id"))
 
 
 def find(folder: Path) -> Box:
@@ -56,6 +55,7 @@ def find(folder: Path) -> Box:
     done = subprocess.run(
         ["vagrant", "ssh-config"],
         cwd=folder,
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=_SECONDS,

@@ -12,7 +12,7 @@ from pyharness.cli import options
 from pyharness.console import Console
 from pyharness.errors import UsageError
 from pyharness.guest import Guest
-from pyharness.host import requires
+from pyharness.host import environment, requires
 from pyharness.progress import Terminal
 from pyharness.qemu import Machine
 
@@ -191,7 +191,7 @@ def ssh_command(guest: str, command: tuple[str, ...]) -> None:
     ]  # fmt: skip
     if command:
         line += ["--", command[0] if len(command) == 1 else shlex.join(command)]
-    os.execvp(line[0], line)
+    os.execvpe(line[0], line, environment())
 
 
 @click.command("console")
