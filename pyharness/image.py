@@ -21,10 +21,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pyharness import paths
+from pyharness import paths, privileges
 from pyharness.errors import HostError
 from pyharness.guests import GuestSpec
-from pyharness.host import ends_with_parent, environment, requires, run, which
+from pyharness.host import ends_with_parent, environment, requires, run
+from pyharness.mirrors import Mirrors, base_of
 from pyharness.progress import Silent, Task, Teller
 
 # Counts up whenever this file makes images differently: then all are made anew.
@@ -159,12 +160,14 @@ def ensure(spec: GuestSpec, *, teller: Teller | None = None) -> Image:
 
 def _make(spec: GuestSpec, target: Path, teller: Teller, task: Task) -> None:
     requires("mmdebstrap", "mke2fs", "arch-test", "mount")
+    if obstacle := privileges.to_make_images():
+        raise HostError(str(obstacle))
     try:
         run("arch-test", spec.architecture)
     except HostError as error:
         raise HostError(
             f"programs for {spec.architecture} don't run here, which making {spec.name} needs:"
-            f" vm/host-setup {spec.architecture}"
+            f" pyharness setup {spec.architecture}"
         ) from error
     if (free := shutil.disk_usage(paths.cache()).free) < ROOM:
         raise HostError(
@@ -193,44 +196,6 @@ class _MmdebstrapError(Exception):
 
 
 _OUT_OF_STEP = re.compile(r"unexpected size|Hash Sum mismatch|does not have a Release file|404 ")
-
-
-@dataclass(frozen=True)
-class Mirrors:
-    """Where this host has its Debian packages from; empty if it isn't a Debian."""
-
-    main: str
-    security: str
-
-    @classmethod
-    def of_this_host(cls) -> "Mirrors":
-        """As apt is set up here."""
-        if not which("apt-get"):
-            return cls("", "")
-        command = ["apt-get", "indextargets", "--format", "$(LABEL)|$(REPO_URI)"]
-        listed = run(*command, "Identifier: Packages", "Origin: Debian")
-        uris = dict(reversed([line.split("|", 1) for line in listed.splitlines()]))
-        return cls(uris.get("Debian", ""), uris.get("Debian-Security", ""))
-
-    def choices(self, suite: str) -> list[list[str]]:
-        """Package sources for that suite, the best first.
-
-        The security suite's index may be out of step with its mirror: then an
-        image without it is better than none.
-        """
-        base = base_of(suite)
-        if not self.main:
-            if suite != base:
-                raise HostError(f"{suite} needs a Debian mirror that apt on this host knows of")
-            return [[]]  # mmdebstrap knows Debian's own mirrors
-        main = [f"deb {self.main} {name} main" for name in dict.fromkeys((base, suite))]
-        security = [f"deb {self.security} {base}-security main"] if self.security else []
-        return [[*main, *security], main] if security else [main]
-
-
-def base_of(suite: str) -> str:
-    """The suite that another is an addition to: ``trixie`` for ``trixie-backports``."""
-    return suite.removesuffix("-backports")
 
 
 def _mmdebstrap(spec: GuestSpec, sources: list[str], folder: Path, task: Task) -> None:

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from pyharness.guests import GuestSpec
-from pyharness.image import Mirrors
+from pyharness.mirrors import Mirrors
 
 
 def download(spec: GuestSpec, folder: Path, *packages: str) -> list[Path]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pexpect
 
-from pyharness.image import Mirrors
+from pyharness.mirrors import Mirrors
 
 PACKAGES = ("ca-certificates", "git", "make")
 _CERTIFICATES = Path("etc/ssl/certs/ca-certificates.crt")
