@@ -74,6 +74,7 @@ class FreshMachine:
             suite: the Debian suite.
             user: who works there, root or another name.
         """
+        assert os.geteuid() == 0, "a fresh machine takes root: sudo make test-journeys"
         packages = [*PACKAGES, *(["sudo"] if user != "root" else [])]
         command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(packages)}"]
         command += [f'--aptopt={name} "{value}"' for name, value in _apt_settings().items()]
@@ -131,6 +132,8 @@ class FreshMachine:
     def type(self, command: str, *, seconds: float) -> Transcript:
         """Type a command at the user's login shell, on a terminal.
 
+        What it prints is also appended to the file ``terminal.log`` beside the root.
+
         Args:
             command: a line of shell.
             seconds: how long it may take.
@@ -143,9 +146,9 @@ class FreshMachine:
         words = ["--mount", "--pid", "--fork", "--kill-child", "--", "sh", "-c", script]
         begin = last = time.monotonic()
         silence, text = 0.0, ""
-        with pexpect.spawn(
+        with self.root.with_name("terminal.log").open("a", encoding="utf-8") as log, pexpect.spawn(
             "unshare", words, env=_environment(), encoding="utf-8", codec_errors="replace",
-            dimensions=(50, 160),
+            dimensions=(50, 160), logfile=log,
         ) as terminal:  # fmt: skip
             while True:
                 try:
