@@ -165,3 +165,40 @@ def test_a_device_that_a_user_may_not_use(group_may: bool, is_member: bool, fix:
     )
     assert "student may not use /dev/kvm" in str(found)
     assert found.fix.startswith(fix)
+
+
+def in_container(folder: Path, *engines: str) -> "subprocess.CompletedProcess[str]":
+    """Run in-container where there are engines that print their calls, and just what it needs."""
+    for name in ("sh", "dirname"):
+        program = shutil.which(name)
+        assert program
+        (folder / name).symlink_to(program)
+    for name in engines:
+        (folder / name).write_text(f'#!/bin/sh\necho "{name} $*"\n', encoding="ascii")
+        (folder / name).chmod(0o755)
+    return subprocess.run(
+        [str(paths.VM / "in-container"), "make", "test"],
+        env={"PATH": str(folder), "PYHARNESS_CACHE": "/some/cache"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("engines", [("podman", "docker"), ("docker",)])
+def test_in_container(tmp_path: Path, engines: tuple[str, ...]) -> None:
+    done = in_container(tmp_path, *engines)
+    assert done.returncode == 0, done.stderr
+    build, run = done.stdout.splitlines()
+    top = paths.VM.parent
+    assert build == f"{engines[0]} build --tag pyharness --file {top}/Containerfile {top}/vm"
+    assert run.startswith(f"{engines[0]} run --rm --privileged")
+    assert f"--volume {top}:{top} --volume /some/cache:/var/cache/pyharness" in run
+    assert run.endswith(" pyharness make test")
+
+
+def test_without_a_container_engine_it_names_both(tmp_path: Path) -> None:
+    done = in_container(tmp_path)
+    assert done.returncode == 3
+    assert "neither podman nor docker is installed" in done.stderr
