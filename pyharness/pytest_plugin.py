@@ -47,9 +47,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--accel", choices=("kvm", "tcg"), help="how the guest runs, which is otherwise found out"
     )
     group.addoption(
-        "--ssh", metavar="HOST:PORT", help="a guest of which nothing else is known, instead"
+        "--ssh", metavar="HOST[:PORT]", help="a guest of which nothing else is known, instead"
     )
-    group.addoption("--ssh-user", default="root", metavar="USER", help="who enters it by --ssh")
+    group.addoption("--ssh-user", metavar="USER", help="who enters it by --ssh")
     group.addoption("--ssh-key", metavar="FILE", help="the private key for --ssh")
     group.addoption(
         "--artifacts",

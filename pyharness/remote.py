@@ -5,19 +5,25 @@ All that goes through SSH works there. It has no serial console to read, its
 kernel's end is seen as a connection that is lost, and nothing can be thawed.
 """
 
+import getpass
 import hashlib
 import re
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pyharness import guests, image, machines, paths
+import paramiko
+
+from pyharness import guests, machines, paths, ssh_keys
 from pyharness.accel import Accelerator
 from pyharness.errors import GuestError, UsageError
 from pyharness.guest import Guest
 from pyharness.guests import GuestSpec
+from pyharness.host import requires
 from pyharness.image import Image
 from pyharness.machines import Frozen
 from pyharness.qemu import Machine
@@ -36,31 +42,127 @@ class Address:
         host: its name or address.
         port: of its SSH server.
         user: who enters; who isn't root becomes so by sudo, without a password.
-        key: the private key.
+        keys: the files of the private keys to try; of more than one, some may be missing.
+        agent: the keys that the SSH agent holds are tried, too.
+        proxy: the shell command whose standard streams lead to the server, if not TCP.
     """
 
     host: str
     port: int = 22
     user: str = "root"
-    key: Path
+    keys: tuple[Path, ...]
+    agent: bool = False
+    proxy: str = ""
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
 
+    @contextmanager
+    def private_keys(self) -> Iterator[list[paramiko.PKey]]:
+        """The private keys to try, to be used in the block; those of the agent come first.
 
-def parse(text: str, *, user: str = "root", key: Path | None = None) -> Address:
-    """An address that is written as HOST:PORT; the key is this user's if none is named.
+        Raises:
+            UsageError: there is none, or the one that is named can't be used.
+        """
+        with ssh_keys.of_agent() as held:
+            if len(self.keys) == 1 and not self.agent:
+                yield [ssh_keys.load(self.keys[0], held)]
+                return
+            found = [*held] if self.agent else []
+            known = {key.asbytes() for key in found}
+            found += [k for k in ssh_keys.usable(self.keys, held) if k.asbytes() not in known]
+            if not found:
+                raise UsageError(f"this user has no private key for {self}: name one by --ssh-key")
+            yield found
+
+
+_ADDRESS = re.compile(
+    r"(?:(?P<user>[^@\s]+)@)?(?P<host>[^:@\s]+|\[[^]\s]+\])(?::(?P<port>\d{1,5}))?"
+)
+
+
+def parse(
+    text: str, *, user: str | None = None, key: Path | None = None, config: Path | None = None
+) -> Address:
+    """An address that is written as ssh(1) takes it, with what its configuration says of it.
+
+    Args:
+        text: HOST, or HOST:PORT; HOST may be an alias of the configuration, or USER@HOST.
+        user: who enters, whatever the configuration says.
+        key: the private key to enter with, likewise.
+        config: ssh(1)'s configuration, if not this user's and the system's.
 
     Raises:
-        UsageError: it isn't written so.
+        UsageError: it isn't written so, or the configuration asks for what can't be done.
     """
-    found = re.fullmatch(r"([^:\s]+|\[[^\]\s]+\]):(\d{1,5})", text)
-    if not found:
+    found = _ADDRESS.fullmatch(text)
+    if not found or int(found["port"] or 22) not in range(1, 1 << 16):
         raise UsageError(f"{text!r} is no HOST:PORT, such as 127.0.0.1:2222")
-    key = key.expanduser() if key else image.user_key()
-    if not key.is_file():
-        raise UsageError(f"there is no private key {key}: name one by --ssh-key")
-    return Address(host=found[1].strip("[]"), port=int(found[2]), user=user, key=key)
+    asked = ["-p", found["port"]] if found["port"] else []
+    if named := user or found["user"]:
+        asked += ["-l", named]
+    known = _configured(
+        [*(["-F", str(config)] if config else []), *asked], found["host"].strip("[]")
+    )
+    return _resolved(known, alias=found["host"], key=key)
+
+
+def _configured(options: list[str], host: str) -> dict[str, list[str]]:
+    """What ssh(1) would do to enter a host: each of its options with its values.
+
+    Raises:
+        UsageError: its configuration has a mistake.
+    """
+    requires("ssh")
+    command = ["ssh", *options, "-G", "--", host]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        raise UsageError(f"ssh can't make out {host}: {said[0] if said else 'it says nothing'}")
+    known: dict[str, list[str]] = {}
+    for line in done.stdout.splitlines():
+        option, _, value = line.partition(" ")
+        known.setdefault(option, []).append(value)
+    return known
+
+
+def _resolved(known: dict[str, list[str]], *, alias: str, key: Path | None) -> Address:
+    """The address that ssh(1)'s options make. Pure.
+
+    Raises:
+        UsageError: they ask for what can't be done.
+    """
+    first = {option: values[0] for option, values in known.items()}
+    if first.get("proxyjump", "none") != "none":
+        raise UsageError(
+            f"{alias} has a ProxyJump, which pyharness can't do: write it as"
+            f" ProxyCommand ssh -W %h:%p {first['proxyjump']}"
+        )
+    names = {
+        "%": "%",
+        "h": first["hostname"],
+        "p": first["port"],
+        "r": first["user"],
+        "n": alias,
+        "d": str(Path.home()),
+        "u": getpass.getuser(),
+    }
+
+    def expanded(value: str) -> str:
+        return re.sub(r"%([%hprndu])", lambda found: names[found[1]], value)
+
+    files = [name for name in known.get("identityfile", []) if name != "none"]
+    proxy = first.get("proxycommand", "none")
+    return Address(
+        host=first["hostname"],
+        port=int(first["port"]),
+        user=first["user"],
+        keys=(key.expanduser(),) if key else tuple(Path(expanded(f)).expanduser() for f in files),
+        agent=not key and first.get("identitiesonly") != "yes",
+        proxy=expanded(proxy) if proxy != "none" else "",
+    )
 
 
 class _Elsewhere(Machine):
@@ -90,16 +192,18 @@ def enter(address: Address) -> Guest:
     Raises:
         GuestError: there is no way in.
         CheckFailed: it lacks what builds a module.
-        UsageError: it is of an architecture that nothing is known about.
+        UsageError: there is no key to enter with, or the guest is of an architecture that
+            nothing is known about.
     """
 
     def connection(watch: Callable[[], object] = lambda: None) -> Ssh:
         return Ssh(
             address.host,
             address.port,
-            key=address.key,
+            keys=address.private_keys,
             host_key=None,
             user=address.user,
+            proxy=address.proxy,
             watch=watch,
             clock=time.monotonic,
         )

@@ -3,17 +3,26 @@
 
 import base64
 import io
+import logging
 import select
 import shlex
+import socket
+import subprocess
 import tarfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import paramiko
+from paramiko.auth_strategy import AuthFailure, AuthStrategy, InMemoryPrivateKey
 
 from pyharness.errors import CheckFailed, GuestError, GuestTimeout
+
+# Of each attempt to connect that fails paramiko logs a traceback; where nobody has set up
+# logging, Python would print it.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 _CHUNK = 1 << 16
 # How long to wait for one attempt to connect, on a guest that may be slow (s).
@@ -21,6 +30,10 @@ _PATIENCE = 20.0
 # How often to look whether the guest that is waited for still lives (s).
 WATCH_SECONDS = 2.0
 _TICK_SECONDS = 0.02
+
+
+# Gives private keys that can be used in a block.
+Keys = Callable[[], AbstractContextManager[Sequence[paramiko.PKey]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +72,11 @@ class Ssh:
         host: str,
         port: int,
         *,
-        key: Path,
+        key: Path | None = None,
+        keys: Keys | None = None,
         host_key: str | None,
         user: str = "root",
+        proxy: str = "",
         watch: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -70,9 +85,12 @@ class Ssh:
         Args:
             host: where the guest's SSH server is.
             port: likewise.
-            key: the private key to enter with.
+            key: the private key to enter with; a refusal is not final, the guest may be booting.
+            keys: gives the private keys to try instead, one after another, for as long as a
+                block lasts; a refusal is final.
             host_key: the server's public key, as OpenSSH writes it; None: any.
             user: who enters; who isn't root becomes so by sudo, without a password.
+            proxy: the shell command whose standard streams lead to the server, if not TCP.
             watch: called now and then while the guest is waited for; raises if that is vain.
             clock: the seconds that time limits are counted in.
         """
@@ -81,8 +99,11 @@ class Ssh:
         self.clock = clock
         self._where = (host, port)
         self._key = key
+        self._keys = keys or (lambda: nullcontext(()))
         self._host_key = host_key
         self._user = user
+        self._proxy = proxy
+        self._proxying: subprocess.Popen[bytes] | None = None
         self._client: paramiko.SSHClient | None = None
 
     def watch(self) -> None:
@@ -96,23 +117,28 @@ class Ssh:
 
         Raises:
             GuestTimeout: it never did.
+            GuestError: the server refuses each of the keys, or its name is not known.
         """
+        name = f"{self._where[0]}:{self._where[1]}" + f", by {self._proxy}" * bool(self._proxy)
         end = self.clock() + seconds
         while True:
             left = end - self.clock()
             try:
-                self._client = self._try_to_connect(min(max(left, 1.0), _PATIENCE))
+                with self._keys() as keys:
+                    self._client = self._try_to_connect(keys, min(max(left, 1.0), _PATIENCE))
             except (OSError, EOFError, paramiko.SSHException) as error:
                 self._watch()
+                if isinstance(error, socket.gaierror):
+                    raise GuestError(f"{name} can't be found: {error.strerror}") from error
+                if refusal := _refusal(error):
+                    raise GuestError(f"{name} refuses {self._user}: {refusal}") from error
                 if self.clock() > end:
-                    raise GuestTimeout(
-                        f"no SSH at {self._where[0]}:{self._where[1]} in {seconds:.0f} s: {error}"
-                    ) from error
+                    raise GuestTimeout(f"no SSH at {name} in {seconds:.0f} s: {error}") from error
                 time.sleep(0.1)
             else:
                 return
 
-    def _try_to_connect(self, seconds: float) -> paramiko.SSHClient:
+    def _try_to_connect(self, keys: Sequence[paramiko.PKey], seconds: float) -> paramiko.SSHClient:
         host, port = self._where
         client = paramiko.SSHClient()
         if self._host_key:
@@ -127,7 +153,9 @@ class Ssh:
                 host,
                 port,
                 username=self._user,
-                key_filename=str(self._key),
+                key_filename=str(self._key) if self._key else None,
+                auth_strategy=_Strategy(self._user, keys) if keys else None,
+                sock=self._start_proxy() if self._proxy else None,
                 timeout=seconds,
                 banner_timeout=seconds,
                 auth_timeout=seconds,
@@ -136,14 +164,35 @@ class Ssh:
             )
         except BaseException:
             client.close()
+            self._end_proxy()
             raise
         return client
+
+    def _start_proxy(self) -> socket.socket:
+        """Start the command that leads to the server, and return what is connected with it."""
+        self._end_proxy()
+        own, its = socket.socketpair()
+        with its:
+            self._proxying = subprocess.Popen(
+                ["sh", "-c", f"exec {self._proxy}"],
+                stdin=its.fileno(),
+                stdout=its.fileno(),
+                stderr=subprocess.DEVNULL,
+            )
+        return own
+
+    def _end_proxy(self) -> None:
+        if self._proxying:
+            self._proxying.kill()
+            self._proxying.wait()
+            self._proxying = None
 
     def close(self) -> None:
         """Hang up."""
         if self._client:
             self._client.close()
             self._client = None
+        self._end_proxy()
 
     def open(self, command: str, *, terminal: bool = False) -> paramiko.Channel:
         """Start a command; its channel is the caller's, to read, write and close.
@@ -270,6 +319,35 @@ def pump(
             return channel.exit_status
         else:
             select.select([channel], [], [], _TICK_SECONDS)
+
+
+class _Strategy(AuthStrategy):
+    """Tries private keys in one connection, one after another."""
+
+    def __init__(self, user: str, keys: Sequence[paramiko.PKey]) -> None:
+        super().__init__(ssh_config=paramiko.SSHConfig())
+        self._user = user
+        self._keys = keys
+
+    def get_sources(self) -> Iterator[InMemoryPrivateKey]:
+        """What to enter with."""
+        return (InMemoryPrivateKey(self._user, key) for key in self._keys)
+
+
+def _refusal(error: Exception) -> str:
+    """What a server has refused, if it has: not where the connection was lost at the first key."""
+    if not isinstance(error, AuthFailure):
+        return ""
+    answer = error.result[0].result
+    if isinstance(answer, paramiko.BadAuthenticationType):
+        return f"it takes no key, but {' or '.join(answer.allowed_types)}"
+    if not isinstance(answer, paramiko.AuthenticationException):
+        return ""
+    sources = (source for source, _ in error.result)
+    tried = [
+        source.pkey.fingerprint for source in sources if isinstance(source, InMemoryPrivateKey)
+    ]
+    return f"it does not take the key {' nor '.join(tried)}"
 
 
 class _Feeder:

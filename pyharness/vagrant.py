@@ -82,5 +82,5 @@ def parse(config: str) -> Address:
         host=host["hostname"],
         port=int(host.get("port", 22)),
         user=host.get("user", "vagrant"),
-        key=Path(host["identityfile"][0].strip('"')),
+        keys=tuple(Path(name.strip('"')) for name in host["identityfile"]),
     )

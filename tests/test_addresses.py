@@ -26,7 +26,7 @@ CONFIG = """Host default
 @pytest.mark.parametrize(("user", "key"), [("vagrant", "/home/a/key"), ("root", '"/a b/key"')])
 def test_what_vagrant_prints_is_an_address(user: str, key: str) -> None:
     found = vagrant.parse(CONFIG.format(user=user, key=key))
-    assert found == Address(host="127.0.0.1", port=2222, user=user, key=Path(key.strip('"')))
+    assert found == Address(host="127.0.0.1", port=2222, user=user, keys=(Path(key.strip('"')),))
 
 
 def test_what_names_no_host_is_none() -> None:
@@ -34,15 +34,57 @@ def test_what_names_no_host_is_none() -> None:
         vagrant.parse("")
 
 
-def test_an_address_is_typed_as_host_and_port(tmp_path: Path) -> None:
-    key = tmp_path / "key"
-    key.touch()
-    assert remote.parse("h:22", key=key) == Address(host="h", port=22, user="root", key=key)
-    found = remote.parse("[::1]:2222", user="me", key=key)
+SSH_CONFIG = """Host box
+  HostName box.example
+  Port 2022
+  User builder
+  IdentityFile ~/keys/%h
+  IdentityFile "/a b/key"
+Host far
+  ProxyCommand nc -x proxy %h %p
+  IdentitiesOnly yes
+Host jump
+  ProxyJump me@between
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A configuration of ssh(1)."""
+    path = tmp_path / "config"
+    path.write_text(SSH_CONFIG, encoding="utf-8")
+    return path
+
+
+def test_an_address_is_typed_as_for_ssh(config: Path) -> None:
+    key = Path("/k")
+    found = remote.parse("h:2222", key=key, user="root", config=config)
+    assert found == Address(host="h", port=2222, user="root", keys=(key,))
+    assert remote.parse("h", key=key, config=config).port == 22
+    found = remote.parse("me@[::1]:2222", key=key, config=config)
     assert (found.host, found.port, found.user) == ("::1", 2222, "me")
-    for wrong in ("h", "h:", ":22", "h:22:22", "a b:22", "h:port"):
+    assert remote.parse("me@h", user="root", config=config).user == "root"
+    for wrong in ("", "h:", ":22", "h:22:22", "a b:22", "h:port", "h:0", "h:65536", "::1"):
         with pytest.raises(UsageError, match="is no HOST:PORT"):
             remote.parse(wrong, key=key)
+
+
+def test_an_alias_means_what_the_configuration_of_ssh_says(config: Path) -> None:
+    found = remote.parse("box", config=config)
+    assert (found.host, found.port, found.user) == ("box.example", 2022, "builder")
+    assert found.keys == (Path.home() / "keys" / "box.example", Path("/a b/key"))
+    assert found.agent
+    found = remote.parse("box:22", user="root", key=Path("~/k"), config=config)
+    assert (found.port, found.user, found.agent) == (22, "root", False)
+    assert found.keys == (Path.home() / "k",)
+    far = remote.parse("far:2222", config=config)
+    assert far.proxy == "nc -x proxy far 2222"
+    assert not far.agent
+    with pytest.raises(UsageError, match=r"ProxyCommand ssh -W %h:%p me@between"):
+        remote.parse("jump", config=config)
+    config.write_text("Port many\n", encoding="ascii")
+    with pytest.raises(UsageError, match=r"ssh can't make out h: .*config line 1: Bad"):
+        remote.parse("h", config=config)
 
 
 def test_snapshots_are_read_from_what_qemu_prints() -> None:

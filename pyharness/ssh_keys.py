@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Private keys of this host's user: files, and what the SSH agent holds."""
+
+import base64
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import paramiko
+
+from pyharness.errors import UsageError
+
+_ENCRYPTED = (TypeError, paramiko.PasswordRequiredException)
+_OPENSSH = re.compile(rb"-----BEGIN OPENSSH PRIVATE KEY-----(.+)-----END", re.DOTALL)
+_OPENSSH_MAGIC = b"openssh-key-v1\0"
+# How a file begins that is no private key that can be used, what it is, and what to do.
+_OTHERS = (
+    (
+        rb"(?:ssh|ecdsa|sk-ssh|sk-ecdsa)-\S+ AAAA|---- BEGIN SSH2 PUBLIC|-----BEGIN [A-Z ]*PUBLIC",
+        "is a public key: name the private one, which has no .pub",
+    ),
+    (rb"PuTTY-User-Key-File", "is in PuTTY's format: puttygen {} -O private-openssh -o NEW"),
+    (rb"-----BEGIN PRIVATE KEY", "is in PKCS #8 format: ssh-keygen -p -f {} converts it"),
+    (rb"-----BEGIN [A-Z ]+PRIVATE KEY", "is a damaged private key, or one of an unknown kind"),
+)
+
+
+@contextmanager
+def of_agent() -> Iterator[Sequence[paramiko.PKey]]:
+    """The keys that this user's SSH agent holds, to be used in the block; maybe none."""
+    try:
+        agent = paramiko.Agent()
+    except (paramiko.SSHException, OSError):
+        yield ()
+        return
+    try:
+        yield agent.get_keys()
+    finally:
+        agent.close()
+
+
+def load(path: Path, held: Sequence[paramiko.PKey]) -> paramiko.PKey:
+    """The private key in a file, or the agent's if the file's is encrypted.
+
+    Args:
+        path: the file.
+        held: the keys that the agent holds.
+
+    Raises:
+        UsageError: it can't be used; the message says why, and what to do.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}, the private key, can't be read: {error.strerror}") from error
+    try:
+        return paramiko.PKey.from_path(path)
+    except _ENCRYPTED as error:
+        public = _public_part(path, data)
+        for key in held:
+            if key.asbytes() == public:
+                return key
+        raise UsageError(
+            f"{path} is encrypted, and no SSH agent holds that key: ssh-add {path}"
+        ) from error
+    except Exception as error:  # whatever paramiko and cryptography make of it
+        raise UsageError(f"{path} {_fault(data).format(path)}") from error
+
+
+def usable(paths: Sequence[Path], held: Sequence[paramiko.PKey]) -> list[paramiko.PKey]:
+    """Those of the private keys in files that are there and can be used."""
+    keys = []
+    for path in paths:
+        with suppress(UsageError):
+            keys.append(load(path, held))
+    return keys
+
+
+def _fault(data: bytes) -> str:
+    """Why a file can't be used as a private key."""
+    return next((fault for begin, fault in _OTHERS if re.match(begin, data)), "is no private key")
+
+
+def _public_part(path: Path, data: bytes) -> bytes:
+    """The public part of an encrypted key: OpenSSH's own format has it, else KEY.pub does."""
+    if found := _OPENSSH.search(data):
+        message = paramiko.Message(base64.b64decode(found[1]).removeprefix(_OPENSSH_MAGIC))
+        for _ in ("cipher", "key derivation", "its options"):
+            message.get_string()
+        message.get_int()  # how many keys: 1
+        return message.get_string()
+    with suppress(OSError, ValueError, IndexError):
+        return base64.b64decode(path.with_name(path.name + ".pub").read_text().split()[1])
+    return b""
