@@ -5,7 +5,7 @@ _interceptorctl() {
     local word=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]} choices
 
     if ((COMP_CWORD == 1)); then
-        choices="intercept release start stop status watch names --help"
+        choices="intercept release start stop status watch names --help --version"
     elif [[ $word == -* ]]; then
         choices=--help
         [[ $command == status ]] && choices+=" --json"

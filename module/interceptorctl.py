@@ -22,6 +22,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+VERSION = "1.0.0"
 STATUS = "/proc/interceptor"
 LOG = "/dev/kmsg"
 INTERCEPT, RELEASE, START, STOP = 1, 2, 3, 4
@@ -30,6 +31,7 @@ EVERYBODY = "all"
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.syscall.restype = ctypes.c_long
 LARGEST_ERROR = 4095
+LARGEST_INT = (1 << 31) - 1
 
 # __NR_restart_syscall, the number of my_syscall(), by the caller's own numbers.
 CUSTOM = {"i386": 0, "x86_64": 219, "aarch64": 128}
@@ -71,6 +73,9 @@ class NoInterceptor(Refused):
     """The module is not loaded."""
 
     status = 3
+
+    def __init__(self) -> None:
+        super().__init__("the interceptor is not loaded: modprobe interceptor")
 
 
 # ---- system calls ----
@@ -140,13 +145,19 @@ def numbers(of: str) -> dict[str, int]:
     return {}
 
 
+def whole(text: str) -> int | None:
+    """The number that is written there, if it is one that the module's ``int`` can hold."""
+    number = int(text) if re.fullmatch("[0-9]{1,10}", text) else None
+    return number if number is not None and number <= LARGEST_INT else None
+
+
 def find(call: str) -> tuple[str, int]:
     """The door and number of a call: "mkdir", "39", or on amd64 "i386:mmap2"."""
     by, colon, name = call.rpartition(":")
     if colon and (by, door()) != ("i386", "x86_64"):
         raise Usage(f"{call!r}: only amd64 has a second door, i386, as in i386:mmap2")
-    if name.isdecimal():
-        return by, int(name)
+    if (number := whole(name)) is not None:
+        return by, number
     known = numbers(by or door())
     if not known:
         raise Usage(
@@ -155,6 +166,14 @@ def find(call: str) -> tuple[str, int]:
     if name not in known:
         raise Usage(f"there is no system call {name!r}; see syscalls(2)")
     return by, known[name]
+
+
+def all_names() -> list[str]:
+    """The names of all calls, sorted."""
+    known = numbers(door())
+    if not known:
+        raise Refused("no header here has the names of system calls: install linux-libc-dev")
+    return sorted(known)
 
 
 def names() -> dict[str, str]:
@@ -174,7 +193,7 @@ def state() -> list[dict[str, Any]]:
         with open(STATUS, encoding="ascii") as file:
             lines = file.read().splitlines()
     except FileNotFoundError:
-        raise NoInterceptor("the interceptor is not loaded: modprobe interceptor") from None
+        raise NoInterceptor from None
     except PermissionError:
         raise Refused("only root sees who is monitored: sudo interceptorctl status") from None
     known = names()
@@ -193,6 +212,8 @@ DEBUG = 7
 
 def logged() -> Iterator[tuple[float, int, str, list[int]]]:
     """The calls that are logged from now on: seconds since boot, thread, number, arguments."""
+    if not os.path.exists(STATUS):
+        raise NoInterceptor
     try:
         log = os.open(LOG, os.O_RDONLY)
     except PermissionError:
@@ -229,12 +250,12 @@ WHY = {
 }
 
 
-def issue(request: int, call: str, pid: int = 0) -> None:
-    """Issue a command, and say what it came to."""
-    by, number = find(call)
+def issue(request: int, call: str, where: tuple[str, int], pid: int = 0) -> None:
+    """Issue a command, and say what it came to; ``where`` is what find() found of the call."""
+    by, number = where
     error = command(request, number, pid, by)
     if error == errno.EINTR:  # restart_syscall(), of one who has nothing to restart
-        raise NoInterceptor("the interceptor is not loaded: modprobe interceptor")
+        raise NoInterceptor
     if not error:
         return
     who = f"process {pid}" if pid else "everybody"
@@ -250,25 +271,33 @@ def exists(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except (PermissionError, OverflowError):
+    except PermissionError:
         pass
     return True
 
 
 def reroute(request: int, done: str, calls: list[str]) -> None:
-    """Intercept or release calls, one after the other."""
-    for call in calls:
-        issue(request, call)
+    """Intercept or release calls, one after the other; none if there is no such call among them."""
+    for call, where in {call: find(call) for call in calls}.items():
+        issue(request, call, where)
         print(f"{call}: {done}")
 
 
+def process(text: str) -> int:
+    """The number of a process, 0 for everybody."""
+    if text == EVERYBODY:
+        return 0
+    number = whole(text)
+    if not number:
+        raise Usage(f"{text!r} is neither the number of a process nor {EVERYBODY!r}")
+    return number
+
+
 def monitor(request: int, done: str, call: str, whom: list[str]) -> None:
-    """Start or stop monitoring processes, one after the other."""
-    for one in whom:
-        if one != EVERYBODY and not (one.isdecimal() and int(one)):
-            raise Usage(f"{one!r} is neither the number of a process nor {EVERYBODY!r}")
-        pid = 0 if one == EVERYBODY else int(one)
-        issue(request, call, pid)
+    """Start or stop monitoring processes, one after the other; none if one is not understood."""
+    where = find(call)
+    for pid in [process(one) for one in whom]:
+        issue(request, call, where, pid)
         print(f"{call} by {f'process {pid}' if pid else 'everybody'}: {done}")
 
 
@@ -298,8 +327,9 @@ def watch(calls: list[str]) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """What a user may type."""
-    whole = argparse.ArgumentParser(prog="interceptorctl", description=__doc__.splitlines()[0])
-    kinds = whole.add_subparsers(dest="kind", required=True, metavar="COMMAND")
+    top = argparse.ArgumentParser(prog="interceptorctl", description=__doc__.splitlines()[0])
+    top.add_argument("-V", "--version", action="version", version=f"interceptorctl {VERSION}")
+    kinds = top.add_subparsers(dest="kind", required=True, metavar="COMMAND")
 
     def add(name: str, told: str) -> argparse.ArgumentParser:
         return kinds.add_parser(name, help=told, description=told)
@@ -324,7 +354,7 @@ def parser() -> argparse.ArgumentParser:
         "watch", "print logged calls as they come, until Ctrl-C; for who may read the kernel log"
     )
     kind.add_argument("calls", nargs="*", metavar="CALL", help=f"only these: {call}")
-    return whole
+    return top
 
 
 def main() -> int:
@@ -343,14 +373,19 @@ def main() -> int:
         elif typed.kind == "status":
             show_status(as_json=typed.json)
         elif typed.kind == "names":
-            print("\n".join(sorted(numbers(door()))))
+            print("\n".join(all_names()))
         else:
             watch(typed.calls)
+        print(end="", flush=True)
     except Refused as error:
         print(f"interceptorctl: {error}", file=sys.stderr)
         return error.status
-    except KeyboardInterrupt:
-        return 0
+    except KeyboardInterrupt:  # which is how a watch ends; all else has been cut short
+        return 0 if typed.kind == "watch" else 128 + signal.SIGINT
+    except OSError as error:  # such as a full disk, where it prints to
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would try once more at its exit
+        print(f"interceptorctl: {error.strerror}", file=sys.stderr)
+        return 1
     return 0
 
 

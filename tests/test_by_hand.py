@@ -2,6 +2,7 @@
 """By hand, in the guest: make's targets, modprobe, and interceptorctl as a person types it."""
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -9,16 +10,35 @@ import pytest
 import pyharness
 from pyharness import Guest, Module
 
+OPTIONS = "/etc/modprobe.d/interceptor.conf"
+# What make and the kernel's build print on their errors' stream although all is well: that
+# a clock was set back, and that type information can't be made without the kernel's own.
+HARMLESS = re.compile(r"make.*(modification time|Clock skew)|Skipping BTF generation|$")
+
+
+def files(guest: Guest) -> str:
+    """What of the module there is in the guest, outside of where it is built."""
+    return guest.run("find / -xdev -name 'interceptor*' -not -path '/root/*' | sort").stdout
+
 
 @pytest.fixture
 def installed(bare_guest: Guest, by_hand: str) -> Iterator[Guest]:
-    """A guest in which the module is installed."""
-    bare_guest.run(f"make -C {by_hand} install", seconds=120).check()
+    """A guest in which the module is installed, by somebody who hides what they make."""
+    done = bare_guest.run(f"umask 077 && make -C {by_hand} install", seconds=120).check()
+    assert [line for line in done.stderr.splitlines() if not HARMLESS.match(line)] == []
     yield bare_guest
     if not bare_guest.closed:
-        bare_guest.run(f"make -C {by_hand} uninstall").check()
-        left = bare_guest.run("find / -xdev -name 'interceptor*' -not -path '/root/*'")
-        assert left.stdout == ""
+        bare_guest.run(f"make -C {by_hand} uninstall && rm -f {OPTIONS}").check()
+        assert files(bare_guest) == ""
+
+
+def refused(guest: Guest, command: str, *, user: str = "root") -> str:
+    """The sentence with which make refuses to do something, before it has done anything."""
+    done = guest.run(f"make {command}", user=user)
+    assert done.status == 2
+    assert done.stdout.count("\n") <= 2, done.stdout  # that it enters and leaves a folder
+    (line,) = done.stderr.splitlines()
+    return line
 
 
 def test_make_load_and_unload(bare_guest: Guest, by_hand: str) -> None:
@@ -26,19 +46,85 @@ def test_make_load_and_unload(bare_guest: Guest, by_hand: str) -> None:
     bare_guest.run(f"make -C {by_hand} load ARGS=way={way}", seconds=120).check()
     assert bare_guest.is_loaded("interceptor")
     assert bare_guest.run("cat /sys/module/interceptor/parameters/way").stdout == f"{way}\n"
+    again = refused(bare_guest, f"-C {by_hand} load")
+    assert "interceptor is loaded already: make unload unloads it" in again
+    bare_guest.run(f"make -C {by_hand} unload load", seconds=60).check()
     bare_guest.run(f"make -C {by_hand} unload").check()
     assert not bare_guest.is_loaded("interceptor")
+    assert "interceptor is not loaded" in refused(bare_guest, f"-C {by_hand} unload")
+    failed = bare_guest.run(f"make -C {by_hand} load ARGS=way=nosuch", seconds=60)
+    assert failed.status == 2
+    assert "dmesg | tail has the kernel's reason" in failed.stderr
+
+
+def test_a_plain_user_is_told_at_once(bare_guest: Guest, by_hand: str) -> None:
+    """A plain user can't load or install, nor build where root has; nothing is built first."""
+    guest, folder = bare_guest, "/tmp/by-hand"
+    guest.run(f"mkdir {folder} && cd {by_hand} && cp Kbuild Makefile *.[ch] {folder}").check()
+    try:
+        assert "*** . is not yours to write" in refused(guest, f"-C {folder}", user="nobody")
+        guest.run(f"chown nobody {folder} && touch {folder}/.interceptor.o.cmd").check()
+        assert ".interceptor.o.cmd is not yours to write: sudo make clean" in refused(
+            guest, f"-C {folder}", user="nobody"
+        )
+        for target in ("load", "unload", "install", "install-tools", "uninstall"):
+            sentence = refused(guest, f"-C {folder} {target}", user="nobody")
+            assert f"only root can do this: sudo make {target}" in sentence
+    finally:
+        guest.run(["rm", "-r", folder]).check()
+
+
+def test_uninstall_removes_what_install_installed(installed: Guest, by_hand: str) -> None:
+    """Copies of DKMS and of another kernel stay, and options that somebody edited."""
+    release = installed.frozen.image.release
+    ours = installed.run("modinfo -n interceptor").check().stdout.strip()
+    theirs = [f"/lib/modules/{release}/updates/dkms/interceptor.ko.xz",
+              "/lib/modules/0.1/extra/local/interceptor.ko"]  # fmt: skip
+    for path in theirs:
+        installed.run(f"install -D {ours} {path}").check()
+    installed.run(f"echo '# mine' >> {OPTIONS} && gzip {ours}").check()
+    sentence = refused(installed, f"-C {by_hand} install")
+    assert f"{theirs[0]} is installed already" in sentence
+    assert "remove it first, by dkms remove interceptor/1.0.0 --all" in sentence
+    done = installed.run(f"make -C {by_hand} uninstall").check().stdout
+    assert f"{OPTIONS} is kept, as it was edited" in done
+    assert f"{theirs[0]} is kept, as make install did not put it there" in done
+    assert files(installed).split() == sorted([OPTIONS, *theirs])
+    assert installed.run(f"test -e {ours.rpartition('/')[0]}").status == 1
+    installed.run(f"rm -r /lib/modules/0.1 {theirs[0].rpartition('/')[0]} && depmod").check()
+
+
+def test_installed_for_a_package(bare_guest: Guest, by_hand: str) -> None:
+    """DESTDIR, also relative, PREFIX and INSTALL_MOD_DIR; a package has no lists of all modules."""
+    guest, release = bare_guest, bare_guest.frozen.image.release
+    given = "DESTDIR='stage' PREFIX=/usr INSTALL_MOD_DIR=updates/us"
+    guest.run(f"make -C {by_hand} install {given} KDIR=/lib/modules/{release}/build").check()
+    found = guest.run(f"cd {by_hand}/stage && find . -type f | sort").stdout.split()
+    assert found == [
+        "./etc/modprobe.d/interceptor.conf",
+        f"./lib/modules/{release}/updates/us/interceptor.ko",
+        "./usr/sbin/interceptorctl",
+        "./usr/share/bash-completion/completions/interceptorctl",
+        "./usr/share/man/man8/interceptorctl.8",
+    ]
+    assert files(guest) == ""
+    guest.run(f"make -C {by_hand} uninstall {given}").check()
+    assert guest.run(f"cd {by_hand} && find stage -type f && rm -r stage").check().stdout == ""
 
 
 def test_installed(installed: Guest) -> None:
     """It is loaded by name, with the options that modprobe.d has; its tools are in the path."""
-    assert "/lib/modules/" in installed.run("modinfo -n interceptor").check().stdout
-    installed.run("echo options interceptor way=handler >> /etc/modprobe.d/interceptor.conf")
+    release = installed.frozen.image.release
+    path = installed.run(["modinfo", "-n", "interceptor"], user="nobody").check().stdout
+    assert path == f"/lib/modules/{release}/extra/local/interceptor.ko\n"
+    installed.run(f"echo options interceptor way=handler >> {OPTIONS}")
     installed.run("modprobe interceptor").check()
     assert installed.run("cat /sys/module/interceptor/parameters/way").stdout == "handler\n"
     assert installed.run("interceptorctl status").check().stdout == "nothing is intercepted\n"
     installed.run("modprobe -r interceptor").check()
-    manual = installed.run("cat /usr/local/share/man/man8/interceptorctl.8").check().stdout
+    version = installed.run("interceptorctl --version").check().stdout
+    assert version == f"interceptorctl {installed.run('modinfo -F version interceptor').stdout}"
+    manual = installed.run(["man", "interceptorctl"], user="nobody").check().stdout
     for command in ("intercept", "release", "start", "stop", "status", "watch", "names"):
         assert command in manual
 
@@ -56,6 +142,7 @@ def complete(guest: Guest, *words: str) -> list[str]:
 def test_completion(installed: Guest) -> None:
     assert complete(installed, "st") == ["start", "stop", "status"]
     assert "mkdirat" in complete(installed, "intercept", "mkd")
+    assert complete(installed, "--") == ["--help", "--version"]
     assert complete(installed, "status", "--") == ["--help", "--json"]
     assert complete(installed, "start", "mkdirat", "al") == ["all"]
     assert "1" in complete(installed, "start", "mkdirat", "")
@@ -105,7 +192,11 @@ def test_a_session(by_hand: str, bare_guest: Guest, parameters: dict[str, str]) 
         ("stop getsid all", "root", 1, "getsid by everybody is not monitored"),
         ("status", "nobody", 1, "only root sees who is monitored"),
         ("start getsid me", "root", 2, "'me' is neither the number of a process nor 'all'"),
+        ("start getsid 1 me", "root", 2, "'me' is neither the number of a process nor 'all'"),
+        ("start getsid 4294967297", "root", 2, "'4294967297' is neither the number of a process"),
         ("intercept nosuch", "root", 2, "there is no system call 'nosuch'"),
+        ("intercept mkdirat nosuch", "root", 2, "there is no system call 'nosuch'"),
+        ("intercept 4294967335", "root", 2, "there is no system call '4294967335'"),
         ("intercept", "root", 2, "the following arguments are required: CALL"),
         ("nosuch", "root", 2, "invalid choice: 'nosuch'"),
     ],
@@ -115,7 +206,9 @@ def test_what_is_refused_is_told_in_one_sentence(
 ) -> None:
     source = (pyharness.MODULE / "interceptorctl.py").read_bytes()
     with module.intercepted("getsid"):
+        before = module.status()
         done = guest.run(f"python3 - {words}", user=user, stdin=source)
+        assert module.status() == before
     assert done.status == status, done.stderr
     assert told in done.stderr
     assert "Traceback" not in done.stderr

@@ -37,6 +37,10 @@ def test_it_survives_a_kernel_upgrade(guest: Guest, tmp_path: Path) -> None:
     guest.run("dkms build interceptor/1.0.0", seconds=300).check()
     guest.run("dkms install interceptor/1.0.0", seconds=300).check()
     assert any(release in line and "installed" in line for line in status(guest))
+    refused = guest.run(f"make -C {TREE} install")
+    assert refused.status == 2
+    assert "by dkms remove interceptor/1.0.0 --all if DKMS put it there" in refused.stderr
+    guest.run(f"make -C {TREE} uninstall", seconds=60).check()
     guest.run("modprobe interceptor").check()
     assert guest.is_loaded("interceptor")
     guest.run("modprobe -r interceptor").check()
