@@ -3,12 +3,14 @@
 
 import shutil
 import subprocess
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
 
-from pyharness import host, needs, paths, privileges
+from pyharness import doctor, host, image, needs, paths, privileges
 from pyharness.errors import HostError
+from pyharness.image import Image
 
 TABLE = """
 install debian apt-get install --yes
@@ -202,3 +204,25 @@ def test_without_a_container_engine_it_names_both(tmp_path: Path) -> None:
     done = in_container(tmp_path)
     assert done.returncode == 3
     assert "neither podman nor docker is installed" in done.stderr
+
+
+Usage = namedtuple("Usage", "total used free")
+MADE = Image(folder=Path("made"), release="6.1", version="1", host_key="key")
+
+
+@pytest.mark.parametrize(
+    ("free", "made", "good"),
+    [
+        (image.ROOM, None, True),
+        (image.ROOM - 1, None, False),
+        (image.ROOM - 1, MADE, True),  # what takes the room is there
+        (1 << 20, MADE, False),
+    ],
+)
+def test_doctor_asks_for_the_room_that_is_still_needed(
+    monkeypatch: pytest.MonkeyPatch, free: int, made: Image | None, good: bool
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(free, 0, free))
+    found = doctor._space(made)
+    assert found.good == good
+    assert ("make room" in found.mend) != good

@@ -60,3 +60,12 @@ def test_the_two_commands(
     assert tested.status == 0, tested.text[-4000:]
     assert re.search(r"\b\d+ passed in ", tested.text)
     assert (machine.home / ".cache" / "pyharness" / "images").is_dir()
+
+    if machine.user != "root":
+        refused = machine.type(
+            "cd checkout && sudo mv /etc/subuid /etc/subuid.away"
+            " && PYHARNESS_CACHE=$HOME/other .venv/bin/pyharness up",
+            seconds=60,
+        )
+        assert refused.status == 3, refused.text
+        assert "sudo usermod --add-subuids" in refused.text
