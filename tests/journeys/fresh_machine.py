@@ -45,12 +45,14 @@ class Transcript:
         status: its exit status.
         seconds: how long it took.
         silence: the longest time in which nothing was printed (s).
+        before: what was printed last before that.
     """
 
     text: str
     status: int
     seconds: float
     silence: float
+    before: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,23 +147,26 @@ class FreshMachine:
         script = " && ".join((*_MOUNTS, *enter)).format(root=shlex.quote(str(self.root)))
         words = ["--mount", "--pid", "--fork", "--kill-child", "--", "sh", "-c", script]
         begin = last = time.monotonic()
-        silence, text = 0.0, ""
+        silence, before, text = 0.0, "", ""
         with self.root.with_name("terminal.log").open("a", encoding="utf-8") as log, pexpect.spawn(
             "unshare", words, env=_environment(), encoding="utf-8", codec_errors="replace",
             dimensions=(50, 160), logfile=log,
         ) as terminal:  # fmt: skip
             while True:
                 try:
-                    text += terminal.read_nonblocking(1 << 16, timeout=1)
+                    more = terminal.read_nonblocking(1 << 16, timeout=1)
                 except pexpect.TIMEOUT:
                     assert time.monotonic() - begin < seconds, text[-4000:]
                     continue
                 except pexpect.EOF:
                     break
-                silence, last = max(silence, time.monotonic() - last), time.monotonic()
+                if time.monotonic() - last > silence:
+                    silence, before = time.monotonic() - last, text[-400:]
+                last = time.monotonic()
+                text += more
             terminal.close()
         status = terminal.exitstatus if terminal.signalstatus is None else -terminal.signalstatus
-        return Transcript(text, status, time.monotonic() - begin, silence)
+        return Transcript(text, status, time.monotonic() - begin, silence, before)
 
 
 def _environment() -> dict[str, str]:
