@@ -141,10 +141,9 @@ class FreshMachine:
             seconds: how long it may take.
         """
         login = shlex.join(["su", "--login", self.user, "--command", command])
-        enter = [f"exec /usr/sbin/chroot {{root}} {login}"]
-        if self.user != "root":
-            enter = [*_PIVOT, f"exec /usr/sbin/chroot . {login}"]
-        script = " && ".join((*_MOUNTS, *enter)).format(root=shlex.quote(str(self.root)))
+        prepare = _MOUNTS if self.user == "root" else (*_MOUNTS, *_PIVOT)
+        enter = f"exec /usr/sbin/chroot {'{root}' if self.user == 'root' else '.'} "
+        script = " && ".join((*prepare, enter)).format(root=shlex.quote(str(self.root))) + login
         words = ["--mount", "--pid", "--fork", "--kill-child", "--", "sh", "-c", script]
         begin = last = time.monotonic()
         silence, before, text = 0.0, "", ""
@@ -156,10 +155,11 @@ class FreshMachine:
                 try:
                     more = terminal.read_nonblocking(1 << 16, timeout=1)
                 except pexpect.TIMEOUT:
-                    assert time.monotonic() - begin < seconds, text[-4000:]
                     continue
                 except pexpect.EOF:
                     break
+                finally:
+                    assert time.monotonic() - begin < seconds, text[-4000:]
                 if time.monotonic() - last > silence:
                     silence, before = time.monotonic() - last, text[-400:]
                 last = time.monotonic()
