@@ -10,12 +10,17 @@ An image is a folder of the cache, named by a hash of what made it::
         image.json   what it is: see Image
 """
 
+import fcntl
 import hashlib
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
+import sys
+import tarfile
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -29,7 +34,7 @@ from pyharness.mirrors import Mirrors, base_of
 from pyharness.progress import Silent, Task, Teller
 
 # Counts up whenever this file makes images differently: then all are made anew.
-FORMAT = 1
+FORMAT = 2
 # What making an image needs, at its most (bytes).
 ROOM = 3 << 30
 
@@ -40,7 +45,7 @@ _STAGES = (
     ("I: extracting archives", 0.12, "extracting the base system"),
     ("I: installing essential", 0.18, "installing the base system"),
     ("I: installing remaining", 0.25, "installing kernel, compiler and tools"),
-    ("I: running special hook: sync-out", 0.80, "taking the kernel out"),
+    ("I: running --customize-hook in shell: sh -c 'tar", 0.80, "taking the kernel out"),
     ("I: running --customize-hook in shell: sh -c 'mkdir \"$1.tree", 0.88, "writing the disk"),
     ("I: cleaning", 0.99, "cleaning up"),
 )
@@ -51,6 +56,19 @@ _STAGES = (
 _WRITE_DISK = """mkdir "$1.tree" && mount --bind "$1" "$1.tree" &&
 mke2fs -q -F -t ext4 -O ^metadata_csum_seed -m 0 -d "$1.tree" /proc/self/fd/{fd} {mib}M &&
 umount "$1.tree" && rmdir "$1.tree\""""
+
+
+_HIGH = 100
+# Of the tree, what is kept beside the disk.
+_KERNEL = "boot/vmlinuz-"
+_HOST_KEY = "etc/ssh/ssh_host_ed25519_key.pub"
+_STATUS = "var/lib/dpkg/status"
+
+# Keeps the mounts and processes of a command of root's apart; see apart.py.
+_APART = (
+    *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "unchanged", "--"),
+    *(sys.executable, "-I", "-S", str(Path(__file__).with_name("apart.py"))),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +103,7 @@ class Image:
         return self.folder / "initrd"
 
 
+@paths.as_host_error()
 def user_key() -> Path:
     """The private key with which this user enters guests; made if there is none."""
     key = paths.cache() / "ssh" / "id_ed25519"
@@ -100,6 +119,35 @@ def _public_key() -> str:
     return user_key().with_suffix(".pub").read_text(encoding="ascii")
 
 
+def overlay(files: Path, public_key: str) -> bytes:
+    """The project's own files for an image, and who may enter it, as a tar archive.
+
+    Owners and modes are the project's decision, whatever the modes of its checkout:
+    what begins as a script does can be executed.
+
+    Args:
+        files: the folder that has them as they are to be in the guest.
+        public_key: who may enter.
+    """
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+
+        def add(name: str, mode: int, data: bytes | None) -> None:
+            member = tarfile.TarInfo(name)
+            member.mode = mode
+            member.type = tarfile.DIRTYPE if data is None else tarfile.REGTYPE
+            member.size = len(data or b"")
+            tar.addfile(member, io.BytesIO(data or b""))
+
+        for path in sorted(files.rglob("*")):
+            data = None if path.is_dir() else path.read_bytes()
+            executable = data is None or data.startswith(b"#!")
+            add(str(path.relative_to(files)), 0o755 if executable else 0o644, data)
+        add("root/.ssh", 0o700, None)
+        add("root/.ssh/authorized_keys", 0o600, public_key.encode())
+    return archive.getvalue()
+
+
 def digest(spec: GuestSpec, public_key: str, files: Path) -> str:
     """A hash of all that an image is made of.
 
@@ -108,11 +156,13 @@ def digest(spec: GuestSpec, public_key: str, files: Path) -> str:
         public_key: who may enter it.
         files: the folder of the project's ``vm`` files.
     """
-    made_of = hashlib.sha256(f"{FORMAT} {spec.in_image}\n{public_key}\n".encode())
-    for path in [files / "setup.sh", files / "excluded", *sorted((files / "rootfs").rglob("*"))]:
-        made_of.update(f"{path.relative_to(files)} {path.stat().st_mode:o}\n".encode())
-        if path.is_file():
-            made_of.update(path.read_bytes())
+    made_of = hashlib.sha256(f"{FORMAT} {spec.in_image}\n".encode())
+    for data in (
+        (files / "setup.sh").read_bytes(),
+        (files / "excluded").read_bytes(),
+        overlay(files / "rootfs", public_key),
+    ):
+        made_of.update(hashlib.sha256(data).digest())
     return made_of.hexdigest()[:12]
 
 
@@ -121,6 +171,7 @@ def folder_of(spec: GuestSpec) -> Path:
     return paths.cache() / "images" / f"{spec.name}-{digest(spec, _public_key(), paths.VM)}"
 
 
+@paths.as_host_error()
 def find(spec: GuestSpec) -> Image | None:
     """The image of that guest, if it is made."""
     return read(folder_of(spec))
@@ -135,6 +186,7 @@ def read(folder: Path) -> Image | None:
     return Image(folder=folder, **facts)
 
 
+@paths.as_host_error()
 def ensure(spec: GuestSpec, *, teller: Teller | None = None) -> Image:
     """The image of that guest, made if there is none. Takes minutes then.
 
@@ -179,7 +231,6 @@ def _make(spec: GuestSpec, target: Path, teller: Teller, task: Task) -> None:
         try:
             with paths.made_whole(target, kin=f"{spec.name}-*") as folder:
                 _mmdebstrap(spec, sources, folder, task)
-                _describe(folder)
         except _MmdebstrapError as failed:
             log = str(failed)
             if not _OUT_OF_STEP.search(log):
@@ -199,14 +250,23 @@ _OUT_OF_STEP = re.compile(r"unexpected size|Hash Sum mismatch|does not have a Re
 
 
 def _mmdebstrap(spec: GuestSpec, sources: list[str], folder: Path, task: Task) -> None:
-    """Make the disk and what goes with it in that folder."""
+    """Make the disk and what goes with it in that folder.
+
+    A hook is a line for a shell, and mmdebstrap's own ones are split at spaces: no
+    hook has a path of this host. Files come and go by their descriptors.
+    """
     excluded = [
         line for line in (paths.VM / "excluded").read_text().splitlines() if line.startswith("/")
     ]
-    (folder / "boot").mkdir()
-    (folder / "key").write_text(_public_key(), encoding="ascii")
-    with _disk(folder / "root.raw") as fd, _temporary(folder) as temporary:
+    with (
+        _in_memory(overlay(paths.VM / "rootfs", _public_key())) as files,
+        _in_memory((paths.VM / "setup.sh").read_bytes()) as setup,
+        _in_memory() as results,
+        _disk(folder / "root.raw") as disk,
+        _tree(folder) as (apart, temporary),
+    ):
         command = [
+            *apart,
             "mmdebstrap", "--variant=minbase", "--format=null",
             f"--architectures={spec.architecture}",
             f"--include={','.join(spec.all_packages)}",
@@ -215,24 +275,21 @@ def _mmdebstrap(spec: GuestSpec, sources: list[str], folder: Path, task: Task) -
             # A kernel of an addition needs what the addition has newer, too.
             f'--aptopt=APT::Default-Release "{spec.suite}"',
             *(f"--dpkgopt=path-exclude={path}" for path in excluded),
-            f"--essential-hook=sync-in {paths.VM / 'rootfs'} /",
-            "--customize-hook=mkdir -p \"$1/root/.ssh\"",
-            f"--customize-hook=upload {folder / 'key'} /root/.ssh/authorized_keys",
-            f"--customize-hook={paths.VM / 'setup.sh'} \"$1\"",
-            f"--customize-hook=sync-out /boot {folder / 'boot'}",
-            f"--customize-hook=download /etc/ssh/ssh_host_ed25519_key.pub {folder / 'host_key'}",
-            f"--customize-hook=download /var/lib/dpkg/status {folder / 'packages'}",
-            "--customize-hook=" + _WRITE_DISK.format(fd=fd, mib=spec.disk),
+            f'--essential-hook=tar -C "$1" -xpf /proc/self/fd/{files}',
+            f'--customize-hook=sh /proc/self/fd/{setup} "$1"',
+            f'--customize-hook=tar -C "$1" -cf /proc/self/fd/{results} boot {_HOST_KEY} {_STATUS}',
+            "--customize-hook=" + _WRITE_DISK.format(fd=disk, mib=spec.disk),
             base_of(spec.suite), "/dev/null", *sources,
         ]  # fmt: skip
         process = subprocess.Popen(
-            ends_with_parent([*_alone(), *command]),
+            ends_with_parent(command),
+            cwd="/",  # which the root of a user namespace may enter, too
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            pass_fds=[fd],
+            pass_fds=[files, setup, results, disk],
             env=environment(TMPDIR=str(temporary), LC_ALL="C.UTF-8"),
         )
         assert process.stdout is not None
@@ -243,76 +300,101 @@ def _mmdebstrap(spec: GuestSpec, sources: list[str], folder: Path, task: Task) -
                 for begin, fraction, doing in _STAGES:
                     if line.startswith(begin):
                         task.at(fraction, doing)
-    if process.returncode:
-        raise _MmdebstrapError("".join(lines))
+        if process.returncode:
+            raise _MmdebstrapError("".join(lines))
+        with (
+            open(results, "rb", closefd=False) as archive,
+            tarfile.open(fileobj=archive) as tar,
+        ):
+            _describe(folder, tar)
 
 
-def _alone() -> list[str]:
-    """What keeps the mounts and processes of a command of root's apart.
+@contextmanager
+def _in_memory(data: bytes = b"") -> Iterator[int]:
+    """An open file that needs no folder, and that any user can open by its descriptor."""
+    with _high(os.memfd_create("pyharness")) as fd:
+        os.write(fd, data)
+        os.lseek(fd, 0, os.SEEK_SET)
+        yield fd
 
-    Killed in the middle, it leaves neither: the kernel ends both namespaces.
-    As a plain user mmdebstrap does so by itself.
-    """
-    if os.geteuid():
-        return []
-    requires("unshare")
-    return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
+
+@contextmanager
+def _high(fd: int) -> Iterator[int]:
+    """An open file by a high number: mmdebstrap needs low ones, as a shell can say just those."""
+    try:
+        high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+    finally:
+        os.close(fd)
+    try:
+        yield high
+    finally:
+        os.close(high)
 
 
 @contextmanager
 def _disk(path: Path) -> Iterator[int]:
     """An open file that the root of a user namespace can write to, too."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
+    with _high(os.open(path, os.O_RDWR | os.O_CREAT, 0o666)) as fd:
         os.fchmod(fd, 0o666)
         yield fd
         os.fchmod(fd, 0o444)
-    finally:
-        os.close(fd)
 
 
 @contextmanager
-def _temporary(folder: Path) -> Iterator[Path]:
-    """Where the tree is made: root's beside the image, where it is cleaned up for sure.
+def _tree(folder: Path) -> Iterator[tuple[list[str], Path]]:
+    """What a command is to begin with that makes a tree of files, and where it makes it.
 
-    As a plain user mmdebstrap works in a user namespace, whose root can't pass
-    through a private home: then it's the system's folder for temporary files,
+    Root's is beside the image, where it is cleaned up for sure, and is mounted where
+    its path is plain: apt and dpkg stumble on others. Mounts and processes are apart:
+    killed in the middle, the command leaves neither, as the kernel ends both.
+
+    As a plain user mmdebstrap does that by itself, in a user namespace whose root can't
+    pass through a private home: then it's the system's folder for temporary files,
     and mmdebstrap cleans up there.
     """
+    named = os.environ.get("TMPDIR", "")
+    system = Path(named if re.fullmatch(r"/[\w./-]+", named, re.ASCII) else "/tmp")
     if os.geteuid():
-        yield Path(os.environ.get("TMPDIR", "/tmp"))
+        yield [], system
         return
-    temporary = folder / "tmp"
-    temporary.mkdir()
-    yield temporary
-    shutil.rmtree(temporary, ignore_errors=True)
+    requires("unshare")
+    tree = folder / "tmp"
+    tree.mkdir()
+    tree.chmod(0o755)
+    plain = Path(tempfile.mkdtemp(prefix="pyharness-", dir=system))
+    try:
+        yield [*_APART, str(tree), str(plain)], plain
+    finally:
+        plain.rmdir()
+        shutil.rmtree(tree, ignore_errors=True)
 
 
-def _describe(folder: Path) -> None:
-    """Name the newest kernel and write image.json, which makes it an image."""
-    kernels = sorted((folder / "boot").glob("vmlinuz-*"), key=_natural)
-    kernel = kernels[-1]
-    release = kernel.name.removeprefix("vmlinuz-")
-    kernel.rename(folder / "vmlinuz")
-    (folder / "boot" / f"initrd.img-{release}").rename(folder / "initrd")
-    packages = (folder / "packages").read_text(encoding="utf-8")
+def _describe(folder: Path, results: tarfile.TarFile) -> None:
+    """Take the newest kernel, and write image.json, which makes it an image."""
+
+    def read(name: str) -> bytes:
+        file = results.extractfile(name)
+        assert file is not None
+        return file.read()
+
+    kernels = [name for name in results.getnames() if name.startswith(_KERNEL)]
+    release = max(kernels, key=_natural).removeprefix(_KERNEL)
+    (folder / "vmlinuz").write_bytes(read(f"{_KERNEL}{release}"))
+    (folder / "initrd").write_bytes(read(f"boot/initrd.img-{release}"))
     found = re.search(
         rf"^Package: linux-image-{re.escape(release)}\n(?:\S.*\n| .*\n)*?Version: (\S+)",
-        packages, re.MULTILINE,
+        read(_STATUS).decode(), re.MULTILINE,
     )  # fmt: skip
     image = Image(
         folder=folder,
         release=release,
         version=found[1] if found else "unknown",
-        host_key=" ".join((folder / "host_key").read_text(encoding="ascii").split()[:2]),
+        host_key=" ".join(read(_HOST_KEY).decode("ascii").split()[:2]),
     )
-    for name in ("host_key", "packages", "key"):
-        (folder / name).unlink()
-    shutil.rmtree(folder / "boot")
     facts = {key: value for key, value in asdict(image).items() if key != "folder"}
     (folder / "image.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
+def _natural(name: str) -> list[tuple[int, str]]:
     """A sort key in which 6.1.0-50 comes after 6.1.0-9."""
-    return [(int(part or 0), rest) for part, rest in re.findall(r"(\d*)(\D*)", path.name)]
+    return [(int(part or 0), rest) for part, rest in re.findall(r"(\d*)(\D*)", name)]

@@ -16,29 +16,36 @@ import hashlib
 import itertools
 import json
 import os
+import re
+import shlex
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pyharness import accel, guests, image, paths, qemu
+from pyharness import accel, guests, image, oops, paths, qemu
 from pyharness.accel import Accelerator
 from pyharness.clock import Clock
 from pyharness.console import Console
-from pyharness.errors import GuestError, UsageError
+from pyharness.errors import GuestError, HostError, UsageError
 from pyharness.guests import GuestSpec
 from pyharness.host import version_of
 from pyharness.image import Image
-from pyharness.progress import Silent, Teller
+from pyharness.oops import Report
+from pyharness.progress import Silent, Task, Teller
 from pyharness.qemu import Machine
 from pyharness.ssh import Ssh
 
 # Counts up whenever this file boots or saves guests differently: then all are booted anew.
-FORMAT = 1
+FORMAT = 2
+# How often a guest is booted until its kernel reports no trouble: a host that is
+# busy for a moment is not so for long.
+_BOOTS = 3
 _SAVED = "state"
 _OFF = "off"
+_FROZEN = "frozen"
 _count = itertools.count(1)
 
 
@@ -66,6 +73,7 @@ class Frozen:
         return self.folder / "exports"
 
 
+@paths.as_host_error()
 def freeze(spec: GuestSpec, *, teller: Teller | None = None) -> Frozen:
     """The guest, booted and saved; boots it (and makes its image) if that is still to do.
 
@@ -119,7 +127,7 @@ def frozen_of(machine: Machine) -> Frozen:
     Raises:
         GuestError: that is gone.
     """
-    frozen = _read((machine.folder / "frozen").resolve(), machine.guest)
+    frozen = _read((machine.folder / _FROZEN).resolve(), machine.guest)
     if frozen is None:
         raise GuestError(f"what {machine.guest} was started from is gone: pyharness reset")
     return frozen
@@ -135,29 +143,67 @@ def _frozen_folder(spec: GuestSpec, made: Image, chosen: Accelerator) -> Path:
 def _boot_and_save(
     spec: GuestSpec, made: Image, chosen: Accelerator, folder: Path, teller: Teller
 ) -> None:
+    """Boot a guest until its kernel reports no trouble, and save its state."""
     teller.say(f"{spec.name} runs under {chosen.name}: {chosen.reason}")
-    with teller.task(f"booting {spec.name} once") as task:
-        task.at(0.05, "kernel")
-        qemu.make_overlay(folder / "disk.qcow2", made.root, "raw")
-        machine = Machine.start(spec, made, chosen, folder=folder, stays=False)
-        try:
-            with Console(machine, slowness=chosen.slowness) as console:
-                console.wait_boot(60)
-            task.at(0.7, "waiting for it to settle")
-            ssh = open_ssh(machine, made)
-            ssh.connect(30 * chosen.slowness)
-            limit = 60 * chosen.slowness
-            ssh.run("systemctl is-system-running --wait", seconds=limit)
-            vermagic, exports = facts(ssh, seconds=limit)
-            (folder / "exports").write_text(exports, encoding="utf-8")
-            ssh.run("sync", seconds=limit)
-            ssh.close()
-            task.at(0.95, "saving its state")
-            machine.save(folder / _SAVED)
-        except GuestError as error:
-            raise type(error)(f"{spec.name}: {error}\n{machine.last_words()}") from error
-        finally:
-            machine.end()
+    before: list[Report] = []
+    for _ in range(_BOOTS):
+        with (
+            teller.task(f"booting {spec.name} once") as task,
+            _booted(spec, made, chosen, folder, task) as machine,
+        ):
+            found = oops.reports(machine.console_log.read_text(errors="replace"))
+            bad = trouble(found, before)
+            if not bad:
+                task.at(0.95, "saving its state")
+                machine.save(folder / _SAVED)
+                break
+        teller.say(f"{spec.name} is booted again, as its kernel reported trouble: {bad[0].title}")
+        before = found
+    else:
+        said = "\n\n".join(map(str, bad))
+        raise GuestError(f"{spec.name} reports trouble each time that it boots:\n{said}")
+    if found:
+        teller.say(f"{spec.name} warns each time that it boots, so this is usual: {found[0].title}")
+    for name in (qemu.FACTS, *qemu.SOCKETS, qemu.QEMU_LOG):
+        (folder / name).unlink(missing_ok=True)
+
+
+def trouble(found: Sequence[Report], before: Sequence[Report]) -> list[Report]:
+    """The reports of a boot that make its state not worth saving. Pure.
+
+    Each report does: the kernel has lost something, or the host was too busy for
+    it, and all that is started from the state would begin with that. The exception
+    is a warning that the boot before gave, too: the kernel always warns here, and goes on.
+    """
+    usual = {_where(report) for report in before if report.kind == "warning"}
+    return [report for report in found if _where(report) not in usual]
+
+
+def _where(report: Report) -> str:
+    """What stays the same of a report's first line from boot to boot."""
+    return re.sub(r"\b(CPU|PID): \d+", r"\1", report.title)
+
+
+@contextmanager
+def _booted(
+    spec: GuestSpec, made: Image, chosen: Accelerator, folder: Path, task: Task
+) -> Iterator[Machine]:
+    """A guest that has booted and is stopped; what is known of its kernel is in the folder."""
+    task.at(0.05, "kernel")
+    qemu.make_overlay(folder / "disk.qcow2", made.root, "raw")
+    machine = Machine.start(spec, made, chosen, folder=folder, stays=False)
+    try:
+        with Console(machine, slowness=chosen.slowness) as console:
+            console.wait_boot(60)
+        task.at(0.7, "waiting for it to settle")
+        ssh = open_ssh(machine, made)
+        ssh.connect(30 * chosen.slowness)
+        limit = 60 * chosen.slowness
+        ssh.run("systemctl is-system-running --wait", seconds=limit)
+        vermagic, exports = facts(ssh, seconds=limit)
+        ssh.run("sync", seconds=limit)
+        ssh.close()
+        machine.qmp("stop")
         known = {
             "vermagic": vermagic,
             "image": str(made.folder),
@@ -165,9 +211,13 @@ def _boot_and_save(
             "cpus": spec.cpus,
             "memory": spec.memory,
         }
+        (folder / "exports").write_text(exports, encoding="utf-8")
         (folder / "frozen.json").write_text(json.dumps(known), encoding="utf-8")
-        for name in ("machine.json", "console.sock", "qmp.sock", "qemu.log"):
-            (folder / name).unlink(missing_ok=True)
+        yield machine
+    except GuestError as error:
+        raise type(error)(f"{spec.name}: {error}\n{machine.last_words()}") from error
+    finally:
+        machine.end()
 
 
 def facts(ssh: Ssh, *, seconds: float) -> tuple[str, str]:
@@ -195,6 +245,7 @@ def open_ssh(machine: Machine, made: Image, *, watch: Callable[[], object] = lam
     )
 
 
+@paths.as_host_error()
 def thaw(frozen: Frozen, *, stays: bool = False) -> Machine:
     """Start a machine from the saved state.
 
@@ -206,46 +257,77 @@ def thaw(frozen: Frozen, *, stays: bool = False) -> Machine:
         UsageError: the one that stays runs already.
     """
     name = frozen.spec.name if stays else f"{frozen.spec.name}.{os.getpid()}-{next(_count)}"
-    folder = _run() / name
+    folder = paths.run() / name
     with paths.locked(f"run-{name}"):
         if (old := Machine.of(folder)) and old.alive:
             raise UsageError(f"{name} runs already: pyharness down ends it")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        (folder / "frozen").symlink_to(frozen.folder)
-        qemu.make_overlay(folder / "disk.qcow2", frozen.folder / "disk.qcow2", "qcow2")
-        return _start(frozen, folder, stays=stays, saved=frozen.folder / _SAVED)
+        try:
+            (folder / _FROZEN).symlink_to(frozen.folder)
+            qemu.make_overlay(folder / "disk.qcow2", frozen.folder / "disk.qcow2", "qcow2")
+            fix = f"remove the state, and {frozen.spec.name} is booted again:"
+            return _start(
+                frozen,
+                folder,
+                stays=stays,
+                saved=f"{_FROZEN}/{_SAVED}",
+                fix=f"{fix} rm -r {shlex.quote(str(frozen.folder))}",
+            )
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
 
-def _start(frozen: Frozen, folder: Path, *, stays: bool, saved: Path | None) -> Machine:
-    """Start a machine in its folder, from a saved state or by a boot."""
+def _start(
+    frozen: Frozen, folder: Path, *, stays: bool, saved: str | None, fix: str = ""
+) -> Machine:
+    """Start a machine in its folder, by a boot or from a state saved there; see wait_running()."""
     machine = Machine.start(
         frozen.spec, frozen.image, frozen.accel, folder=folder, stays=stays, incoming=saved
     )
-    if saved:
-        machine.wait_running(30 * frozen.accel.slowness)
+    try:
+        if saved:
+            machine.wait_running(fix=fix)
+    except BaseException:
+        machine.end()
+        raise
     return machine
 
 
+@paths.as_host_error()
 def start_again(name: str) -> Machine:
     """Start the machine that stays, which is suspended or switched off, from its own disk."""
-    folder = _run() / name
+    folder = paths.run() / name
     with paths.locked(f"run-{name}"):
-        frozen = _read((folder / "frozen").resolve(), name)
+        frozen = _read((folder / _FROZEN).resolve(), name)
         if frozen is None:
             raise GuestError(f"what {name} was started from is gone: pyharness reset")
         saved = folder / _SAVED
-        for socket in ("console.sock", "qmp.sock"):
-            (folder / socket).unlink(missing_ok=True)
-        machine = _start(frozen, folder, stays=True, saved=saved if saved.exists() else None)
+        machine = _start(
+            frozen,
+            folder,
+            stays=True,
+            saved=_SAVED if saved.exists() else None,
+            fix=f"pyharness reset --guest {name} starts it anew",
+        )
         saved.unlink(missing_ok=True)
         (folder / _OFF).unlink(missing_ok=True)
     return machine
 
 
+@paths.as_host_error()
 def suspend(machine: Machine) -> None:
-    """End a machine that stays such that it can go on where it was."""
-    machine.save(machine.folder / _SAVED)
+    """End a machine that stays such that it can go on where it was.
+
+    Raises:
+        HostError: its state can't be saved; it goes on.
+    """
+    try:
+        machine.save(machine.folder / _SAVED)
+    except HostError:
+        machine.qmp("cont")
+        raise
     machine.end()
 
 
@@ -273,7 +355,7 @@ def state_of(name: str) -> str:
         ``absent``, ``running``, ``suspended``, ``off``, or ``crashed``: it has
         panicked, or its QEMU ended by itself.
     """
-    folder = _run() / name
+    folder = paths.run() / name
     machine = Machine.of(folder)
     if machine is None:
         return "absent"
@@ -293,28 +375,22 @@ def settle(ssh: Ssh, *, seconds: float) -> None:
     ).check()
 
 
-def _run() -> Path:
-    """Where machines run; ``PYHARNESS_RUN`` names another place, apart from all others."""
-    named = os.environ.get("PYHARNESS_RUN")
-    return Path(named) if named else paths.cache() / "run"
-
-
 def running(spec_name: str) -> Machine | None:
     """The machine of that guest that stays, if it runs."""
-    machine = Machine.of(_run() / spec_name)
+    machine = Machine.of(paths.run() / spec_name)
     return machine if machine and machine.alive else None
 
 
 def all_machines() -> list[Machine]:
     """Every machine with a live QEMU, whoever started it."""
-    folders = [*_run().glob("*/"), *(paths.cache() / "frozen").glob(".*/")]
+    folders = [*paths.run().glob("*/"), *(paths.cache() / "frozen").glob(".*/")]
     found = (Machine.of(folder) for folder in sorted(folders))
     return [machine for machine in found if machine and machine.alive]
 
 
 def stays(name: str) -> Machine | None:
     """The machine of that guest that stays, whether it runs or not."""
-    return Machine.of(_run() / name)
+    return Machine.of(paths.run() / name)
 
 
 def end(machine: Machine) -> None:
@@ -325,7 +401,7 @@ def end(machine: Machine) -> None:
 
 def sweep() -> None:
     """Remove what machines left that have ended."""
-    for folder in _run().glob("*/"):
+    for folder in paths.run().glob("*/"):
         machine = Machine.of(folder)
         if machine is None or machine.alive:
             continue

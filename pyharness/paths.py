@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0
 """Where things are on this host: what the project brings, and its cache."""
 
+import errno
 import fcntl
 import os
+import shlex
 import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from pyharness.errors import HostError, UsageError
+
+CACHE_NAMED = "PYHARNESS_CACHE"
+RUN_NAMED = "PYHARNESS_RUN"
 _PACKAGE = Path(__file__).parent
 _UNUSED_SECONDS = 7 * 24 * 3600.0
 
@@ -28,11 +34,76 @@ GUESTSIDE = _PACKAGE / "guestside"
 
 
 def cache() -> Path:
-    """The cache's folder, made if need be; ``PYHARNESS_CACHE`` names another."""
-    named = os.environ.get("PYHARNESS_CACHE")
-    path = Path(named) if named else user_cache_path("pyharness")
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return path.resolve()
+    """The cache's folder, made if need be; ``PYHARNESS_CACHE`` names another.
+
+    Raises:
+        UsageError: what it names is no absolute path.
+        HostError: the folder can't be made, or there is no place for it.
+    """
+    path = _named(CACHE_NAMED) or _users_cache()
+    with as_host_error():
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return path.resolve()
+
+
+def _users_cache() -> Path:
+    try:
+        path = user_cache_path("pyharness")
+    except RuntimeError:  # what platformdirs raises depends on its version
+        path = Path("~")
+    if not path.is_absolute():
+        raise HostError(f"this user has no home folder: name a folder for all in {CACHE_NAMED}")
+    return path
+
+
+def run() -> Path:
+    """Where machines run; ``PYHARNESS_RUN`` names another place, apart from all others.
+
+    Raises:
+        UsageError: what it names is no absolute path.
+        HostError: see cache().
+    """
+    return _named(RUN_NAMED) or cache() / "run"
+
+
+def _named(variable: str) -> Path | None:
+    """The folder that an environment variable names, None if it names none."""
+    named = os.environ.get(variable)
+    if not named:
+        return None
+    path = Path(named).expanduser()
+    if not Path(named).is_absolute():
+        raise UsageError(
+            f"{variable}={named} depends on the folder that one is in:"
+            f" write {variable}={shlex.quote(str(path.absolute()))}"
+        )
+    if bad := next((character for character in named if not character.isprintable()), None):
+        raise UsageError(f"{variable} has the character {bad!r}: name a folder without it")
+    return path
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def as_host_error() -> Iterator[None]:
+    """Raise what the file system refuses as an error that names the file and the fix.
+
+    Raises:
+        HostError: a file can't be made, read or written.
+    """
+    try:
+        yield
+    except OSError as error:
+        no_room = error.errno in _NO_ROOM
+        if error.filename is None and not no_room:  # not of the file system
+            raise
+        where = os.fsdecode(error.filename) if error.filename else "the disk"
+        fix = "make room" if no_room else "make it yours to write"
+        raise HostError(
+            f"{where} can't be used ({error.strerror}): {fix}, or name other folders"
+            f" in {CACHE_NAMED} and {RUN_NAMED}"
+        ) from error
 
 
 @contextmanager
@@ -46,8 +117,10 @@ def locked(name: str, *, waiting: Callable[[], None] = lambda: None) -> Iterator
         waiting: called once if somebody else holds it.
     """
     folder = cache() / "locks"
-    folder.mkdir(exist_ok=True)
-    with (folder / name).open("w") as file:
+    with ExitStack() as stack:
+        with as_host_error():
+            folder.mkdir(exist_ok=True)
+            file = stack.enter_context((folder / name).open("w"))
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

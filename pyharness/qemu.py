@@ -20,16 +20,21 @@ import psutil
 from qemu.qmp import ConnectError, QMPClient, QMPError
 
 from pyharness.accel import Accelerator
+from pyharness.clock import Clock
 from pyharness.errors import GuestError, GuestTimeout, HostError
 from pyharness.guests import GuestSpec
 from pyharness.host import ends_with_parent, environment, free_port, requires, run
 from pyharness.image import Image
 
 CONSOLE_LOG = "console.log"
-_QEMU_LOG = "qemu.log"
-_FACTS = "machine.json"
+SOCKETS = ("console.sock", "qmp.sock")
+QEMU_LOG = "qemu.log"
+FACTS = "machine.json"
 _QMP_SECONDS = 60.0
 _START_SECONDS = 30.0
+# Loading a state takes 1 to 3 s on an idle machine; counted while QEMU can run.
+_THAW_SECONDS = 60.0
+_SAVING = "state.new"
 _LAST_LINES = 12
 
 # The processes that this one started: their ends are for it to take note of.
@@ -46,7 +51,8 @@ def command_line(
         image: its image; the folder's ``disk.qcow2`` is what it writes to.
         accel: how its instructions are carried out.
         port: the port of 127.0.0.1 that leads to the guest's SSH.
-        incoming: a file with the saved state to go on from.
+        incoming: a file with the saved state to go on from, by its name in that folder:
+            a shell reads it, which would split other paths.
     """
     return [
         spec.qemu,
@@ -71,6 +77,14 @@ def command_line(
         "-qmp", "unix:qmp.sock,server=on,wait=off",
         *(["-incoming", f"exec:cat {incoming}"] if incoming else []),
     ]  # fmt: skip
+
+
+def _text(log: Path) -> str:
+    """What a log has, empty if there is none."""
+    try:
+        return log.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
 
 
 def make_overlay(disk: Path, backing: Path, form: str) -> None:
@@ -114,7 +128,7 @@ class Machine:
         *,
         folder: Path,
         stays: bool,
-        incoming: Path | None = None,
+        incoming: str | None = None,
     ) -> "Machine":
         """Start QEMU in a folder that has its ``disk.qcow2``.
 
@@ -124,7 +138,7 @@ class Machine:
             accel: how its instructions are carried out.
             folder: the machine's.
             stays: it outlives this process, until somebody ends it.
-            incoming: a saved state to go on from.
+            incoming: see command_line().
 
         Raises:
             HostError: QEMU doesn't start; the message is QEMU's.
@@ -132,10 +146,10 @@ class Machine:
         requires(spec.qemu)
         for _ in range(5):
             port = free_port()
-            line = command_line(
-                spec, image, accel, port=port, incoming=str(incoming) if incoming else None
-            )
-            with (folder / _QEMU_LOG).open("wb") as log:
+            line = command_line(spec, image, accel, port=port, incoming=incoming)
+            for left in SOCKETS:
+                (folder / left).unlink(missing_ok=True)
+            with (folder / QEMU_LOG).open("wb") as log:
                 process = subprocess.Popen(
                     line if stays else ends_with_parent(line),
                     cwd=folder,
@@ -176,15 +190,15 @@ class Machine:
 
     def _remember(self) -> None:
         facts = {key: value for key, value in asdict(self).items() if key != "folder"}
-        making = self.folder / (_FACTS + ".new")
+        making = self.folder / (FACTS + ".new")
         making.write_text(json.dumps(facts), encoding="utf-8")
-        making.rename(self.folder / _FACTS)
+        making.rename(self.folder / FACTS)
 
     @classmethod
     def of(cls, folder: Path) -> "Machine | None":
         """The machine of a folder; None if none was ever started there."""
         try:
-            facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         except (FileNotFoundError, json.JSONDecodeError):
             return None
         return cls(folder=folder, **facts)
@@ -196,11 +210,11 @@ class Machine:
 
     def _said(self) -> str:
         """What QEMU itself has said."""
-        return (self.folder / _QEMU_LOG).read_text(errors="replace").strip()
+        return _text(self.folder / QEMU_LOG).strip()
 
     def last_words(self) -> str:
         """The end of what came out of the serial console, and what QEMU itself has said."""
-        lines = self.console_log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
+        lines = _text(self.console_log).splitlines()[-_LAST_LINES:]
         return "\n".join(filter(None, (*map(str.rstrip, lines), self._said())))
 
     def _process(self) -> psutil.Process | None:
@@ -283,14 +297,27 @@ class Machine:
         return str(self.qmp("query-status")["status"])
 
     def save(self, state: Path) -> None:
-        """Stop it and save its state to a file. It can't go on after that."""
-        self.qmp("stop", ("migrate", {"uri": f"exec:cat > {state.name}"}))
+        """Stop it and save its state to a file. It can't go on after that.
+
+        Args:
+            state: the file, in the machine's folder.
+
+        Raises:
+            HostError: the state could not be written, so there is no such file; the
+                machine is stopped, and can go on.
+        """
+        # Under another name until it is whole; a shell reads that name.
+        self.qmp("stop", ("migrate", {"uri": f"exec:cat > {_SAVING}"}))
         end = time.monotonic() + _QMP_SECONDS
         while (status := self.qmp("query-migrate")["status"]) != "completed":
             if status in ("failed", "cancelled") or time.monotonic() > end:
-                raise HostError(f"QEMU can't save the state of {self.guest}: migration {status}")
+                (self.folder / _SAVING).unlink(missing_ok=True)
+                raise HostError(
+                    f"the state of {self.guest} can't be saved in {self.folder}:"
+                    f" {self._said() or f'migration {status}'}: make room there"
+                )
             time.sleep(0.05)
-        (self.folder / state.name).rename(state)
+        (self.folder / _SAVING).rename(state)
 
     def monitor(self, command: str) -> str:
         """Give QEMU a command of its monitor for people; what it printed.
@@ -311,16 +338,30 @@ class Machine:
         """
         return instruction_pointers(self.monitor("info registers -a"))
 
-    def wait_running(self, seconds: float) -> None:
+    def wait_running(self, *, fix: str) -> None:
         """Wait until a saved state is loaded, and go on from it.
+
+        Args:
+            fix: what to do if QEMU can't, for the error's message.
 
         Raises:
             HostError: QEMU can't load it.
         """
-        end = time.monotonic() + seconds
-        while (status := self.status()) != "running":
+        clock = Clock(self.pid)
+        while (status := self._thawing()) != "running":
             if status == "paused":  # as it was saved
                 self.qmp("cont")
-            if status == "ended" or time.monotonic() > end:
-                raise HostError(f"QEMU can't go on from the saved state ({status}): {self._said()}")
+            if status in ("ended", "failed") or clock() > _THAW_SECONDS:
+                said = self._said() or f"it is {status}"
+                raise HostError(f"QEMU can't go on from the saved state: {said}: {fix}")
             time.sleep(0.02)
+
+    def _thawing(self) -> str:
+        """How far QEMU is with a saved state; ``failed`` or ``ended`` if it can't load it."""
+        try:
+            if (status := self.status()) == "inmigrate":
+                loading = str(self.qmp("query-migrate").get("status"))
+                return "failed" if loading == "failed" else status
+        except GuestError:  # it may just be ending
+            return "silent" if self.alive else "ended"
+        return status

@@ -3,14 +3,17 @@
 
 import multiprocessing
 import os
+import shlex
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pyharness import paths
+from pyharness import HostError, UsageError, machines, paths
 
 _fork = multiprocessing.get_context("fork")
 
@@ -96,3 +99,91 @@ def test_one_at_a_time(cache: Path) -> None:
     with paths.locked("x", waiting=waiting):
         assert told == [True]
     process.join()
+
+
+def pyharness(word: str, **named: str) -> subprocess.CompletedProcess[str]:
+    env = {key: value for key, value in os.environ.items() if key not in ("XDG_CACHE_HOME", *named)}
+    return subprocess.run(
+        [sys.executable, "-m", "pyharness", word],
+        env=env | named,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+A_FILE = __file__
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ({"PYHARNESS_CACHE": A_FILE}, f"{A_FILE} can't be used (File exists)"),
+        ({"PYHARNESS_CACHE": f"{A_FILE}/x"}, f"{A_FILE}/x can't be used (Not a directory)"),
+        ({"PYHARNESS_CACHE": "", "HOME": A_FILE}, "can't be used (Not a directory)"),
+        # Where not even root may make a folder.
+        ({"PYHARNESS_CACHE": "", "HOME": "/sys"}, "can't be used (Operation not permitted)"),
+    ],
+)
+def test_a_cache_that_cannot_be_used(named: dict[str, str], said: str) -> None:
+    """One sentence, and the status of a host that lacks something."""
+    done = pyharness("list", **named)
+    assert done.returncode == 3, done.stderr
+    assert said in done.stderr
+    assert "PYHARNESS_CACHE" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_user_without_a_home() -> None:
+    """One that is in no list of users, as in a container."""
+    done = subprocess.run(
+        [
+            *("unshare", "--user", "--map-user=4242"),
+            *("env", "-u", "HOME", "-u", "PYHARNESS_CACHE", "-u", "XDG_CACHE_HOME"),
+            *(sys.executable, "-m", "pyharness", "list"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3, done.stderr
+    said = "this user has no home folder: name a folder for all in PYHARNESS_CACHE"
+    assert done.stderr == f"pyharness: {said}\n"
+
+
+@pytest.mark.parametrize("variable", ["PYHARNESS_CACHE", "PYHARNESS_RUN"])
+def test_a_relative_path_is_refused(variable: str, tmp_path: Path) -> None:
+    """It would be another cache in each folder."""
+    done = pyharness("status", **{variable: "my cache"})
+    assert done.returncode == 2
+    wanted = shlex.quote(str(Path.cwd() / "my cache"))
+    assert done.stderr == (
+        f"pyharness: {variable}=my cache depends on the folder that one is in:"
+        f" write {variable}={wanted}\n"
+    )
+    assert not Path("my cache").exists()
+
+
+def test_a_tilde_that_no_shell_has_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYHARNESS_CACHE", "~/x")
+    with pytest.raises(UsageError, match=f"write PYHARNESS_CACHE={Path.home()}/x"):
+        paths.cache()
+
+
+def test_a_control_character_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYHARNESS_RUN", f"{tmp_path}/a\nb")
+    with pytest.raises(UsageError, match=r"has the character '\\n'"):
+        paths.run()
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_run_folder_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYHARNESS_RUN", A_FILE)
+    assert machines.all_machines() == []
+    with pytest.raises(HostError, match="Not a directory"), paths.as_host_error():
+        (paths.run() / "guest").mkdir(parents=True)
+
+
+def test_an_error_that_is_not_of_the_file_system_stays() -> None:
+    with pytest.raises(BrokenPipeError), paths.as_host_error():
+        raise BrokenPipeError

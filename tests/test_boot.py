@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A state is saved only of a kernel that booted without trouble."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from pyharness import Guest, GuestError, accel, guests, machines, oops, paths
+from pyharness.progress import Silent
+from pyharness.ssh import Ssh
+
+HUNG = "INFO: task (udev-worker):110 blocked for more than 10 seconds."
+WARNING = "WARNING: CPU: {} PID: 0 at arch/x86/kernel/cpu/amd.c:123 init_amd+0x1/0x2"
+PANIC = "Kernel panic - not syncing: VFS: Unable to mount root fs"
+
+
+def reports(*lines: str) -> list[oops.Report]:
+    return oops.reports("\n\n".join(f"[ {10 * n}.0] {line}" for n, line in enumerate(lines, 1)))
+
+
+@pytest.mark.parametrize("line", [HUNG, WARNING.format(0), PANIC])
+def test_any_report_of_a_first_boot_is_trouble(line: str) -> None:
+    assert [report.title for report in machines.trouble(reports(line), [])] == [line]
+
+
+def test_a_warning_that_comes_at_each_boot_is_usual() -> None:
+    first, second = reports(WARNING.format(0)), reports(WARNING.format(1))
+    assert machines.trouble(second, first) == []
+    assert machines.trouble(reports(WARNING.format(0), HUNG), first) == reports(HUNG)
+
+
+@pytest.mark.parametrize("line", [HUNG, PANIC])
+def test_anything_else_is_trouble_each_time(line: str) -> None:
+    assert machines.trouble(reports(line), reports(line)) == reports(line)
+
+
+def test_no_report_is_no_trouble() -> None:
+    assert machines.trouble([], reports(HUNG)) == []
+
+
+def test_the_kernel_warns_of_nothing_when_it_boots(guest: Guest) -> None:
+    """On this host's QEMU: its CPU, for one, is one that the kernel knows as good."""
+    console = guest.frozen.folder / "console.log"
+    assert oops.reports(console.read_text(encoding="utf-8", errors="replace")) == []
+
+
+class Listener(Silent):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.heard.append(text)
+
+
+@pytest.fixture
+def cache(guest: Guest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache where nothing is booted yet."""
+    for name in ("images", "ssh"):
+        (tmp_path / name).symlink_to(paths.cache() / name)
+    monkeypatch.setenv("PYHARNESS_CACHE", str(tmp_path))
+    monkeypatch.setenv(accel.NAMED, guest.frozen.accel.name)
+    return tmp_path
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(600)
+def test_a_boot_in_trouble_is_repeated_and_never_saved(
+    guest: Guest, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts, boots = machines.facts, itertools.count(1)
+
+    def facts_of_a_busy_host(ssh: Ssh, *, seconds: float) -> tuple[str, str]:
+        """The kernel reports a hung task in the first two boots."""
+        if next(boots) <= 2:
+            ssh.run(f"echo '<3>{HUNG}' > /dev/kmsg", seconds=seconds).check()
+        return facts(ssh, seconds=seconds)
+
+    monkeypatch.setattr(machines, "facts", facts_of_a_busy_host)
+    spec, listener = guests.find(guest.frozen.spec.name), Listener()
+    with monkeypatch.context() as once:
+        once.setattr(machines, "_BOOTS", 1)
+        with pytest.raises(GuestError, match=r"reports trouble each time that it boots:\nINFO: ta"):
+            machines.freeze(spec)
+    assert list((cache / "frozen").iterdir()) == []
+    frozen = machines.freeze(spec, teller=listener)
+    (said,) = [line for line in listener.heard if "again" in line]
+    assert said == f"{spec.name} is booted again, as its kernel reported trouble: {HUNG}"
+    assert "blocked for more" not in (frozen.folder / "console.log").read_text(errors="replace")

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A state that can't be loaded or saved is an error that comes at once, and leaves nothing."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pyharness import Guest, HostError, machines
+
+pytestmark = pytest.mark.alone
+
+# Of the host's time, on a busy machine; a limit that is waited for is longer.
+SECONDS = 30
+
+
+def nothing(_state: Path) -> None:
+    pass
+
+
+def empty(state: Path) -> None:
+    state.write_bytes(b"")
+
+
+def garbage(state: Path) -> None:
+    state.write_bytes(b"garbage\n" * 10_000)
+
+
+def cut_off(state: Path) -> None:
+    shutil.copy(state.readlink(), state.with_suffix(".whole"))
+    os.truncate(state.with_suffix(".whole"), 1 << 20)
+    state.unlink()
+    state.with_suffix(".whole").rename(state)
+
+
+@pytest.mark.parametrize("damage", [nothing, empty, garbage, cut_off])
+def test_a_damaged_state(
+    guest: Guest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    damage: Callable[[Path], None],
+) -> None:
+    monkeypatch.setenv("PYHARNESS_RUN", str(tmp_path / "run"))
+    folder = tmp_path / "frozen"
+    folder.mkdir()
+    (folder / "disk.qcow2").symlink_to(guest.frozen.folder / "disk.qcow2")
+    if damage is cut_off:
+        (folder / "state").symlink_to(guest.frozen.folder / "state")
+    damage(folder / "state")
+    begin = time.monotonic()
+    with pytest.raises(HostError) as raised:
+        machines.thaw(replace(guest.frozen, folder=folder))
+    assert time.monotonic() - begin < SECONDS
+    said = str(raised.value)
+    assert said.startswith("QEMU can't go on from the saved state: ")
+    assert said.endswith(f"is booted again: rm -r {folder}")
+    assert "load of migration failed" in said or "migration" in said
+    assert machines.all_machines() == []
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+# In a mount namespace of its own: what is mounted there goes with its last process.
+FULL = """
+mount -t tmpfs -o size=64m none "$PYHARNESS_RUN" || exit 99
+pyharness() { "$PYTHON" -m pyharness "$@"; }
+pyharness up && pyharness suspend
+echo "suspend: $?"
+pyharness status
+pyharness ssh -- echo alive
+ls "$PYHARNESS_RUN"/*/
+pyharness down
+"""
+
+
+def test_no_room_for_a_state(guest: Guest, tmp_path: Path) -> None:
+    """The guest, which could not be suspended, goes on."""
+    own = ["unshare", "--mount", *(["--map-root-user"] if os.geteuid() else [])]
+    done = subprocess.run(
+        [*own, "sh", "-c", FULL],
+        env=os.environ | {"PYHARNESS_RUN": str(tmp_path), "PYTHON": sys.executable},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    name = guest.frozen.spec.name
+    assert f"the state of {name} can't be saved in {tmp_path / name}: " in done.stdout, done.stdout
+    assert "No space left on device: make room there\nsuspend: 3\n" in done.stdout
+    assert " running " in done.stdout
+    assert "\nalive\n" in done.stdout
+    assert "state" not in done.stdout.split("alive\n")[1]
+    assert f"ended {name}" in done.stdout
