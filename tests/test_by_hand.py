@@ -103,7 +103,7 @@ def test_installed_for_a_package(bare_guest: Guest, by_hand: str) -> None:
     assert found == [
         "./etc/modprobe.d/interceptor.conf",
         f"./lib/modules/{release}/updates/us/interceptor.ko",
-        "./usr/sbin/interceptorctl",
+        "./usr/bin/interceptorctl",
         "./usr/share/bash-completion/completions/interceptorctl",
         "./usr/share/man/man8/interceptorctl.8",
     ]
@@ -122,6 +122,8 @@ def test_installed(installed: Guest) -> None:
     assert installed.run("cat /sys/module/interceptor/parameters/way").stdout == "handler\n"
     assert installed.run("interceptorctl status").check().stdout == "nothing is intercepted\n"
     installed.run("modprobe -r interceptor").check()
+    # A plain user's PATH has no sbin on Debian.
+    installed.run("PATH=/usr/local/bin:/usr/bin:/bin interceptorctl names", user="nobody").check()
     version = installed.run("interceptorctl --version").check().stdout
     assert version == f"interceptorctl {installed.run('modinfo -F version interceptor').stdout}"
     manual = installed.run(["man", "interceptorctl"], user="nobody").check().stdout
