@@ -16,9 +16,10 @@ OPTIONS = "/etc/modprobe.d/interceptor.conf"
 HARMLESS = re.compile(r"make.*(modification time|Clock skew)|Skipping BTF generation|$")
 
 
-def files(guest: Guest) -> str:
+def files(guest: Guest) -> list[str]:
     """What of the module there is in the guest, outside of where it is built."""
-    return guest.run("find / -xdev -name 'interceptor*' -not -path '/root/*' | sort").stdout
+    found = guest.run("find / -xdev -name 'interceptor*' -not -path '/root/*'").stdout.split()
+    return sorted(re.sub("^/usr/lib/", "/lib/", path) for path in found)
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def installed(bare_guest: Guest, by_hand: str) -> Iterator[Guest]:
     yield bare_guest
     if not bare_guest.closed:
         bare_guest.run(f"make -C {by_hand} uninstall && rm -f {OPTIONS}").check()
-        assert files(bare_guest) == ""
+        assert files(bare_guest) == []
 
 
 def refused(guest: Guest, command: str, *, user: str = "root") -> str:
@@ -78,20 +79,24 @@ def test_uninstall_removes_what_install_installed(installed: Guest, by_hand: str
     """Copies of DKMS and of another kernel stay, and options that somebody edited."""
     release = installed.frozen.image.release
     ours = installed.run("modinfo -n interceptor").check().stdout.strip()
-    theirs = [f"/lib/modules/{release}/updates/dkms/interceptor.ko.xz",
-              "/lib/modules/0.1/extra/local/interceptor.ko"]  # fmt: skip
+    place, _, name = ours.rpartition("/")
+    theirs = [
+        f"/lib/modules/{release}/updates/dkms/{name}",
+        f"/lib/modules/0.1/extra/local/{name}",
+    ]
     for path in theirs:
         installed.run(f"install -D {ours} {path}").check()
-    installed.run(f"echo '# mine' >> {OPTIONS} && gzip {ours}").check()
+    every = " ".join(f"{place}/interceptor.ko{end}" for end in ("", ".gz", ".xz", ".zst"))
+    installed.run(f"touch {every} && echo '# mine' >> {OPTIONS}").check()
     sentence = refused(installed, f"-C {by_hand} install")
     assert f"{theirs[0]} is installed already" in sentence
     assert "remove it first, by dkms remove interceptor/1.0.0 --all" in sentence
     done = installed.run(f"make -C {by_hand} uninstall").check().stdout
     assert f"{OPTIONS} is kept, as it was edited" in done
     assert f"{theirs[0]} is kept, as make install did not put it there" in done
-    assert files(installed).split() == sorted([OPTIONS, *theirs])
-    assert installed.run(f"test -e {ours.rpartition('/')[0]}").status == 1
-    installed.run(f"rm -r /lib/modules/0.1 {theirs[0].rpartition('/')[0]} && depmod").check()
+    assert files(installed) == sorted([OPTIONS, *theirs])
+    assert installed.run(["test", "-e", place]).status == 1
+    installed.run(f"rm -r /lib/modules/0.1 {theirs[0]} && depmod").check()
 
 
 def test_installed_for_a_package(bare_guest: Guest, by_hand: str) -> None:
@@ -100,14 +105,14 @@ def test_installed_for_a_package(bare_guest: Guest, by_hand: str) -> None:
     given = "DESTDIR='stage' PREFIX=/usr INSTALL_MOD_DIR=updates/us"
     guest.run(f"make -C {by_hand} install {given} KDIR=/lib/modules/{release}/build").check()
     found = guest.run(f"cd {by_hand}/stage && find . -type f | sort").stdout.split()
-    assert found == [
+    assert [path.removesuffix(".xz") for path in found] == [  # as the kernel's own are
         "./etc/modprobe.d/interceptor.conf",
         f"./lib/modules/{release}/updates/us/interceptor.ko",
-        "./usr/sbin/interceptorctl",
+        "./usr/bin/interceptorctl",
         "./usr/share/bash-completion/completions/interceptorctl",
         "./usr/share/man/man8/interceptorctl.8",
     ]
-    assert files(guest) == ""
+    assert files(guest) == []
     guest.run(f"make -C {by_hand} uninstall {given}").check()
     assert guest.run(f"cd {by_hand} && find stage -type f && rm -r stage").check().stdout == ""
 
@@ -116,12 +121,14 @@ def test_installed(installed: Guest) -> None:
     """It is loaded by name, with the options that modprobe.d has; its tools are in the path."""
     release = installed.frozen.image.release
     path = installed.run(["modinfo", "-n", "interceptor"], user="nobody").check().stdout
-    assert path == f"/lib/modules/{release}/extra/local/interceptor.ko\n"
+    assert f"/lib/modules/{release}/extra/local/interceptor.ko" in path
     installed.run(f"echo options interceptor way=handler >> {OPTIONS}")
     installed.run("modprobe interceptor").check()
     assert installed.run("cat /sys/module/interceptor/parameters/way").stdout == "handler\n"
     assert installed.run("interceptorctl status").check().stdout == "nothing is intercepted\n"
     installed.run("modprobe -r interceptor").check()
+    # A plain user's PATH has no sbin on Debian.
+    installed.run("PATH=/usr/local/bin:/usr/bin:/bin interceptorctl names", user="nobody").check()
     version = installed.run("interceptorctl --version").check().stdout
     assert version == f"interceptorctl {installed.run('modinfo -F version interceptor').stdout}"
     manual = installed.run(["man", "interceptorctl"], user="nobody").check().stdout
