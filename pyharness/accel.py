@@ -16,7 +16,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pyharness import paths, privileges
+from pyharness import interrupt, paths, privileges
 from pyharness.errors import UsageError
 from pyharness.guests import GuestSpec
 from pyharness.host import ends_with_parent, environment, version_of
@@ -140,13 +140,14 @@ def _probe(spec: GuestSpec, image: Image) -> Accelerator:
             "-serial", f"file:{console}", "-kernel", str(image.kernel),
             "-append", f"console={spec.console} panic=-1",
         ]  # fmt: skip
-        with subprocess.Popen(
+        process = subprocess.Popen(
             ends_with_parent(command),
             cwd=folder,  # QEMU may dump core
             env=environment(),
             stdin=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-        ) as process:
+        )
+        with interrupt.ended(process):
             try:
                 process.wait(_PROBE_SECONDS)
             except subprocess.TimeoutExpired:

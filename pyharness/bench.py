@@ -15,7 +15,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pyharness import cpio, paths
+from pyharness import cpio, interrupt, paths
 from pyharness.abi import HEADER
 from pyharness.errors import CheckFailed
 from pyharness.guest import Guest
@@ -132,9 +132,10 @@ def run(frozen: Frozen, ko: Path, program: bytes, *, teller: Teller) -> list[Cos
             "-append", f"console={frozen.spec.console} quiet panic=-1",
             "-serial", f"file:{console}",
         ]  # fmt: skip
-        with subprocess.Popen(
+        process = subprocess.Popen(
             ends_with_parent(command), env=environment(), stdin=subprocess.DEVNULL
-        ) as process:
+        )
+        with interrupt.ended(process):
             end = time.monotonic() + _SECONDS
             seen = 0
             while process.poll() is None:

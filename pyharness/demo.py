@@ -13,6 +13,7 @@ from pyharness.errors import CheckFailed, HarnessError
 from pyharness.guest import Guest
 from pyharness.module import Module
 from pyharness.progress import Teller
+from pyharness.wording import counted
 
 # A call that everybody knows, or what has taken its place: arm64 has no mkdir().
 _CALLS: dict[str, tuple[int | str, ...]] = {
@@ -65,7 +66,7 @@ def _check(right: bool, wrong: str) -> None:
 def _build(stage: _Stage) -> str:
     stage.before = stage.traces()
     built = stage.guest.build(stage.folder)
-    _check(not built.warnings, f"{len(built.warnings)} warnings: {built.warnings[:1]}")
+    _check(not built.warnings, f"{counted(len(built.warnings), 'warning')}: {built.warnings[:1]}")
     return f"{built.ko.name}, no warning" + (" (built earlier, same sources)" * built.cached)
 
 
@@ -99,7 +100,7 @@ def _calls_of(stage: _Stage, name: str) -> list[kmsg.Call]:
 
 def _logged(stage: _Stage) -> str:
     found = _calls_of(stage, "watched")
-    _check(len(found) == 1, f"{len(found)} lines in the log, not 1")
+    _check(len(found) == 1, f"{counted(len(found), 'line')} in the log, not 1")
     decoded = found[0].decoded(stage.guest.syscalls)
     return f"kernel: {found[0].record.text}\n{'':10}decoded: {decoded}"
 

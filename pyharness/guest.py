@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
-from pyharness import abi, build, elf, guests, machines
+from pyharness import abi, build, elf, guests, interrupt, machines
 from pyharness.agent import Actor, Agent
 from pyharness.build import Built, module_name
 from pyharness.closing import Closes
@@ -94,8 +94,8 @@ class Guest(Closes):
         cls,
         name: str = guests.DEFAULT_GUEST,
         *,
-        cpus: int = 0,
-        memory: int = 0,
+        cpus: int | None = None,
+        memory: int | None = None,
         stays: bool = False,
         teller: Teller | None = None,
     ) -> "Guest":
@@ -109,15 +109,24 @@ class Guest(Closes):
             teller: who hears of steps that last.
         """
         frozen = machines.freeze(guests.find(name, cpus=cpus, memory=memory), teller=teller)
-        return cls(frozen, machines.thaw(frozen, stays=stays), fresh=True)
+        machine = None
+        try:
+            # A machine that nobody knows of yet would be left behind.
+            with interrupt.held():
+                machine = machines.thaw(frozen, stays=stays)
+            return cls(frozen, machine, fresh=True)
+        except KeyboardInterrupt:
+            if machine:
+                machines.end(machine)
+            raise
 
     @classmethod
     def attach(
         cls,
         name: str = guests.DEFAULT_GUEST,
         *,
-        cpus: int = 0,
-        memory: int = 0,
+        cpus: int | None = None,
+        memory: int | None = None,
         teller: Teller | None = None,
     ) -> "Guest":
         """Enter the guest that stays; starts it if it does not run; see boot()."""
@@ -127,9 +136,11 @@ class Guest(Closes):
         state = machines.state_of(name)
         if state in ("suspended", "off"):
             teller.say(f"going on with {name}, which is {state}")
-            machine = machines.start_again(name)
+            with interrupt.held():  # its state on the disk is used up only once it runs
+                machine = machines.start_again(name)
             return cls(machines.frozen_of(machine), machine, fresh=True)
-        teller.say(f"starting {name}")
+        lost = f"{name} has died with its QEMU, and what was in it is gone: starting another"
+        teller.say(lost if state == "crashed" else f"starting {name}")
         return cls.boot(name, cpus=cpus, memory=memory, stays=True, teller=teller)
 
     def close(self) -> None:
@@ -384,6 +395,21 @@ class Guest(Closes):
             time.sleep(0.05)
 
 
+def read_module(ko: Path) -> elf.ModuleFile:
+    """What a module's file says.
+
+    Raises:
+        UsageError: there is no such file.
+        ModuleRefused: it is no module.
+    """
+    try:
+        return elf.read(ko.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{ko} can't be read: {error.strerror}") from error
+    except ModuleRefused as error:
+        raise ModuleRefused(f"{ko}: {error}") from error
+
+
 def inspect(ko: Path, frozen: Frozen) -> elf.ModuleFile:
     """What a module's file says, once it's sure that the guest would load it; needs no guest.
 
@@ -391,11 +417,7 @@ def inspect(ko: Path, frozen: Frozen) -> elf.ModuleFile:
         UsageError: there is no such file.
         ModuleRefused: the guest would not load it.
     """
-    try:
-        data = ko.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{ko} can't be read: {error.strerror}") from error
-    module = elf.read(data)
+    module = read_module(ko)
     elf.check(
         module,
         architecture=frozen.spec.architecture,

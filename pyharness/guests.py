@@ -90,7 +90,9 @@ def load(path: Path | None = None) -> dict[str, GuestSpec]:
     return parse((path or paths.VM / "guests.toml").read_text(encoding="utf-8"))
 
 
-def find(name: str = DEFAULT_GUEST, *, cpus: int = 0, memory: int = 0) -> GuestSpec:
+def find(
+    name: str = DEFAULT_GUEST, *, cpus: int | None = None, memory: int | None = None
+) -> GuestSpec:
     """The guest of that name.
 
     Args:

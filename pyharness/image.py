@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pyharness import paths, privileges
+from pyharness import interrupt, paths, privileges
 from pyharness.errors import HostError
 from pyharness.guests import GuestSpec
 from pyharness.host import ends_with_parent, environment, requires, run
@@ -294,7 +294,7 @@ def _mmdebstrap(spec: GuestSpec, sources: list[str], folder: Path, task: Task) -
         )
         assert process.stdout is not None
         lines = []
-        with process:
+        with interrupt.ended(process, gently=bool(os.geteuid())):
             for line in process.stdout:
                 lines.append(line)
                 for begin, fraction, doing in _STAGES:

@@ -10,6 +10,7 @@ from pyharness import status
 from pyharness.abi import Abi, Command
 from pyharness.agent import Actor, Result
 from pyharness.errors import CheckFailed
+from pyharness.wording import counted
 
 if TYPE_CHECKING:
     from pyharness.guest import Guest
@@ -154,5 +155,5 @@ class Module(Loaded):
             if logged != [victim.pid]:
                 raise CheckFailed(
                     f"{self.name} loads, but a monitored process's exit_group is not served:"
-                    f" the log has {len(logged)} lines of it, not 1"
+                    f" the log has {counted(len(logged), 'line')} of it, not 1"
                 )

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 import pyharness
-from pyharness import Guest, Module, kmsg, machines, needs, trace
+from pyharness import Guest, Module, interrupt, kmsg, machines, needs, trace
 from pyharness.agent import Agent
 from pyharness.cli import cli as commands_of_it
 from pyharness.qemu import Machine
@@ -50,7 +50,7 @@ class Cli:
     def start(self, *words: str) -> "subprocess.Popen[str]":
         """Start a command that can be interrupted, even if these tests can't (nohup, &)."""
         return subprocess.Popen(
-            ["env", "--default-signal=INT", *self.line, *words],
+            ["env", "--default-signal=INT,TERM,HUP", *self.line, *words],
             env=self.env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -248,18 +248,43 @@ def test_trace_passes_streams_and_signals_through(loaded: Cli) -> None:
     assert "nosuch" in loaded("trace", "mkdir", "--", "nosuch", status=127)
 
 
-def test_interrupted_trace_leaves_nothing(loaded: Cli) -> None:
-    process = loaded.start(
-        "trace", "mkdir", "--", "sh", "-c", "mkdir /tmp 2>/dev/null; echo on; sleep 1000"
-    )
+LASTS = ("trace", "mkdir", "--", "sh", "-c", "mkdir /tmp 2>/dev/null; echo on; sleep 1000")
+
+
+@pytest.mark.parametrize("number", [*interrupt.SIGNALS])
+def test_interrupted_trace_leaves_nothing(loaded: Cli, number: signal.Signals) -> None:
+    process = loaded.start(*LASTS)
     assert process.stdout
     while process.stdout.readline() != "on\n":
         assert process.poll() is None
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     rest, _ = process.communicate(timeout=SECONDS)
-    assert process.returncode == 130, rest
+    assert process.returncode == 128 + number, rest
+    assert rest.endswith(f"pyharness: {interrupt.SIGNALS[number]}\n")
     assert loaded("ssh", "--", "cat", "/proc/interceptor") == ""
     assert "sleep 1000" not in loaded("ssh", "--", "ps", "-eo", "args")
+
+
+@pytest.mark.parametrize("end", ["terminal", "pipe"])
+def test_trace_whose_output_is_gone_leaves_nothing(cli: Cli, end: str) -> None:
+    """A terminal that is closed sends SIGHUP, a pipe just breaks; nothing more can be written."""
+    lasts = ("trace", "write", "--", "sh", "-c", "while echo on; do sleep 0.1; done")
+    master, output = os.openpty() if end == "terminal" else os.pipe()
+    line = ["env", "--default-signal=HUP", *(["setsid", "-c"] * (end == "terminal"))]
+    stdin = output if end == "terminal" else subprocess.DEVNULL
+    with subprocess.Popen(
+        [*line, *cli.line, *lasts], env=cli.env, stdin=stdin, stdout=output, stderr=output
+    ) as process:
+        os.close(output)
+        said = b""
+        while b"write(" not in said:
+            assert process.poll() is None, said
+            said += os.read(master, 4096)
+        os.close(master)
+        status = process.wait(SECONDS)
+    assert status == 128 + (signal.SIGHUP if end == "terminal" else signal.SIGPIPE)
+    assert "interceptor" not in cli("ssh", "--", "cat", "/proc/modules")
+    assert "echo on" not in cli("ssh", "--", "ps", "-eo", "args")
 
 
 def test_trace_interrupted_amid_a_request_leaves_nothing(

@@ -1,20 +1,50 @@
 # SPDX-License-Identifier: GPL-2.0
 """The command line: ``pyharness COMMAND``."""
 
-import signal
 import sys
+from typing import Any
 
 import click
 
-from pyharness.cli import guest_commands, module_commands, report_command, setup_command
-from pyharness.errors import HarnessError
+from pyharness import interrupt
+from pyharness.cli import (
+    completion_command,
+    guest_commands,
+    module_commands,
+    outcome,
+    report_command,
+    setup_command,
+    streams,
+)
 
 _EPILOG = """Exit status: 0 all is well; 1 a check failed; 2 wrong usage; 3 this host lacks
-something; 4 the guest crashed or does not answer. ssh and trace return the command's own."""
+something; 4 the guest crashed or does not answer; 128 more than a signal's number. ssh and trace
+return the command's own."""
 
 
-@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="pyharness")
+class _Commands(click.Group):
+    """The commands, each of which ends with an exit status and at most a sentence."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run a command; its exit status, whatever ends it."""
+        try:
+            return super().invoke(context)
+        except (click.ClickException, click.exceptions.Exit):
+            raise
+        except BaseException as error:
+            if (ended := outcome.of(error)) is None:
+                raise
+            interrupt.drop_dead_streams()
+            status, sentence = ended
+            if sentence:
+                click.echo(f"pyharness: {sentence}", err=True)
+            return status
+
+
+@click.group(
+    cls=_Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(None, "--version", "-V", package_name="pyharness")
 def cli() -> None:
     """Test a system call interceptor in a real guest, from this host."""
 
@@ -24,22 +54,23 @@ for _command in (
     *module_commands.COMMANDS,
     *report_command.COMMANDS,
     *setup_command.COMMANDS,
+    *completion_command.COMMANDS,
 ):
     cli.add_command(_command)
 
 
 def main() -> None:
-    """Run the command line, and turn what goes wrong into a sentence and an exit status."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    """Run the command line; end with its exit status."""
+    streams.set_up()
+    interrupt.install()
     try:
-        status = cli.main(standalone_mode=False)
-    except HarnessError as error:
-        click.echo(f"pyharness: {error}", err=True)
-        sys.exit(error.exit_code)
+        status = cli.main(standalone_mode=False, prog_name="pyharness")
     except click.ClickException as error:
+        interrupt.drop_dead_streams()
         error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("pyharness: interrupted", err=True)
-        sys.exit(128 + signal.SIGINT)
+        status = error.exit_code
+    except KeyboardInterrupt:  # before there was a command, or after
+        status = 130
+    finally:
+        streams.flush()
     sys.exit(status if isinstance(status, int) else 0)

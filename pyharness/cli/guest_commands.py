@@ -4,10 +4,13 @@
 import json
 import os
 import shlex
+import signal
 
 import click
+import psutil
 
-from pyharness import doctor, guests, image, machines, snapshots
+from pyharness import doctor, image, interrupt, machines, snapshots
+from pyharness import guests as known_guests
 from pyharness.cli import options
 from pyharness.console import Console
 from pyharness.errors import UsageError
@@ -15,14 +18,25 @@ from pyharness.guest import Guest
 from pyharness.host import environment, requires
 from pyharness.progress import Terminal
 from pyharness.qemu import Machine
+from pyharness.wording import counted
+
+_MOST_CPUS = 64
+# Less than that, and a guest's kernel has no room for its own initial file system (MiB).
+_LEAST_MEMORY = 256
+# A guest whose QEMU does not run, by the state that it is in: what it is, and what up does.
+_RESTING = {
+    "suspended": ("suspended", "goes on with it"),
+    "off": ("off", "starts it"),
+    "crashed": ("ended", "starts another: what was in it is gone"),
+}
 
 
 @click.command("doctor")
-@options.guest
+@options.each_guest
 def doctor_command(guest: str) -> int:
     """What this host can do, and the mend for each lack."""
     lacks = 0
-    for finding in doctor.examine(guests.find(guest)):
+    for finding in doctor.examine(known_guests.find(guest)):
         lacks += not finding.good
         mend = f"  → {finding.mend}" if finding.mend else ""
         click.echo(f"{'ok  ' if finding.good else 'LACK'}  {finding.what}: {finding.said}{mend}")
@@ -36,7 +50,7 @@ def doctor_command(guest: str) -> int:
 @click.command("list")
 def list_command() -> None:
     """The guests there are, and how far each is made."""
-    for spec in guests.load().values():
+    for spec in known_guests.load().values():
         made = image.find(spec)
         state = f"image of kernel {made.release} ({made.version})" if made else "no image yet"
         if machines.running(spec.name):
@@ -45,27 +59,53 @@ def list_command() -> None:
 
 
 @click.command("up")
-@click.option("--cpus", default=0, metavar="N", help="how many CPUs, if not as many as usual")
-@click.option("--memory", default=0, metavar="MIB", help="how much memory, likewise")
-@options.guest
-def up_command(guest: str, cpus: int, memory: int) -> None:
+@click.option(
+    "--cpus",
+    type=click.IntRange(1, _MOST_CPUS),
+    metavar="N",
+    help="how many CPUs, if not as many as usual",
+)
+@click.option(
+    "--memory",
+    type=click.IntRange(_LEAST_MEMORY, psutil.virtual_memory().total >> 20),
+    metavar="MIB",
+    help="how much memory, likewise",
+)
+@options.each_guest
+def up_command(guest: str, cpus: int | None, memory: int | None) -> None:
     """Start a guest, or go on with one that rests; makes its image first if there is none."""
-    guests.find(guest)
+    _refuse_other_size(guest, cpus, memory)
     already = machines.running(guest) is not None
     with Guest.attach(guest, cpus=cpus, memory=memory, teller=Terminal()) as entered:
         port = entered.machine.port
         runs = "runs already" if already else "is up"
-        if entered.frozen.image != image.find(guests.find(guest)):
+        if entered.frozen.image != image.find(known_guests.find(guest)):
             runs += " (from an older image: pyharness reset renews it)"
         click.echo(f"{entered.describe()}: {runs}, SSH on 127.0.0.1:{port} (pyharness ssh)")
 
 
+def _refuse_other_size(guest: str, cpus: int | None, memory: int | None) -> None:
+    """Refuse to start a guest that is there already, and is not of the size that is wanted.
+
+    Raises:
+        UsageError: it isn't.
+    """
+    state, machine = machines.state_of(guest), machines.stays(guest)
+    if machine is None or (state == "crashed" and not machine.alive):
+        return
+    has = machines.frozen_of(machine).spec
+    if (cpus or has.cpus, memory or has.memory) != (has.cpus, has.memory):
+        raise UsageError(
+            f"{guest} is {state} with {counted(has.cpus, 'CPU')} and {has.memory} MiB of memory:"
+            f" end it by pyharness down {guest} to start one with others"
+        )
+
+
 @click.command("down")
 @click.option("--all", "everything", is_flag=True, help="also those that other runs use now")
-@options.guest
+@options.each_guest
 def down_command(guest: str, everything: bool) -> None:
     """End a guest, and whatever interrupted runs left behind."""
-    guests.find(guest)
     ended = 0
     resting = machines.stays(guest)
     if resting and not resting.alive:
@@ -84,10 +124,9 @@ def down_command(guest: str, everything: bool) -> None:
 
 
 @click.command("reset")
-@options.guest
+@options.each_guest
 def reset_command(guest: str) -> None:
     """Put a guest back to how it was right after its boot, whatever its state."""
-    guests.find(guest)
     if machine := machines.stays(guest):
         machines.end(machine)
     with Guest.attach(guest, teller=Terminal()) as entered:
@@ -95,27 +134,29 @@ def reset_command(guest: str) -> None:
 
 
 def _running(guest: str) -> Machine:
-    machine = machines.running(guests.find(guest).name)
+    machine = machines.running(known_guests.find(guest).name)
     if machine is None:
-        raise UsageError(f"{guest} does not run: pyharness up")
+        raise UsageError(f"{guest} does not run: pyharness up {guest} starts it")
     return machine
 
 
 @click.command("suspend")
-@options.guest
+@options.each_guest
 def suspend_command(guest: str) -> None:
     """Save a guest's state and end it; up goes on where it was."""
-    machines.suspend(_running(guest))
+    with interrupt.held():  # a guest that is stopped, and not saved, would be left
+        machines.suspend(_running(guest))
     click.echo(f"{guest} is suspended: pyharness up goes on with it")
 
 
 @click.command("halt")
-@options.guest
+@options.each_guest
 def halt_command(guest: str) -> None:
     """Switch a guest off; what is on its disk is there again after up."""
     machine = _running(guest)
     slowness = machines.frozen_of(machine).accel.slowness
-    machines.switch_off(machine, seconds=30 * slowness)
+    with interrupt.held():  # a guest that goes off unseen looks as if it had crashed
+        machines.switch_off(machine, seconds=30 * slowness)
     click.echo(f"{guest} is off: pyharness up starts it")
 
 
@@ -129,7 +170,8 @@ def _snapshot(name: str, about: str, done: str) -> None:
 
     def give(guest: str, snapshot: str) -> None:
         machine = _running(guest)
-        snapshots.COMMANDS[name](machine, snapshot)
+        with interrupt.held():  # QEMU stops a guest meanwhile
+            snapshots.COMMANDS[name](machine, snapshot)
         click.echo(f"{guest}: {done.format(snapshot)}")
 
     snapshot_command.add_command(
@@ -143,7 +185,7 @@ _snapshot("delete", "Forget SNAPSHOT.", "{} is forgotten")
 
 
 @snapshot_command.command("list")
-@options.guest
+@options.named_guest
 def snapshot_list_command(guest: str) -> None:
     """The guest's snapshots, the oldest first."""
     for name in snapshots.names(_running(guest)):
@@ -152,21 +194,27 @@ def snapshot_list_command(guest: str) -> None:
 
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="each guest that is up or resting, as JSON")
-def status_command(*, as_json: bool) -> None:
-    """The guests that run."""
+@options.named_guests
+def status_command(guests: tuple[str, ...], as_json: bool) -> None:
+    """The guests that run, rest, or have crashed; of all if none is named."""
+    states = {name: machines.state_of(name) for name in guests or known_guests.load()}
     if as_json:
-        known = {spec: machines.state_of(spec) for spec in guests.load()}
-        click.echo(json.dumps([_facts(name, s) for name, s in known.items() if s != "absent"]))
+        click.echo(json.dumps([_facts(name, s) for name, s in states.items() if s != "absent"]))
         return
-    running = machines.all_machines()
+    running = [m for m in machines.all_machines() if not guests or m.guest in guests]
     for machine in running:
         belongs = f"of process {machine.owner}" if machine.owner else "stays until down"
         click.echo(
             f"{machine.folder.name:32} {machine.status():10} {machine.accel:4}"
             f" SSH port {machine.port}, QEMU {machine.pid}, {belongs}"
         )
-    if not running:
-        click.echo("no guest runs (pyharness up starts one)")
+    up = {machine.folder.name for machine in running}
+    resting = {name: _RESTING[s] for name, s in states.items() if s in _RESTING and name not in up}
+    for name, (state, what_next) in resting.items():
+        click.echo(f"{name:32} {state:10} pyharness up {name} {what_next}")
+    if not running and not resting:
+        said = f"{', '.join(guests)} does not run" if guests else "no guest runs"
+        click.echo(f"{said} (pyharness up starts one)")
 
 
 @click.command("ssh", context_settings={"ignore_unknown_options": True})
@@ -179,7 +227,9 @@ def ssh_command(guest: str, command: tuple[str, ...]) -> None:
     find a whole line in it.
     """
     requires("ssh")
-    guests.find(guest)
+    known_guests.find(guest)
+    if len(command) == 1 and options.is_guest(command[0]):
+        raise UsageError(f"{command[0]} is a guest's name: pyharness ssh --guest {command[0]}")
     machine = _up(guest)
     made = machines.frozen_of(machine).image
     known = machine.folder / "known_hosts"
@@ -191,14 +241,15 @@ def ssh_command(guest: str, command: tuple[str, ...]) -> None:
     ]  # fmt: skip
     if command:
         line += ["--", command[0] if len(command) == 1 else shlex.join(command)]
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as ssh was started by a shell
     os.execvpe(line[0], line, environment())
 
 
 @click.command("console")
-@options.guest
+@options.named_guest
 def console_command(guest: str) -> None:
     """The guest's serial console, live: a root shell that needs no network. Ctrl-] leaves."""
-    machine = _running(guest)
+    machine = _up(guest)
     click.echo(f"the serial console of {guest}; Ctrl-] leaves", err=True)
     with Console(machine) as console:
         console.interact()
@@ -224,7 +275,7 @@ def _up(guest: str) -> Machine:
     """The guest's machine, started if it does not run."""
     if machine := machines.running(guest):
         return machine
-    with Guest.attach(guest, teller=Terminal()) as entered:
+    with Guest.attach(known_guests.find(guest).name, teller=Terminal()) as entered:
         return entered.machine
 
 

@@ -3,7 +3,8 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,17 @@ import click
 
 from pyharness import bench as benchmark
 from pyharness import demo as demonstration
-from pyharness import guests, kmsg, machines
+from pyharness import guests, interrupt, kmsg, machines
 from pyharness import trace as tracing
 from pyharness.agent import Result
 from pyharness.build import Built
 from pyharness.cli import options
 from pyharness.errors import CheckFailed, UsageError
-from pyharness.guest import Guest, inspect
+from pyharness.guest import Guest, inspect, read_module
 from pyharness.module import Module
 from pyharness.progress import Terminal
 from pyharness.syscalls import Syscalls
+from pyharness.wording import counted
 
 
 def _enter(guest: str) -> Guest:
@@ -37,7 +39,9 @@ def _name(folder: Path) -> str:
     """What the kernel calls the module of a folder, by its Kbuild or Makefile."""
     for name in ("Kbuild", "Makefile"):
         path = folder / name
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        if not path.is_file():
+            continue
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             words = line.replace("+=", ":=").split(":=")
             if len(words) == 2 and words[0].strip() == "obj-m":
                 return words[1].strip().removesuffix(".o").replace("-", "_")
@@ -46,7 +50,7 @@ def _name(folder: Path) -> str:
 
 @click.command("build")
 @click.option("--anew", is_flag=True, help="even if it was built from the same sources")
-@options.guest
+@options.named_guest
 @options.module
 def build_command(guest: str, folder: Path, anew: bool) -> None:
     """Build the module in the guest, with warnings on (W=1 C=1)."""
@@ -55,7 +59,7 @@ def build_command(guest: str, folder: Path, anew: bool) -> None:
     for warning in built.warnings:
         click.echo(warning)
     how = "was built already" if built.cached else "built"
-    click.echo(f"{built.ko}: {how}, {len(built.warnings)} warnings")
+    click.echo(f"{built.ko}: {how}, {counted(len(built.warnings), 'warning')}")
 
 
 @click.command("inspect")
@@ -64,6 +68,8 @@ def build_command(guest: str, folder: Path, anew: bool) -> None:
 @options.module
 def inspect_command(guest: str, folder: Path, ko: Path | None) -> None:
     """Whether the guest would load KO (or the module, built), and what it says of itself."""
+    if ko:
+        read_module(ko)  # before a guest is made for it
     machine = machines.running(guests.find(guest).name)
     if ko is None:
         with _enter(guest) as entered:
@@ -89,10 +95,19 @@ def load_command(guest: str, folder: Path, parameters: tuple[str, ...]) -> None:
     """Build, inspect and load the module, and prove that its hijack took."""
     for parameter in parameters:
         if "=" not in parameter:
-            raise UsageError(f"{parameter!r} is no parameter of a module: write NAME=VALUE")
+            like_guest = f", or --guest {parameter}" * options.is_guest(parameter)
+            raise UsageError(
+                f"{parameter!r} is no parameter of a module: write NAME=VALUE{like_guest}"
+            )
     with _enter(guest) as entered:
         _build(entered, folder)
-        module = entered.load(folder, **dict(p.split("=", 1) for p in parameters))
+        with interrupt.held() as interruption:
+            module = entered.load(folder, **dict(p.split("=", 1) for p in parameters))
+            try:
+                interruption()
+            except KeyboardInterrupt:
+                module.unload()
+                raise
         click.echo(
             f"{module.name} is loaded in {entered.describe()}: system call"
             f" {module.abi.custom_syscall} takes commands, exit_group is served"
@@ -100,14 +115,15 @@ def load_command(guest: str, folder: Path, parameters: tuple[str, ...]) -> None:
 
 
 @click.command("unload")
-@options.guest
+@options.named_guest
 @options.module
 def unload_command(guest: str, folder: Path) -> None:
     """Unload the module."""
+    name = _name(folder)
     with _enter(guest) as entered:
-        entered.module(folder, _name(folder)).unload()
+        entered.module(folder, name).unload()
         entered.health.check()
-    click.echo(f"{_name(folder)} is unloaded")
+    click.echo(f"{name} is unloaded")
 
 
 def _show_result(name: str, number: int, result: Result) -> int:
@@ -124,15 +140,16 @@ def _four(name: str, about: str, *, has_pid: bool) -> click.Command:
 
     def issue(guest: str, folder: Path, user: str, syscall: str, pid: int = 0) -> int:
         number = Syscalls(guests.find(guest).syscalls).number(syscall)
+        loaded = _name(folder)
         with _enter(guest) as entered:
-            module = entered.module(folder, _name(folder))
+            module = entered.module(folder, loaded)
             issued: Callable[..., Result] = getattr(module, name)
             arguments = (number, pid) if has_pid else (number,)
             result = issued(*arguments, by=entered.actor(user))
             return _show_result(entered.syscalls.name(number), number, result)
 
     decorated: Any = click.argument("pid", type=int)(issue) if has_pid else issue
-    decorated = click.argument("syscall")(decorated)
+    decorated = click.argument("syscall", shell_complete=options.complete_syscalls)(decorated)
     for option in (options.as_user, options.module, options.guest):
         decorated = option(decorated)
     command: click.Command = click.command(
@@ -164,7 +181,7 @@ def _as_json(call: kmsg.Call, syscalls: Syscalls) -> str:
 @click.command("log")
 @click.option("--follow", "-f", is_flag=True, help="go on with calls as they come")
 @click.option("--json", "as_json", is_flag=True, help="a JSON object a line")
-@options.guest
+@options.named_guest
 def log_command(guest: str, follow: bool, as_json: bool) -> None:
     """The calls that the module logged: time, sequence number, pid, system call, arguments."""
 
@@ -184,13 +201,31 @@ def log_command(guest: str, follow: bool, as_json: bool) -> None:
                 show(record)
         if entered.log.lost:
             raise CheckFailed(
-                f"{entered.log.lost} records were overwritten before they could be read:"
-                " follow the log while it is written"
+                f"the kernel overwrote {counted(entered.log.lost, 'record')} of its log before"
+                " that could be read: follow the log while it is written"
             )
 
 
+@contextmanager
+def _loaded(entered: Guest, folder: Path, name: str) -> Iterator[Module]:
+    """The module, loaded for as long as the block lasts if it isn't loaded yet."""
+    if entered.is_loaded(name):
+        yield entered.module(folder, name)
+        return
+    _build(entered, folder)
+    with interrupt.held() as interruption:
+        module = entered.load(folder)
+        try:
+            interruption()
+            yield module
+        finally:
+            module.unload()
+
+
 @click.command("trace", context_settings={"ignore_unknown_options": True})
-@click.argument("syscalls", metavar="SYSCALL[,SYSCALL...]")
+@click.argument(
+    "syscalls", metavar="SYSCALL[,SYSCALL...]", shell_complete=options.complete_syscalls
+)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @options.as_user
 @options.guest
@@ -207,29 +242,20 @@ def trace_command(
     table = Syscalls(guests.find(guest).syscalls)
     for name in names:
         table.number(name)
-    with _enter(guest) as entered:
-        loaded: Module | None = None
-        if entered.is_loaded(_name(folder)):
-            module = entered.module(folder, _name(folder))
-        else:
-            _build(entered, folder)
-            module = loaded = entered.load(folder)
-        try:
-            return tracing.trace(
-                entered,
-                module,
-                names,
-                command,
-                user=user,
-                show=lambda call: click.echo(call.decoded(entered.syscalls), err=True),
-            )
-        finally:
-            if loaded:
-                loaded.unload()
+    loaded = _name(folder)
+    with _enter(guest) as entered, _loaded(entered, folder, loaded) as module:
+        return tracing.trace(
+            entered,
+            module,
+            names,
+            command,
+            user=user,
+            show=lambda call: click.echo(call.decoded(entered.syscalls), err=True),
+        )
 
 
 @click.command("demo")
-@options.guest
+@options.named_guest
 @options.module
 def demo_command(guest: str, folder: Path) -> int:
     """The main job, step by step, in a guest of its own."""
@@ -238,7 +264,7 @@ def demo_command(guest: str, folder: Path) -> int:
 
 @click.command("bench")
 @click.option("--json", "as_json", is_flag=True, help="as JSON instead of a table")
-@options.guest
+@options.named_guest
 @options.module
 def bench_command(guest: str, folder: Path, as_json: bool) -> int:
     """What an intercepted call costs, in instructions of the guest."""

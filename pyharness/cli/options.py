@@ -1,17 +1,60 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Options that commands have in common."""
+"""Options and arguments that commands have in common."""
 
+import functools
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from pyharness import paths
+from pyharness import guests, paths
+from pyharness.errors import HarnessError, UsageError
 from pyharness.guests import DEFAULT_GUEST
+from pyharness.syscalls import Syscalls
+
+# A command's function, as click decorates it.
+_Function = Callable[..., Any]
 
 
 def _default_module() -> Path:
     here = Path("module")
     return here if (here / "Kbuild").is_file() else paths.MODULE
+
+
+# ---- what a shell completes ----
+
+
+def _beginning(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(word) for word in words if word.startswith(incomplete)]
+
+
+def complete_guest(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Names of guests, but for those that the line has already."""
+    named = context.params.get("names") or ()
+    try:
+        return _beginning([name for name in guests.load() if name not in named], incomplete)
+    except HarnessError:
+        return []
+
+
+def complete_syscalls(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Names of the guest's system calls; of a list with commas, the last one."""
+    before, comma, _ = incomplete.rpartition(",")
+    try:
+        known = Syscalls(guests.find(context.params.get("guest") or DEFAULT_GUEST).syscalls)
+    except HarnessError:
+        return []
+    begun = before + comma
+    return _beginning((begun + name for name in sorted(known.numbers)), incomplete)
+
+
+# ---- which guest ----
 
 
 guest = click.option(
@@ -20,7 +63,85 @@ guest = click.option(
     show_default=True,
     metavar="NAME",
     help="which guest  [PYHARNESS_GUEST names another default]",
+    shell_complete=complete_guest,
 )
+_same_guest = click.option(
+    "--guest", metavar="NAME", help="the same as GUEST", shell_complete=complete_guest
+)
+
+
+def named_guest(function: _Function) -> _Function:
+    """Give a command a guest that is named by an argument or by --guest."""
+
+    @_argument(nargs=1)
+    @_same_guest
+    @functools.wraps(function)
+    def command(*args: Any, guest: str | None, names: str | None, **options: Any) -> Any:
+        (chosen,) = _chosen(guest, (names,) if names else ()) or (_default(),)
+        return function(*args, guest=chosen, **options)
+
+    return command
+
+
+def named_guests(function: _Function) -> _Function:
+    """Give a command the guests that are named likewise, if any are."""
+
+    @_argument(nargs=-1)
+    @_same_guest
+    @functools.wraps(function)
+    def command(*args: Any, guest: str | None, names: tuple[str, ...], **options: Any) -> Any:
+        return function(*args, guests=_chosen(guest, names), **options)
+
+    return command
+
+
+def each_guest(function: _Function) -> _Function:
+    """Run a command for each of the guests that are named, or for the default one."""
+
+    @named_guests
+    @functools.wraps(function)
+    def command(*args: Any, guests: tuple[str, ...], **options: Any) -> int:
+        chosen = guests or (_default(),)
+        return max(function(*args, guest=name, **options) or 0 for name in chosen)
+
+    return command
+
+
+def _argument(nargs: int) -> Callable[[_Function], _Function]:
+    return click.argument(
+        "names",
+        metavar="[GUEST]" if nargs == 1 else "[GUEST]...",
+        nargs=nargs,
+        required=False,
+        shell_complete=complete_guest,
+    )
+
+
+def _default() -> str:
+    return guests.find(DEFAULT_GUEST).name
+
+
+def _chosen(option: str | None, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The guests that are named, each once.
+
+    Raises:
+        UsageError: one is unknown, or the option and the arguments differ.
+    """
+    if option and names and set(names) != {option}:
+        raise UsageError(f"--guest {option} and {' '.join(names)}: name the guest once")
+    chosen = tuple(dict.fromkeys(names)) or ((option,) if option else ())
+    for name in chosen:
+        guests.find(name)
+    return chosen
+
+
+def is_guest(word: str) -> bool:
+    """Whether a word is the name of a guest."""
+    return word in guests.load()
+
+
+# ---- the rest ----
+
 module = click.option(
     "--module",
     "folder",

@@ -8,9 +8,10 @@ import click
 
 from pyharness import oops
 from pyharness.build import module_name
-from pyharness.errors import UsageError
+from pyharness.guest import read_module
 from pyharness.lines import Lines
 from pyharness.oops import Place
+from pyharness.wording import counted
 
 
 @click.command("report")
@@ -28,10 +29,8 @@ def report_command(log: TextIO, ko: Path | None) -> int:
     there is such a report, 0 if there is none.
     """
     if ko:
-        try:
-            lines, name = Lines(ko.read_bytes()), module_name(ko)
-        except OSError as error:
-            raise UsageError(f"{ko} can't be read: {error.strerror}") from error
+        read_module(ko)
+        lines, name = Lines(ko.read_bytes()), module_name(ko)
 
     def line_of(place: Place) -> str:
         if ko is None or place.module != name:
@@ -41,7 +40,7 @@ def report_command(log: TextIO, ko: Path | None) -> int:
     found = oops.reports(log.read())
     for report in found:
         click.echo(f"--- {report.kind} ---\n{oops.annotate(str(report), line_of)}\n")
-    click.echo(f"{len(found)} reports of trouble" if found else "no report of trouble")
+    click.echo(f"{counted(len(found), 'report') if found else 'no report'} of trouble")
     return 1 if found else 0
 
 
