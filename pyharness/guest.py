@@ -16,6 +16,7 @@ from pyharness.console import Console
 from pyharness.errors import (
     CheckFailed,
     GuestError,
+    GuestTimeout,
     HarnessError,
     ModuleRefused,
     UsageError,
@@ -83,9 +84,11 @@ class Guest(Closes):
         )
         self.health.check()
         try:
-            self._ssh.connect(self.limit(30))
+            self._ssh.connect(self.limit(machines.ANSWER_SECONDS))
             if fresh:
                 machines.settle(self._ssh, seconds=self.limit(10))
+        except GuestTimeout as error:
+            self.health.lost(GuestTimeout(f"{error}\n{machine.last_words()}".rstrip()))
         except GuestError as error:
             self.health.lost(error)
 
@@ -108,8 +111,19 @@ class Guest(Closes):
             stays: it goes on when this process ends, until ``pyharness down``.
             teller: who hears of steps that last.
         """
+        teller = teller or Silent()
         frozen = machines.freeze(guests.find(name, cpus=cpus, memory=memory), teller=teller)
-        return cls(frozen, machines.thaw(frozen, stays=stays), fresh=True)
+        with teller.task(f"starting {name}"):
+            return cls._entered(frozen, machines.thaw(frozen, stays=stays))
+
+    @classmethod
+    def _entered(cls, frozen: Frozen, machine: Machine) -> "Guest":
+        """Enter a machine that was started just now; one that can't be entered is ended."""
+        try:
+            return cls(frozen, machine, fresh=True)
+        except BaseException:
+            machines.end(machine)
+            raise
 
     @classmethod
     def attach(
@@ -123,12 +137,14 @@ class Guest(Closes):
         """Enter the guest that stays; starts it if it does not run; see boot()."""
         teller = teller or Silent()
         if machine := machines.running(name):
-            return cls(machines.frozen_of(machine), machine, fresh=False)
+            with teller.task(f"connecting to {name}"):
+                return cls(machines.frozen_of(machine), machine, fresh=False)
         state = machines.state_of(name)
         if state in ("suspended", "off"):
             teller.say(f"going on with {name}, which is {state}")
-            machine = machines.start_again(name)
-            return cls(machines.frozen_of(machine), machine, fresh=True)
+            with teller.task(f"starting {name}"):
+                machine = machines.start_again(name)
+                return cls(machines.frozen_of(machine), machine, fresh=True)
         teller.say(f"starting {name}")
         return cls.boot(name, cpus=cpus, memory=memory, stays=True, teller=teller)
 
