@@ -9,11 +9,13 @@ import sys
 import termios
 import tty
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import pexpect
 from pexpect.socket_pexpect import SocketSpawn
 
+from pyharness.clock import Clock
 from pyharness.closing import Closes
 from pyharness.errors import GuestError, GuestTimeout
 from pyharness.qemu import Machine
@@ -22,6 +24,10 @@ _WINDOW = 4096
 # What is read at once must be less, or the window passes over a part of it.
 _CHUNK = _WINDOW // 2
 _LEAVE = b"\x1d"
+# How often a wait looks at the clock and at the machine (s); see Clock.
+_LOOK_SECONDS = 1.0
+# What a system says that does not get to its prompt.
+_NO_BOOT = rb"Kernel panic[^\r\n]*[\r\n]|You are in emergency mode|\(initramfs\)"
 
 
 class Console(Closes):
@@ -38,6 +44,7 @@ class Console(Closes):
             GuestError: the machine is gone.
         """
         self._slowness = slowness
+        self._clock = Clock(machine.pid)
         self.socket = socket.socket(socket.AF_UNIX)
         folder = os.open(machine.folder, os.O_PATH)
         try:
@@ -55,16 +62,18 @@ class Console(Closes):
         """Leave the console to others."""
         self.socket.close()
 
-    def wait_boot(self, seconds: float) -> None:
+    def wait_boot(self, seconds: float, *, watch: Callable[[], object] = lambda: None) -> None:
         """Wait until the guest has booted to its prompt.
 
+        Args:
+            seconds: how long it may take on real hardware.
+            watch: called now and then meanwhile; raises if waiting is in vain.
+
         Raises:
-            GuestError: its kernel panicked.
+            GuestError: its kernel panicked, or its system stopped before that.
             GuestTimeout: it did not get there.
         """
-        found, text, _ = self._expect(
-            [rb"automatic login", rb"Kernel panic[^\r\n]*[\r\n]"], seconds
-        )
+        found, text, _ = self._expect([rb"automatic login", _NO_BOOT], seconds, watch=watch)
         if found == 1:
             raise GuestError(f"the guest does not boot: {text.rstrip()}")
 
@@ -88,20 +97,29 @@ class Console(Closes):
         status = text.removeprefix(done).removesuffix(".")
         return int(status), before.replace("\r\n", "\n")
 
-    def _expect(self, patterns: list[bytes], seconds: float) -> tuple[int, str, str]:
+    def _expect(
+        self, patterns: list[bytes], seconds: float, *, watch: Callable[[], object] = lambda: None
+    ) -> tuple[int, str, str]:
         """Which pattern came first, what matched it, and what came before it."""
-        wanted: list[Any] = list(patterns)  # what pexpect declares is too narrow
+        # What pexpect declares is too narrow. The last pattern: nothing came for a while.
+        wanted: list[Any] = [*patterns, pexpect.TIMEOUT]
         compiled = self._spawn.compile_pattern_list(wanted)
+        end = self._clock() + seconds * self._slowness
         try:
-            found = self._spawn.expect_list(compiled, timeout=seconds * self._slowness)
-        except pexpect.TIMEOUT as error:
-            raise GuestTimeout(f"the serial console did not say {patterns[0]!r} in time") from error
+            while (found := self._look(compiled)) == len(patterns):
+                watch()
+                if self._clock() > end:
+                    limit = f"{seconds * self._slowness:.0f} s"
+                    raise GuestTimeout(f"the serial console did not say {patterns[0]!r} in {limit}")
         except (pexpect.EOF, OSError) as error:
             raise GuestError("the serial console has ended") from error
         after, before = self._spawn.after, self._spawn.before
         assert isinstance(after, bytes)
         assert isinstance(before, bytes)
         return found, after.decode(errors="replace"), before.decode(errors="replace")
+
+    def _look(self, compiled: list[Any]) -> int:
+        return int(self._spawn.expect_list(compiled, timeout=_LOOK_SECONDS))
 
     def interact(self) -> None:
         """Connect this terminal to it, until Ctrl-] or the machine's end."""

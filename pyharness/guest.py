@@ -16,6 +16,7 @@ from pyharness.console import Console
 from pyharness.errors import (
     CheckFailed,
     GuestError,
+    GuestTimeout,
     HarnessError,
     ModuleRefused,
     UsageError,
@@ -83,9 +84,11 @@ class Guest(Closes):
         )
         self.health.check()
         try:
-            self._ssh.connect(self.limit(30))
+            self._ssh.connect(self.limit(machines.ANSWER_SECONDS))
             if fresh:
                 machines.settle(self._ssh, seconds=self.limit(10))
+        except GuestTimeout as error:
+            self.health.lost(GuestTimeout(f"{error}\n{machine.last_words()}".rstrip()))
         except GuestError as error:
             self.health.lost(error)
 
@@ -108,14 +111,15 @@ class Guest(Closes):
             stays: it goes on when this process ends, until ``pyharness down``.
             teller: who hears of steps that last.
         """
+        teller = teller or Silent()
         frozen = machines.freeze(guests.find(name, cpus=cpus, memory=memory), teller=teller)
         machine = None
         try:
-            # A machine that nobody knows of yet would be left behind.
-            with interrupt.held():
-                machine = machines.thaw(frozen, stays=stays)
-            return cls(frozen, machine, fresh=True)
-        except KeyboardInterrupt:
+            with teller.task(f"starting {name}"):
+                with interrupt.held():  # it can only be ended once it is known
+                    machine = machines.thaw(frozen, stays=stays)
+                return cls(frozen, machine, fresh=True)
+        except BaseException:
             if machine:
                 machines.end(machine)
             raise
@@ -132,13 +136,15 @@ class Guest(Closes):
         """Enter the guest that stays; starts it if it does not run; see boot()."""
         teller = teller or Silent()
         if machine := machines.running(name):
-            return cls(machines.frozen_of(machine), machine, fresh=False)
+            with teller.task(f"connecting to {name}"):
+                return cls(machines.frozen_of(machine), machine, fresh=False)
         state = machines.state_of(name)
         if state in ("suspended", "off"):
             teller.say(f"going on with {name}, which is {state}")
-            with interrupt.held():  # its state on the disk is used up only once it runs
-                machine = machines.start_again(name)
-            return cls(machines.frozen_of(machine), machine, fresh=True)
+            with teller.task(f"starting {name}"):
+                with interrupt.held():  # its state on the disk is used up only once it runs
+                    machine = machines.start_again(name)
+                return cls(machines.frozen_of(machine), machine, fresh=True)
         lost = f"{name} has died with its QEMU, and what was in it is gone: starting another"
         teller.say(lost if state == "crashed" else f"starting {name}")
         return cls.boot(name, cpus=cpus, memory=memory, stays=True, teller=teller)

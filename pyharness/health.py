@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from pyharness import oops
-from pyharness.errors import GuestCrashed, GuestError, GuestTimeout, HostError
+from pyharness.errors import GuestCrashed, GuestError, GuestTimeout
 from pyharness.history import History
 from pyharness.lines import Lines
 from pyharness.oops import Place
@@ -83,9 +83,7 @@ class Health:
             raise self._death
         status = self._machine.status()
         if status == "io-error":
-            raise HostError(
-                f"no room left in {self._machine.folder}: make room, then pyharness reset"
-            )
+            raise self._machine.no_room()
         if status == "guest-panicked":
             self._let_speak()
             self._crashed("panicked")

@@ -43,6 +43,11 @@ FORMAT = 2
 # How often a guest is booted until its kernel reports no trouble: a host that is
 # busy for a moment is not so for long.
 _BOOTS = 3
+# To its prompt, under emulation on an idle machine, a guest takes 25 s; to answer by SSH
+# after that, or after a thaw, 3 s. The limits are some times that, in seconds of real
+# hardware in which the guest could run; emulated, they are 180 and 60 s.
+_BOOT_SECONDS = 30.0
+ANSWER_SECONDS = 10.0
 _SAVED = "state"
 _OFF = "off"
 _FROZEN = "frozen"
@@ -194,10 +199,10 @@ def _booted(
     machine = Machine.start(spec, made, chosen, folder=folder, stays=False)
     try:
         with Console(machine, slowness=chosen.slowness) as console:
-            console.wait_boot(60)
+            console.wait_boot(_BOOT_SECONDS, watch=machine.check_disk)
         task.at(0.7, "waiting for it to settle")
-        ssh = open_ssh(machine, made)
-        ssh.connect(30 * chosen.slowness)
+        ssh = open_ssh(machine, made, watch=machine.check_disk)
+        ssh.connect(ANSWER_SECONDS * chosen.slowness)
         limit = 60 * chosen.slowness
         ssh.run("systemctl is-system-running --wait", seconds=limit)
         vermagic, exports = facts(ssh, seconds=limit)
@@ -283,6 +288,8 @@ def _start(
     frozen: Frozen, folder: Path, *, stays: bool, saved: str | None, fix: str = ""
 ) -> Machine:
     """Start a machine in its folder, by a boot or from a state saved there; see wait_running()."""
+    if saved and not qemu.is_state(folder / saved):
+        raise HostError(f"QEMU can't go on from the saved state: {saved} is not whole: {fix}")
     machine = Machine.start(
         frozen.spec, frozen.image, frozen.accel, folder=folder, stays=stays, incoming=saved
     )

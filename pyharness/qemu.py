@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ _START_SECONDS = 30.0
 # Loading a state takes 1 to 3 s on an idle machine; counted while QEMU can run.
 _THAW_SECONDS = 60.0
 _SAVING = "state.new"
+_STATE_BEGIN = b"QEVM"
 _LAST_LINES = 12
 
 # The processes that this one started: their ends are for it to take note of.
@@ -85,6 +87,15 @@ def _text(log: Path) -> str:
         return log.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return ""
+
+
+def is_state(file: Path) -> bool:
+    """Whether a file may have a machine's saved state; of an empty one QEMU 7.2 reads for ever."""
+    try:
+        with file.open("rb") as state:
+            return state.read(len(_STATE_BEGIN)) == _STATE_BEGIN
+    except FileNotFoundError:
+        return False
 
 
 def make_overlay(disk: Path, backing: Path, form: str) -> None:
@@ -295,6 +306,20 @@ class Machine:
         if not self.alive:
             return "ended"
         return str(self.qmp("query-status")["status"])
+
+    def check_disk(self) -> None:
+        """Make sure that what the guest writes can be kept.
+
+        Raises:
+            HostError: there was no room for it, so QEMU has stopped the guest.
+        """
+        with suppress(GuestError):  # it is another's to notice that QEMU has ended
+            if self.status() == "io-error":
+                raise self.no_room()
+
+    def no_room(self) -> HostError:
+        """The error for what check_disk() looks for."""
+        return HostError(f"no room left in {self.folder}: make room, then pyharness reset")
 
     def save(self, state: Path) -> None:
         """Stop it and save its state to a file. It can't go on after that.

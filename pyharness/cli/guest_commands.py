@@ -232,16 +232,24 @@ def ssh_command(guest: str, command: tuple[str, ...]) -> None:
         raise UsageError(f"{command[0]} is a guest's name: pyharness ssh --guest {command[0]}")
     machine = _up(guest)
     made = machines.frozen_of(machine).image
-    known = machine.folder / "known_hosts"
-    known.write_text(f"[127.0.0.1]:{machine.port} {made.host_key}\n", encoding="ascii")
+    # ssh splits paths at spaces and expands "%" and "~" in them: it is given names in the folder
+    # that it runs in.
+    known, key = "known_hosts", "id"
+    (machine.folder / known).write_text(
+        f"[127.0.0.1]:{machine.port} {made.host_key}\n", encoding="ascii"
+    )
+    link = machine.folder / key
+    if not link.is_symlink():
+        link.symlink_to(image.user_key())
     line = [
-        "ssh", "-F", "none", "-i", str(image.user_key()), "-p", str(machine.port),
+        "ssh", "-F", "none", "-i", key, "-p", str(machine.port),
         "-o", f"UserKnownHostsFile={known}", "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR",
         "root@127.0.0.1",
     ]  # fmt: skip
     if command:
         line += ["--", command[0] if len(command) == 1 else shlex.join(command)]
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as ssh was started by a shell
+    os.chdir(machine.folder)
     os.execvpe(line[0], line, environment())
 
 
