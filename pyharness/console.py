@@ -9,6 +9,7 @@ import sys
 import termios
 import tty
 import uuid
+from contextlib import suppress
 from typing import Any
 
 import pexpect
@@ -124,4 +125,5 @@ class Console(Closes):
                     self.socket.sendall(data)
         finally:
             if kept:
-                termios.tcsetattr(stdin, termios.TCSADRAIN, kept)
+                with suppress(termios.error):  # a terminal that was closed
+                    termios.tcsetattr(stdin, termios.TCSADRAIN, kept)
