@@ -10,6 +10,7 @@ import termios
 import tty
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pexpect
@@ -142,4 +143,5 @@ class Console(Closes):
                     self.socket.sendall(data)
         finally:
             if kept:
-                termios.tcsetattr(stdin, termios.TCSADRAIN, kept)
+                with suppress(termios.error):  # a terminal that was closed
+                    termios.tcsetattr(stdin, termios.TCSADRAIN, kept)

@@ -2,7 +2,9 @@
 """What a ``.ko`` file says of itself, and whether a kernel would load it. Pure."""
 
 import io
+import re
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +21,10 @@ _GPL = {
     "GPL", "GPL v2", "GPL and additional rights",
     "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL",
 }  # fmt: skip
+# What the kernel itself takes as a parameter of any module.
+_ANY_MODULES = ("dyndbg", "async_probe")
+# As kernel/params.c says it.
+_WRONG_VALUE = re.compile(r"`(.*)' (?:invalid|too large) for parameter `([^']+)'")
 _VERSION_ENTRY = 64  # sizeof(struct modversion_info)
 
 
@@ -43,6 +49,11 @@ class ModuleFile:
     def get(self, field: str) -> str:
         """The first value of a field of ``.modinfo``, empty if there is none."""
         return (self.info.get(field) or ("",))[0]
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The type of each of its parameters, as the kernel calls it, by the parameter's name."""
+        return dict(entry.split(":", 1) for entry in self.info.get("parmtype", ()) if ":" in entry)
 
 
 def read(data: bytes) -> ModuleFile:
@@ -116,6 +127,36 @@ def _versions(elf: Any) -> dict[str, int]:
         name = entry[width:].split(b"\0")[0].decode(errors="replace")
         found[name] = int.from_bytes(entry[:width], "little" if elf.little_endian else "big")
     return found
+
+
+def check_parameters(module: ModuleFile, names: Iterable[str]) -> None:
+    """Refuse what a module has no parameter for: the kernel logs and ignores it.
+
+    Raises:
+        ModuleRefused: there is no such parameter; the message has those there are.
+    """
+    known = module.parameters
+    same = {name.replace("-", "_") for name in (*known, *_ANY_MODULES)}
+    for name in names:
+        if name.replace("-", "_") not in same:
+            there_are = f"its parameters are {', '.join(known)}" if known else "it has none"
+            raise ModuleRefused(
+                f"{module.get('name') or 'the module'} has no parameter {name!r}: {there_are}"
+            )
+
+
+def wrong_value(module: ModuleFile, log: str) -> str:
+    """The parameter whose value the kernel refuses, as a sentence; empty if it's another reason.
+
+    Args:
+        module: that was to be loaded.
+        log: what the kernel logged about that.
+    """
+    if not (found := _WRONG_VALUE.search(log)):
+        return ""
+    value, name = found.groups()
+    kind = module.parameters.get(name.replace("-", "_"), "another")
+    return f"{value!r} is no value for the parameter {name}, whose type is {kind}"
 
 
 def parse_exports(symvers: str) -> dict[str, int]:

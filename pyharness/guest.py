@@ -316,9 +316,10 @@ class Guest(Closes):
         """Inspect a module and load it.
 
         Raises:
-            ModuleRefused: the guest would not load it, or did not.
+            ModuleRefused: the guest would not load it, or did not; or it has no such parameter.
         """
-        self.inspect(ko)
+        module = self.inspect(ko)
+        elf.check_parameters(module, parameters)
         target, data = f"/root/{ko.name}", ko.read_bytes()
         name = module_name(ko)
         self.put(data, target)
@@ -332,6 +333,8 @@ class Guest(Closes):
         )
         if done.status:
             said = "\n".join(record.text for record in self.log.since(mark))
+            if wrong := elf.wrong_value(module, said):
+                raise ModuleRefused(wrong)
             raise ModuleRefused(f"{done.stderr.strip()}\n{said}".strip())
         sections = (line.split(":") for line in done.stdout.splitlines())
         self.health.lines[name] = Lines(data, {section: int(at, 16) for section, at in sections})

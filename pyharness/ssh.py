@@ -209,7 +209,7 @@ class Ssh:
             channel = transport.open_session(timeout=60)
             if terminal:
                 channel.get_pty()
-            channel.exec_command(command)
+            channel.exec_command(command.encode(errors="surrogateescape"))
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise GuestError(f"the connection to the guest is gone: {error}") from error
         return channel

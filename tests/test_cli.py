@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 import pyharness
-from pyharness import Guest, Module, interrupt, kmsg, machines, needs, trace
+from pyharness import Guest, Module, interrupt, kmsg, machines, needs, paths, trace
 from pyharness.agent import Agent
 from pyharness.cli import cli as commands_of_it
 from pyharness.qemu import Machine
@@ -57,6 +57,30 @@ class Cli:
             text=True,
         )
 
+    def until_gone(self, end: str, text: bytes, *words: str) -> int:
+        """Start a command, and close the terminal or pipe that it writes to after some text.
+
+        Returns:
+            Its exit status.
+        """
+        terminal = end == "terminal"
+        reader, writer = os.openpty() if terminal else os.pipe()
+        line = ["env", "--default-signal=HUP", *(["setsid", "--ctty"] * terminal)]
+        with subprocess.Popen(
+            [*line, *self.line, *words],
+            env=self.env,
+            stdin=writer if terminal else subprocess.DEVNULL,
+            stdout=writer,
+            stderr=writer,
+        ) as process:
+            os.close(writer)
+            said = b""
+            while text not in said:
+                assert process.poll() is None, said
+                said += os.read(reader, 4096)
+            os.close(reader)
+            return process.wait(SECONDS)
+
 
 @pytest.fixture(scope="module")
 def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
@@ -85,7 +109,7 @@ def test_help_of_every_command(cli: Cli) -> None:
     names = [line.split()[0] for line in commands if line.startswith("  ") and line.strip()]
     wanted = (
         "doctor list up down halt suspend snapshot reset status ssh console build inspect load"
-        " unload intercept release start stop log trace demo bench report setup"
+        " unload intercept release start stop log trace demo bench report setup completion"
     )
     assert set(wanted.split()) <= set(names)
     for name in wanted.split():
@@ -109,7 +133,11 @@ def test_doctor_names_the_mend(guest: Guest, tmp_path: Path) -> None:
 
 
 def test_up_and_status(cli: Cli, guest: Guest) -> None:
-    assert "runs already" in cli("up")
+    assert "runs already" in cli("up", guest.frozen.spec.name)
+    cpus, memory = guest.frozen.spec.cpus, guest.frozen.spec.memory
+    assert "runs already" in cli("up", f"--cpus={cpus}", f"--memory={memory}")
+    said = cli("up", f"--cpus={cpus + 1}", status=2)
+    assert f" is running with {cpus} CPUs and {memory} MiB of memory: end it by" in said
     said = cli("status")
     assert "running" in said
     assert "stays until down" in said
@@ -199,16 +227,8 @@ def test_load_and_the_four_commands(loaded: Cli, guest: Guest) -> None:
 
 def test_wrong_usage_is_told_in_one_sentence(cli: Cli) -> None:
     for words, told in (
-        (("intercept", "mkdirr"), "has no system call 'mkdirr'"),
-        (("up", "--guest", "nosuch"), "no guest is called 'nosuch'; there are: bookworm-i386"),
         (("build", "--module", "/etc"), "/etc has neither Kbuild nor Makefile"),
         (("unload",), "interceptor is not loaded: pyharness load"),
-        (("inspect", "/nosuch.ko"), "/nosuch.ko can't be read"),
-        (("load", "direct"), "'direct' is no parameter of a module: write NAME=VALUE"),
-        (("trace", "nosuch", "--", "true"), "has no system call 'nosuch'"),
-        (("start", "mkdir"), "Missing argument 'PID'"),
-        (("start", "mkdir", "one"), "'one' is not a valid integer"),
-        (("nosuch",), "No such command 'nosuch'"),
         (("snapshot", "restore", "nosuch"), "there is no snapshot 'nosuch'; there are: none"),
         (("snapshot", "save", "1"), "'1' is no name for a snapshot"),
     ):
@@ -246,6 +266,7 @@ def test_trace_passes_streams_and_signals_through(loaded: Cli) -> None:
     assert said == "nobody\nx\n"
     loaded("trace", "mkdir", "--", "sh", "-c", "kill -9 $$", status=128 + 9)
     assert "nosuch" in loaded("trace", "mkdir", "--", "nosuch", status=127)
+    loaded("trace", "mkdir", "--", "sh", "-c", 'test "$1" = "$(printf "\\377")"', "sh", "\udcff")
 
 
 LASTS = ("trace", "mkdir", "--", "sh", "-c", "mkdir /tmp 2>/dev/null; echo on; sleep 1000")
@@ -269,19 +290,7 @@ def test_interrupted_trace_leaves_nothing(loaded: Cli, number: signal.Signals) -
 def test_trace_whose_output_is_gone_leaves_nothing(cli: Cli, end: str) -> None:
     """A terminal that is closed sends SIGHUP, a pipe just breaks; nothing more can be written."""
     lasts = ("trace", "write", "--", "sh", "-c", "while echo on; do sleep 0.1; done")
-    master, output = os.openpty() if end == "terminal" else os.pipe()
-    line = ["env", "--default-signal=HUP", *(["setsid", "-c"] * (end == "terminal"))]
-    stdin = output if end == "terminal" else subprocess.DEVNULL
-    with subprocess.Popen(
-        [*line, *cli.line, *lasts], env=cli.env, stdin=stdin, stdout=output, stderr=output
-    ) as process:
-        os.close(output)
-        said = b""
-        while b"write(" not in said:
-            assert process.poll() is None, said
-            said += os.read(master, 4096)
-        os.close(master)
-        status = process.wait(SECONDS)
+    status = cli.until_gone(end, b"write(", *lasts)
     assert status == 128 + (signal.SIGHUP if end == "terminal" else signal.SIGPIPE)
     assert "interceptor" not in cli("ssh", "--", "cat", "/proc/modules")
     assert "echo on" not in cli("ssh", "--", "ps", "-eo", "args")
@@ -344,9 +353,18 @@ def test_reset_brings_back_a_guest_that_panicked(cli: Cli, guest: Guest) -> None
 
 
 def test_down_ends_it(guest: Guest, tmp_path: Path) -> None:
-    """Ending is for down alone; ended twice is no mistake."""
+    """Ending is for down alone; ended twice is no mistake. A death by itself is told, once."""
     apart = Cli(tmp_path / "run")
-    apart("up")
+    assert "died" not in apart("up")
+    machine = Machine.of(tmp_path / "run" / guest.frozen.spec.name)
+    assert machine
+    os.kill(machine.pid, signal.SIGKILL)
+    while machine.alive:
+        pass
+    assert "ended      pyharness up" in apart("status")
+    said = apart("build")
+    assert f"{guest.frozen.spec.name} has died with its QEMU, and what was in it is gone" in said
+    assert "died" not in apart("build")
     machine = Machine.of(tmp_path / "run" / guest.frozen.spec.name)
     assert machine
     assert machine.alive
@@ -379,7 +397,8 @@ def test_a_guest_ends_with_its_owner_even_by_kill(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_killed_image_making_leaves_nothing_running(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_image_making_that_is_ended_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     """No process, and nothing mounted: whoever removes the rest can't reach into the host."""
     apart = Cli(tmp_path / "run")
     apart.env["PYHARNESS_CACHE"] = str(tmp_path / "cache")
@@ -387,8 +406,11 @@ def test_killed_image_making_leaves_nothing_running(tmp_path: Path) -> None:
     assert process.stdout
     while "installing the base system" not in process.stdout.readline():
         assert process.poll() is None
-    process.kill()
+    process.send_signal(number)
     process.communicate()
+    if number == signal.SIGTERM:
+        assert process.returncode == 128 + number
+        assert [*(tmp_path / "cache" / "images").iterdir()] == []
     mounts = Path("/proc/self/mounts")
     while str(tmp_path) in mounts.read_text(encoding="utf-8") or any(
         str(tmp_path) in " ".join(found.info["cmdline"] or ())
@@ -397,6 +419,29 @@ def test_killed_image_making_leaves_nothing_running(tmp_path: Path) -> None:
     ):
         pass
     assert list((tmp_path / "cache" / "images").glob("[!.]*")) == []
+
+
+@pytest.mark.parametrize("end", ["SIGTERM", "terminal"])
+def test_a_boot_that_is_ended_leaves_nothing(guest: Guest, tmp_path: Path, end: str) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    for name in ("images", "ssh", "accel"):
+        if (known := paths.cache() / name).exists():
+            (cache / name).symlink_to(known)
+    apart = Cli(tmp_path / "run")
+    apart.env["PYHARNESS_CACHE"] = str(cache)
+    if end == "terminal":
+        assert apart.until_gone(end, b"booting", "up") == 128 + signal.SIGHUP
+    else:
+        process = apart.start("up")
+        assert process.stdout
+        while "booting" not in process.stdout.readline():
+            assert process.poll() is None
+        process.terminate()
+        rest, _ = process.communicate(timeout=SECONDS)
+        assert process.returncode == 128 + signal.SIGTERM, rest
+    assert [*(cache / "frozen").iterdir()] == []
+    assert not (tmp_path / "run").exists()
 
 
 def test_two_guests_side_by_side(guest: Guest) -> None:

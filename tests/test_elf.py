@@ -19,6 +19,9 @@ SOURCE = f"""
     .asciz "license=GPL"
     .asciz "parm=one:the first"
     .asciz "parm=two:the second"
+    .asciz "parmtype=one_more:int"
+    .asciz "parmtype=two:bool"
+    .asciz "name=m"
     .asciz "vermagic={VERMAGIC}"
     .section __versions, "a"
     .long 0x12345678
@@ -53,6 +56,31 @@ def refuse(module: elf.ModuleFile, **differing: object) -> str:
     with pytest.raises(ModuleRefused) as caught:
         elf.check(module, **(expected | differing))  # type: ignore[arg-type]
     return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["one_more", "one-more", "two", "dyndbg"])
+def test_a_parameter_that_a_module_has(module: bytes, name: str) -> None:
+    elf.check_parameters(elf.read(module), [name])
+
+
+def test_a_parameter_that_a_module_lacks(module: bytes) -> None:
+    with pytest.raises(ModuleRefused, match="m has no parameter 'one': its parameters are one_mo"):
+        elf.check_parameters(elf.read(module), ["two", "one"])
+    without = replace(elf.read(module), info={})
+    with pytest.raises(ModuleRefused, match="no parameter 'two': it has none"):
+        elf.check_parameters(without, ["two"])
+
+
+def test_a_value_that_the_kernel_refuses_is_told(module: bytes) -> None:
+    read = elf.read(module)
+    said = "m: `may be' invalid for parameter `two'"
+    assert elf.wrong_value(read, f"x\n{said}\ny") == (
+        "'may be' is no value for the parameter two, whose type is bool"
+    )
+    assert "parameter one-more, whose type is int" in elf.wrong_value(
+        read, "`' invalid for parameter `one-more'"
+    )
+    assert elf.wrong_value(read, "m: unknown parameter 'three' ignored") == ""
 
 
 def test_what_a_module_says(module: bytes) -> None:

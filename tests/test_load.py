@@ -52,6 +52,19 @@ def refusal(guest: Guest, built: Built, **parameters: str) -> str:
     return f"{lines[0]} {caught.value}"
 
 
+def test_parameters_that_it_has_not(bare_guest: Guest) -> None:
+    """The kernel would ignore them, or say in two lines what is wrong."""
+    built = bare_guest.build(pyharness.MODULE)
+    for parameters, told in (
+        ({"nosuch": "1"}, "interceptor has no parameter 'nosuch': its parameters are "),
+        ({"direct": "maybe"}, "'maybe' is no value for the parameter direct, whose type is bool"),
+    ):
+        with pytest.raises(ModuleRefused, match=told) as caught:
+            bare_guest.insmod(built.ko, **parameters)
+        assert "\n" not in str(caught.value)
+        assert untouched(bare_guest)
+
+
 def test_without_ftrace(bare_guest: Guest) -> None:
     """Which hooks handlers on x86, and nowhere else."""
     guest = bare_guest

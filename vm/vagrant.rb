@@ -71,14 +71,14 @@ module Pyharness
 
     def finalize!
       @guest = "bookworm-i386" if @guest == UNSET_VALUE
-      @memory = 0 if @memory == UNSET_VALUE
-      @cpus = 0 if @cpus == UNSET_VALUE
+      @memory = nil if @memory == UNSET_VALUE
+      @cpus = nil if @cpus == UNSET_VALUE
     end
 
     def validate(_machine)
       wrong = []
-      wrong << "memory is a number of MiB, not #{@memory.inspect}" unless @memory.is_a?(Integer)
-      wrong << "cpus is a number, not #{@cpus.inspect}" unless @cpus.is_a?(Integer)
+      wrong << "memory is a number of MiB, not #{@memory.inspect}" unless [Integer, NilClass].include?(@memory.class)
+      wrong << "cpus is a number, not #{@cpus.inspect}" unless [Integer, NilClass].include?(@cpus.class)
       { "the provider qemu" => wrong }
     end
   end
@@ -154,11 +154,31 @@ module Pyharness
   class Up < Step
     def words(_env)
       config = @machine.provider_config
-      ["up", "--cpus", config.cpus.to_s, "--memory", config.memory.to_s]
+      sizes = { "--cpus" => config.cpus, "--memory" => config.memory }
+      ["up", *sizes.compact.flat_map { |option, size| [option, size.to_s] }]
     end
 
     def done
       @machine.id = guest
+      forget_provisioning unless born == known_born
+      @machine.data_dir.join("born").write(born)
+    end
+
+    # A guest that was started anew, also by somebody else, has the same id, and nothing in it.
+    def forget_provisioning
+      @machine.data_dir.join("action_provision").delete
+    rescue Errno::ENOENT
+      # It never was provisioned.
+    end
+
+    def born
+      Pyharness.guests.fetch(guest)["born"].to_s
+    end
+
+    def known_born
+      @machine.data_dir.join("born").read
+    rescue Errno::ENOENT
+      ""
     end
   end
 
@@ -212,9 +232,10 @@ module Pyharness
     def self.up
       build do |b|
         b.use ConfigValidate
+        # First: whether the guest must be provisioned is known once it's known whether it's new.
+        b.use Up, "Starting the guest..."
         b.use Provision
         b.use SyncedFolders
-        b.use Up, "Starting the guest..."
         b.use WaitForCommunicator, [:running]
       end
     end

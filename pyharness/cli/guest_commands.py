@@ -271,12 +271,18 @@ def _facts(guest: str, state: str) -> dict[str, object]:
     return {
         "guest": guest,
         "state": state,
+        "born": _born(machine) if machine else None,
         "host": "127.0.0.1",
         "port": machine.port if machine and known else None,
         "user": "root",
         "key": str(image.user_key()),
         "host_key": machines.frozen_of(machine).image.host_key if machine and known else None,
     }
+
+
+def _born(machine: Machine) -> float:
+    """When a machine was started from the saved state, whatever happened to it since (s)."""
+    return (machine.folder / "frozen").lstat().st_mtime
 
 
 def _up(guest: str) -> Machine:

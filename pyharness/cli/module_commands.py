@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,7 +95,7 @@ def inspect_command(guest: str, folder: Path, ko: Path | None) -> None:
 def load_command(guest: str, folder: Path, parameters: tuple[str, ...]) -> None:
     """Build, inspect and load the module, and prove that its hijack took."""
     for parameter in parameters:
-        if "=" not in parameter:
+        if not re.match(r"\w[\w.-]*=", parameter, re.ASCII):
             like_guest = f", or --guest {parameter}" * options.is_guest(parameter)
             raise UsageError(
                 f"{parameter!r} is no parameter of a module: write NAME=VALUE{like_guest}"

@@ -77,7 +77,7 @@ def named_guest(function: _Function) -> _Function:
     @_same_guest
     @functools.wraps(function)
     def command(*args: Any, guest: str | None, names: str | None, **options: Any) -> Any:
-        (chosen,) = _chosen(guest, (names,) if names else ()) or (_default(),)
+        (chosen,) = _chosen(guest, () if names is None else (names,)) or (_default(),)
         return function(*args, guest=chosen, **options)
 
     return command
@@ -127,9 +127,9 @@ def _chosen(option: str | None, names: tuple[str, ...]) -> tuple[str, ...]:
     Raises:
         UsageError: one is unknown, or the option and the arguments differ.
     """
-    if option and names and set(names) != {option}:
+    if option is not None and names and set(names) != {option}:
         raise UsageError(f"--guest {option} and {' '.join(names)}: name the guest once")
-    chosen = tuple(dict.fromkeys(names)) or ((option,) if option else ())
+    chosen = tuple(dict.fromkeys(names)) or (() if option is None else (option,))
     for name in chosen:
         guests.find(name)
     return chosen

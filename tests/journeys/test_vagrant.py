@@ -54,6 +54,11 @@ class Vagrant:
         assert found
         return found[1]
 
+    def loads(self) -> None:
+        """Make sure that the module is there to be loaded."""
+        module = "module/interceptor.ko"
+        self.ssh(f"insmod {module} && test -e /proc/interceptor && rmmod interceptor")
+
     def machine(self) -> Machine:
         (folder,) = self.run.iterdir()
         machine = Machine.of(folder)
@@ -78,7 +83,7 @@ pytestmark = [pytest.mark.timeout(1800), pytest.mark.usefixtures("guest")]
 def test_up_is_repeatable_and_leaves_a_module_to_load(vagrant: Vagrant) -> None:
     assert vagrant.state() == "running"
     vagrant("up")
-    vagrant.ssh("insmod module/interceptor.ko && test -e /proc/interceptor && rmmod interceptor")
+    vagrant.loads()
     assert vagrant.ssh("exit 7", status=7) == ""
     config = vagrant("ssh-config")
     assert "HostName 127.0.0.1" in config
@@ -150,9 +155,13 @@ def test_right_after_a_crash(vagrant: Vagrant, how: str) -> None:
         while machine.status() == "running":
             pass
     assert vagrant.state() == "aborted"
-    vagrant("destroy", "--force")
-    vagrant("up")
+    if how == "panic":
+        vagrant("destroy", "--force")
+    said = vagrant("up")
+    assert ("has died with its QEMU" in said) == (how == "kill")
+    assert "ready: insmod" in said
     assert vagrant.state() == "running"
+    vagrant.loads()
 
 
 def test_ended_behind_its_back(vagrant: Vagrant) -> None:
@@ -160,3 +169,12 @@ def test_ended_behind_its_back(vagrant: Vagrant) -> None:
     assert vagrant.state() == "not_created"
     vagrant("up")
     assert vagrant.state() == "running"
+    vagrant.loads()
+
+
+def test_reset_behind_its_back(vagrant: Vagrant) -> None:
+    line = [sys.executable, "-m", "pyharness", "reset", vagrant.machine().guest]
+    subprocess.run(line, env=vagrant.env, check=True)
+    assert "ready: insmod" in vagrant("up")
+    vagrant.loads()
+    assert "already provisioned" in vagrant("up")
