@@ -24,7 +24,7 @@ from pyharness.guest import Guest
 from pyharness.guests import DEFAULT_GUEST, GuestSpec
 from pyharness.kmsg import Record
 from pyharness.lab import Lab, Visit, with_cpus
-from pyharness.module import Loaded
+from pyharness.module import LoadedModule
 from pyharness.progress import Terminal
 from pyharness.report import Report
 
@@ -388,7 +388,7 @@ def module_parameters() -> dict[str, str | int]:
 @pytest.fixture
 def module(
     guest: Guest, module_folder: Path, module_parameters: dict[str, str | int]
-) -> Iterator[Loaded]:
+) -> Iterator[LoadedModule]:
     """The module, built and loaded for the test, and unloaded after it."""
     loaded = guest.insert(module_folder, **module_parameters)
     yield loaded

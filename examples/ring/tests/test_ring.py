@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pyharness import Actor, Guest, ModuleRefused, Record
-from pyharness.module import Loaded
+from pyharness.module import LoadedModule
 
 AT_FDCWD = -100
 O_RDWR = 2
@@ -29,7 +29,7 @@ class Ring:
 
 
 @pytest.fixture
-def ring(module: Loaded, guest: Guest) -> Ring:
+def ring(module: LoadedModule, guest: Guest) -> Ring:
     """The device of a module that was loaded just now, opened by nobody in particular."""
     guest.wait("udev to make the device", lambda: guest.run("test -c /dev/ring").status == 0)
     return Ring(guest.actor("nobody"))
