@@ -13,9 +13,10 @@
 """
 
 from pyharness.abi import Abi, Command
-from pyharness.agent import Actor, ActorGone, Result
+from pyharness.agent import Actor, Result
 from pyharness.build import Built
 from pyharness.errors import (
+    ActorGone,
     CheckFailed,
     GuestCrashed,
     GuestError,
