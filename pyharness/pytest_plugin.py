@@ -271,6 +271,27 @@ def needs_guest(item: pytest.Item) -> bool:
     return "guest" in getattr(item, "fixturenames", ())
 
 
+_USAGE_ERROR = "pyharness_usage_error"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Hand a worker's usage error on: pytest-xdist would show an internal error instead."""
+    try:
+        return (yield)
+    except pytest.UsageError as error:
+        if is_worker(session.config):
+            session.config.workeroutput[_USAGE_ERROR] = str(error)  # type: ignore[attr-defined]
+        raise
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Raise a worker's usage error where it is shown, once."""
+    if said := getattr(node, "workeroutput", {}).get(_USAGE_ERROR):
+        raise pytest.UsageError(said)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is not for this guest; nothing is booted just to list tests."""

@@ -188,9 +188,10 @@ def module_folder():
 def test_a_module_that_is_not_there_is_one_usage_error(project: Path, run: Run) -> None:
     (project / "conftest.py").write_text(NO_GUEST, encoding="ascii")
     (project / "test_made_up.py").write_text(TAKES_MODULE, encoding="ascii")
-    done = run()
-    assert is_refused(done, f"there is no folder {project / 'module'}")
-    assert "boots" not in done.stdout
+    for workers in ((), ("-n", "2")):
+        done = run(*workers)
+        assert is_refused(done, f"there is no folder {project / 'module'}")
+        assert "boots" not in done.stdout
     (project / "conftest.py").write_text(NO_GUEST + OVERRIDES, encoding="ascii")
     assert "3 errors" in run().stdout
 
