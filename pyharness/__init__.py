@@ -13,9 +13,12 @@
 """
 
 from pyharness.abi import Abi, Command
-from pyharness.agent import Actor, ActorGone, Result
+from pyharness.agent import Actor, Result
 from pyharness.build import Built
+from pyharness.console import Console
+from pyharness.elf import ModuleFile
 from pyharness.errors import (
+    ActorGone,
     CheckFailed,
     GuestCrashed,
     GuestError,
@@ -26,11 +29,17 @@ from pyharness.errors import (
     UsageError,
 )
 from pyharness.guest import Guest
-from pyharness.guests import DEFAULT_GUEST
+from pyharness.guestfile import GuestFile, Mapping
+from pyharness.guests import DEFAULT_GUEST, GuestSpec
 from pyharness.kernellog import KernelLog
 from pyharness.kmsg import Call, Record
-from pyharness.module import Module
+from pyharness.lab import KernelLogOfTest, Lab
+from pyharness.memory import Argument, InOut, Out
+from pyharness.module import LoadedModule, Module
 from pyharness.paths import MODULE
+from pyharness.ssh import Completed
+from pyharness.status import Intercepted
+from pyharness.syscalls import Syscalls
 
 boot = Guest.boot
 
@@ -40,21 +49,35 @@ __all__ = [
     "Abi",
     "Actor",
     "ActorGone",
+    "Argument",
     "Built",
     "Call",
     "CheckFailed",
     "Command",
+    "Completed",
+    "Console",
     "Guest",
     "GuestCrashed",
     "GuestError",
+    "GuestFile",
+    "GuestSpec",
     "GuestTimeout",
     "HarnessError",
     "HostError",
+    "InOut",
+    "Intercepted",
     "KernelLog",
+    "KernelLogOfTest",
+    "Lab",
+    "LoadedModule",
+    "Mapping",
     "Module",
+    "ModuleFile",
     "ModuleRefused",
+    "Out",
     "Record",
     "Result",
+    "Syscalls",
     "UsageError",
     "boot",
 ]

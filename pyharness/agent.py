@@ -4,7 +4,10 @@
 The other side of this is ``guestside/agent.py``.
 """
 
+import base64
 import json
+import os
+import reprlib
 import shlex
 from collections import deque
 from collections.abc import Callable
@@ -13,10 +16,12 @@ from typing import Any, NoReturn
 
 import paramiko
 
-from pyharness import kmsg, paths
+from pyharness import guestfile, kmsg, memory, paths
 from pyharness.abi import Abi, Command
-from pyharness.errors import GuestError, GuestTimeout, UsageError
+from pyharness.errors import ActorGone, GuestError, GuestTimeout, UsageError
+from pyharness.guestfile import GuestFile
 from pyharness.history import History, Step
+from pyharness.memory import Argument
 from pyharness.ssh import WATCH_SECONDS, Ssh
 from pyharness.syscalls import Syscalls, errno_name
 
@@ -31,6 +36,9 @@ exec(compile(program, "agent.py", "exec"))
 """
 _CHUNK = 1 << 16
 _KMSG_MOST = 2000
+# What an argument is noted as in the history of a guest.
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
 # The module takes its commands there, by every door.
 CUSTOM = "restart_syscall"
 
@@ -52,12 +60,25 @@ class Result:
     Attributes:
         value: the C library's: -1 on an error.
         errno: 0, or the error's number.
-        where: for each argument that was a string, the address it was at.
+        where: for each argument that was no number, the address it was at.
+        outputs: what the kernel has left in each Out and InOut, in the arguments' order.
     """
 
     value: int
     errno: int
     where: tuple[int | None, ...] = ()
+    outputs: tuple[bytes, ...] = ()
+
+    @property
+    def data(self) -> bytes:
+        """The first of the outputs, all of it, however much the kernel has written.
+
+        Raises:
+            UsageError: the call had no Out and no InOut.
+        """
+        if not self.outputs:
+            raise UsageError("the call has no output: give it an Out or an InOut")
+        return self.outputs[0]
 
     @property
     def error(self) -> str:
@@ -172,8 +193,11 @@ class Agent:
     def silence(self) -> float:
         """For how long there was no sign of life, in seconds of the machine's clock.
 
-        There is one each second, whatever else the guest does.
+        There is one each second, whatever else the guest does. An agent that was
+        closed gives none, which says nothing of the guest.
         """
+        if self._channel.closed:
+            return 0.0
         while self._channel.recv_ready():
             self._buffer += self._channel.recv(_CHUNK)
             self._last_sign = self._ssh.clock()
@@ -249,10 +273,6 @@ class Agent:
         self.request("kill", task=task, number=number)
 
 
-class ActorGone(GuestError):
-    """The actor that was told something does not live any more."""
-
-
 class Actor:
     """A process or thread in the guest that does what it's told.
 
@@ -269,12 +289,18 @@ class Actor:
     def __repr__(self) -> str:
         return f"Actor({self.pid})"
 
+    @property
+    def syscalls(self) -> Syscalls:
+        """The names and numbers of its system calls."""
+        return self._agent.syscalls
+
     def _note(self, told: str) -> None:
         """Note an order, as a person would say it, in the guest's history."""
         self._step = self._agent.history.begin(f"actor {self.pid}: {told}")
 
     def _ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        self._note(f"{do}({', '.join(f'{name}={arguments[name]!r}' for name in arguments)})")
+        given = (f"{name}={_SHORT.repr(value)}" for name, value in arguments.items())
+        self._note(f"{do}({', '.join(given)})")
         answer = self._carry_out({"do": do, **arguments})
         self._step.answer = "done"
         return answer
@@ -294,30 +320,42 @@ class Actor:
         return answer
 
     def _order(
-        self, call: str | int, args: tuple[int | str, ...], repeat: int = 1, *, told: str = ""
+        self, call: str | int, args: tuple[Argument, ...], repeat: int = 1, *, told: str = ""
     ) -> dict[str, Any]:
         door, number = self._agent.syscalls.door_and_number(call)
         name = self._agent.syscalls.by(door).name(number)
-        self._note(told or f"{name}({', '.join(map(repr, args))}){door and f' by {door}'}")
-        order = {"do": "syscall", "number": number, "args": list(args), "repeat": repeat}
+        sent = memory.encoded(args)
+        given = ", ".join(map(_SHORT.repr, args))
+        self._note(told or f"{name}({given}){door and f' by {door}'}")
+        order = {"do": "syscall", "number": number, "args": sent, "repeat": repeat}
         return order | ({"door": door} if door else {})
 
-    def syscall(self, call: str | int, *args: int | str, repeat: int = 1) -> Result:
+    def syscall(self, call: str | int, *args: Argument, repeat: int = 1) -> Result:
         """Issue a system call by ``ctypes``.
 
+        >>> actor.syscall("ioctl", fd, GET_SIZE, Out(8)).data
+
         Args:
-            call: its name or number; ``i386:mkdir`` is issued by that door.
-            *args: numbers, or strings: the address of their bytes, one a character.
-            repeat: how often; the last one's result is returned.
+            call: its name or number; ``i386:mkdir`` is issued by that ABI.
+            *args: numbers; for pointers what they are to point to: bytes, a string
+                (one byte for each character, and a zero byte), Out, or InOut. Those
+                have 64 KiB together at most.
+            repeat: how often; the last one's result is returned. What a call has
+                written into an InOut, the next one reads.
         """
         return self._result(self._carry_out(self._order(call, args, repeat)))
 
     def _result(self, answer: dict[str, Any]) -> Result:
-        result = Result(answer["value"], answer["errno"], tuple(answer["where"]))
+        result = Result(
+            answer["value"],
+            answer["errno"],
+            tuple(answer["where"]),
+            memory.decoded(answer["outputs"]),
+        )
         self._step.answer = str(result)
         return result
 
-    def begin(self, call: str | int, *args: int | str, repeat: int = 1) -> None:
+    def begin(self, call: str | int, *args: Argument, repeat: int = 1) -> None:
         """Issue a system call that lasts, or many; finish() has the result."""
         message = self._order(call, args, repeat)
         self._agent.request("send", task=self.pid, message=message)
@@ -332,6 +370,40 @@ class Actor:
         return self._result(
             self._answer(self._agent.request("receive", task=self.pid, seconds=wait))
         )
+
+    def open(self, path: str, flags: int = os.O_RDONLY, mode: int = 0o666) -> GuestFile:
+        """Open a file or device of the guest; use it as a context, and it is closed.
+
+        >>> with actor.open("/dev/ring", os.O_RDWR) as file:
+        ...     file.write(b"hello")
+
+        Args:
+            path: of the file.
+            flags: as ``os`` has them; they are translated where the guest has other numbers.
+            mode: for a file that is made.
+
+        Raises:
+            OSError: the kernel refuses: PermissionError, FileNotFoundError, or another.
+        """
+        flags = guestfile.translated(flags, self.syscalls.architecture)
+        name = os.fsencode(path) + b"\0"
+        result = self.syscall("openat", guestfile.AT_FDCWD, name, flags, mode)
+        return GuestFile(self, guestfile.succeeded(result, path).value, path)
+
+    def read_memory(self, address: int, count: int) -> bytes:
+        """Read the actor's own memory; a signal ends an actor that may not."""
+        found = b""
+        while len(found) < count:
+            most = min(count - len(found), memory.LARGEST_BYTES)
+            answer = self._ask("peek", address=address + len(found), count=most)
+            found += base64.b64decode(answer["data"])
+        return found
+
+    def write_memory(self, address: int, data: bytes) -> None:
+        """Write the actor's own memory; a signal ends an actor that may not."""
+        for at in range(0, len(data), memory.LARGEST_BYTES):
+            part = base64.b64encode(data[at : at + memory.LARGEST_BYTES]).decode()
+            self._ask("poke", address=address + at, data=part)
 
     def command(self, abi: Abi, command: Command | int, syscall: str | int, pid: int = 0) -> Result:
         """Issue one of the module's commands, as anybody would: syscall(0, …).

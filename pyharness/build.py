@@ -1,25 +1,28 @@
 # SPDX-License-Identifier: GPL-2.0
 """A module built in the guest, over SSH, with the guest's own headers.
 
-What was built is kept in the cache, by a hash of the sources and the guest it
-was built in: the same module is built once.
+What was built is kept in the cache, by a hash of the source and of the kernel it
+was built against: the same module is built once.
 """
 
 import hashlib
 import json
+import os
 import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyharness import paths
+from pyharness import module_source, paths
 from pyharness.errors import CheckFailed, UsageError
-from pyharness.ssh import Ssh, source_files
+from pyharness.ssh import Ssh
 
 # Not of the module: that the guest's compiler or headers lack something.
 _NO_WARNING = re.compile(r"Skipping BTF generation|the compiler differs from the one")
 _WARNING = re.compile(r"\bwarning:|\bWARNING:")
 _FLAGS = ("W=1", "C=1", "KCFLAGS=-g")
+# What the modules of a folder export, to each other among others.
+SYMBOLS = "Module.symvers"
 
 
 def module_name(ko: Path) -> str:
@@ -29,21 +32,45 @@ def module_name(ko: Path) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """A built module.
+    """What was built from a folder: a module, or several.
 
     Attributes:
-        ko: the module's file, on the host.
+        files: the modules' files, on the host.
         log: what make printed.
         cached: it was built by an earlier run.
     """
 
-    ko: Path
+    files: tuple[Path, ...]
     log: str
     cached: bool
 
+    def file(self, name: str = "") -> Path:
+        """The file of one module.
+
+        Args:
+            name: what the kernel calls it; may be left out where the folder has one module.
+
+        Raises:
+            UsageError: there is no such module, or several and none is named.
+        """
+        known = {module_name(ko): ko for ko in self.files}
+        if not name and len(known) == 1:
+            return self.files[0]
+        if name.replace("-", "_") in known:
+            return known[name.replace("-", "_")]
+        these = ", ".join(known)
+        if name:
+            raise UsageError(f"the folder builds no module {name!r}; it builds {these}")
+        raise UsageError(f"the folder builds several modules: name one of {these}")
+
+    @property
+    def ko(self) -> Path:
+        """The file of the folder's only module; see file() where there are several."""
+        return self.file()
+
     @property
     def name(self) -> str:
-        """What the kernel calls it."""
+        """What the kernel calls the folder's only module."""
         return module_name(self.ko)
 
     @property
@@ -57,27 +84,28 @@ class Built:
 
 
 def digest(folder: Path, against: str) -> str:
-    """A hash of a module's sources and of what it is built against.
+    """A hash of a module's source and of what it is built against.
 
     Raises:
-        UsageError: the folder has no module.
+        UsageError: the folder is no module's.
     """
-    if not any((folder / name).is_file() for name in ("Kbuild", "Makefile")):
-        raise UsageError(f"{folder} has neither Kbuild nor Makefile: name a module's folder")
+    module_source.check(folder)
     made_of = hashlib.sha256(f"{against} {_FLAGS}\n".encode())
-    for path in source_files(folder):
-        made_of.update(f"{path.relative_to(folder)}\n".encode())
-        made_of.update(path.read_bytes() + b"\n")
+    for path in module_source.find(folder).files:
+        data = (folder / path).read_bytes()
+        may_run = os.access(folder / path, os.X_OK)
+        made_of.update(f"{path}\0{may_run} {len(data)}\n".encode("utf-8", "surrogateescape"))
+        made_of.update(data)
     return made_of.hexdigest()[:16]
 
 
 def find(folder: Path, against: str) -> Built | None:
-    """The module, if it was built already."""
+    """What was built already from the same source, if it was."""
     return _read(_kept(digest(folder, against)), cached=True)
 
 
 def build(folder: Path, against: str, ssh: Ssh, *, jobs: int, seconds: float) -> Built:
-    """Build the module in a folder of the host, in the guest.
+    """Build what a folder of the host has, in the guest.
 
     Args:
         folder: with a Kbuild or Makefile.
@@ -92,20 +120,29 @@ def build(folder: Path, against: str, ssh: Ssh, *, jobs: int, seconds: float) ->
     name = digest(folder, against)
     where = f"/root/build/{name}"
     ssh.put_folder(folder, where, seconds=seconds)
-    made = ssh.run(
-        f"make -C {where} -j{jobs} {shlex.join(_FLAGS)} 2>&1 && ls {where}/*.ko", seconds=seconds
-    )
-    if made.status:
-        raise CheckFailed(f"{folder} does not build in the guest:\n{made.stdout.strip()}")
-    *log, ko = made.stdout.splitlines()
+    made = ssh.run(f"make -C {where} -j{jobs} {shlex.join(_FLAGS)} 2>&1", seconds=seconds)
+    found = ssh.run(["find", where, "-name", "*.ko"], seconds=seconds).check().stdout.splitlines()
+    if made.status or not found:
+        said = made.stdout.strip() if made.status else "make is content, and there is no .ko"
+        raise CheckFailed(f"{folder} does not build in the guest:\n{said}{_left_out(folder)}")
     with paths.locked(f"module-{name}"):
         if not (built := _read(_kept(name), cached=False)):
             with paths.made_whole(_kept(name)) as making:
-                (making / Path(ko).name).write_bytes(ssh.get(ko, seconds=seconds))
-                (making / "build.json").write_text(json.dumps({"log": "\n".join(log)}))
+                for ko in found:
+                    (making / Path(ko).name).write_bytes(ssh.get(ko, seconds=seconds))
+                symbols = ssh.run(f"cat {where}/{SYMBOLS} || true", seconds=seconds)
+                (making / SYMBOLS).write_text(symbols.stdout, encoding="utf-8")
+                (making / "build.json").write_text(json.dumps({"log": made.stdout.strip()}))
             built = _read(_kept(name), cached=False)
     assert built is not None
     return built
+
+
+def _left_out(folder: Path) -> str:
+    """A note on files that are too large to be source, which a build may miss."""
+    large = ", ".join(map(str, module_source.find(folder).too_large))
+    limit = module_source.LARGEST_BYTES >> 20
+    return f"\nleft out, as it is larger than {limit} MiB: {large}" if large else ""
 
 
 def _kept(name: str) -> Path:
@@ -115,7 +152,7 @@ def _kept(name: str) -> Path:
 def _read(kept: Path, *, cached: bool) -> Built | None:
     try:
         log = json.loads((kept / "build.json").read_text(encoding="utf-8"))["log"]
-        (ko,) = kept.glob("*.ko")
     except (FileNotFoundError, ValueError):
         return None
-    return Built(ko=ko, log=log, cached=cached)
+    files = tuple(sorted(kept.glob("*.ko")))
+    return Built(files=files, log=log, cached=cached) if files else None

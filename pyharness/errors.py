@@ -8,6 +8,7 @@
      ├─ HostError          3  this host lacks something
      └─ GuestError         4  the guest can't be used
          ├─ GuestTimeout   4  it did not answer in time
+         ├─ ActorGone      4  a process that acts there has ended
          └─ GuestCrashed   4  its kernel died; has the kernel's own report
 
 Each message is one sentence, and names the mend where there is one.
@@ -48,6 +49,10 @@ class GuestError(HarnessError):
 
 class GuestTimeout(GuestError):
     """The guest did not answer within the time it was given."""
+
+
+class ActorGone(GuestError):
+    """A process or thread in the guest that was asked for something does not live any more."""
 
 
 class GuestCrashed(GuestError):

@@ -26,7 +26,7 @@ from pyharness.history import History
 from pyharness.kernellog import KernelLog
 from pyharness.lines import Lines
 from pyharness.machines import Frozen
-from pyharness.module import Loaded, Module
+from pyharness.module import LoadedModule, Module
 from pyharness.progress import Silent, Teller
 from pyharness.qemu import Machine
 from pyharness.ssh import Completed, Ssh
@@ -280,12 +280,15 @@ class Guest(Closes):
     # ---- the module ----
 
     def build(self, folder: Path, *, anew: bool = False) -> Built:
-        """Build a module with the guest's headers, or take what was built from the same sources.
+        """Build a module with the guest's headers, or take what was built from the same source.
+
+        What is built depends on the image alone, not on how many CPUs the guest has.
 
         Raises:
             CheckFailed: it does not build.
         """
-        against = self.frozen.folder.name
+        image = self.frozen.image
+        against = f"{image.folder.name} {image.release} {image.version} {self.frozen.vermagic}"
         if not anew and (built := build.find(folder, against)):
             return built
         try:
@@ -312,7 +315,7 @@ class Guest(Closes):
         """Whether a module of that name is loaded."""
         return self.run(["test", "-d", f"/sys/module/{name}"]).status == 0
 
-    def insmod(self, ko: Path, **parameters: str | int) -> None:
+    def insmod(self, ko: Path, /, **parameters: str | int) -> None:
         """Inspect a module and load it.
 
         Raises:
@@ -339,19 +342,25 @@ class Guest(Closes):
         sections = (line.split(":") for line in done.stdout.splitlines())
         self.health.lines[name] = Lines(data, {section: int(at, 16) for section, at in sections})
 
-    def insert(self, folder: Path, **parameters: str | int) -> Loaded:
+    def insert(self, folder: Path, name: str = "", /, **parameters: str | int) -> LoadedModule:
         """Build, inspect and load a module, whatever it does.
+
+        Args:
+            folder: the module's.
+            name: which one, if the folder builds several.
+            **parameters: for the module.
 
         Raises:
             CheckFailed: it does not build.
-            UsageError: a module of that name is loaded already.
+            UsageError: a module of that name is loaded already, or the folder builds
+                several and none is named.
             ModuleRefused: it can't be loaded.
         """
-        built = self.build(folder)
-        if self.is_loaded(built.name):
-            raise UsageError(f"{built.name} is loaded already: pyharness unload")
-        self.insmod(built.ko, **parameters)
-        return Loaded(self, built.name)
+        ko = self.build(folder).file(name)
+        if self.is_loaded(module_name(ko)):
+            raise UsageError(f"{module_name(ko)} is loaded already: pyharness unload")
+        self.insmod(ko, **parameters)
+        return LoadedModule(self, module_name(ko))
 
     def module(self, folder: Path, name: str) -> Module:
         """The interceptor that is loaded.
@@ -363,7 +372,7 @@ class Guest(Closes):
             raise UsageError(f"{name} is not loaded: pyharness load")
         return Module(self, abi.load(folder, self.syscalls), name)
 
-    def load(self, folder: Path, **parameters: str | int) -> Module:
+    def load(self, folder: Path, /, **parameters: str | int) -> Module:
         """Build, inspect and load the interceptor, and prove that it took.
 
         Args:
@@ -427,10 +436,13 @@ def inspect(ko: Path, frozen: Frozen) -> elf.ModuleFile:
         ModuleRefused: the guest would not load it.
     """
     module = read_module(ko)
+    exports = elf.parse_exports(frozen.exports.read_text(encoding="utf-8"))
+    if (beside := ko.parent / build.SYMBOLS).is_file():  # of modules that were built with it
+        exports |= elf.parse_exports(beside.read_text(encoding="utf-8"))
     elf.check(
         module,
         architecture=frozen.spec.architecture,
         vermagic=frozen.vermagic,
-        exports=elf.parse_exports(frozen.exports.read_text(encoding="utf-8")),
+        exports=exports,
     )
     return module

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """The guests that the tests of one process share, and what each test did there."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
-from pyharness import guests, oops
-from pyharness.errors import GuestCrashed
+from pyharness import guests, kmsg, oops
+from pyharness.errors import CheckFailed, GuestCrashed, GuestError
 from pyharness.guest import Guest
 from pyharness.guests import GuestSpec
 from pyharness.kmsg import Record
@@ -68,6 +70,13 @@ class Lab:
             self.discard(guest)
 
 
+class KernelLogOfTest(Protocol):
+    """Gives what the kernel has logged since the test began."""
+
+    def __call__(self) -> list[Record]:
+        """The records so far, the oldest first."""
+
+
 @dataclass
 class Visit:
     """A test's use of a guest.
@@ -76,20 +85,39 @@ class Visit:
         guest: the one that it uses.
         log: where the kernel log was when it began.
         console: likewise, the serial console.
+        expected: the warnings of the kernel that are no trouble, and have to come.
     """
 
     guest: Guest
     log: int
     console: int
+    expected: tuple[re.Pattern[str], ...] = ()
 
     @classmethod
-    def begin(cls, guest: Guest) -> "Visit":
+    def begin(cls, guest: Guest, expected: tuple[re.Pattern[str], ...] = ()) -> "Visit":
         """Take note of where the guest is."""
-        return cls(guest, guest.log.mark(), guest.health.console_size())
+        return cls(guest, guest.log.mark(), guest.health.console_size(), expected)
 
     def records(self) -> list[Record]:
-        """What the kernel has logged since."""
-        return self.guest.log.since(self.log)
+        """What the kernel has logged since.
+
+        The agent reads it. Where that is gone or does not answer, a command does.
+
+        Raises:
+            GuestError: it can't be read.
+        """
+        try:
+            return self.guest.log.since(self.log)
+        except GuestError:
+            if self.guest.closed:
+                raise
+            return self._records_by_command()
+
+    def _records_by_command(self) -> list[Record]:
+        # dd copies record by record, and ends with an error when there are no more.
+        read = "dd if=/dev/kmsg iflag=nonblock bs=8192 2>/dev/null || true"
+        found = map(kmsg.parse_record, self.guest.run(read).check().stdout.splitlines())
+        return [record for record in found if record and record.sequence >= self.log]
 
     def console_text(self) -> str:
         """What came out of the serial console since."""
@@ -102,13 +130,36 @@ class Visit:
             GuestCrashed: it isn't.
         """
         self.guest.health.check()
-        said = "\n".join(record.text for record in self.records())
-        if oops.is_trouble(said):
-            found = "\n".join(
-                self.guest.health.with_lines(str(report)) for report in oops.reports(said)
-            )
+        wrong = [warned.report for warned in self._reports() if not self._is_expected(warned)]
+        if wrong:
             raise GuestCrashed(
                 f"the kernel of {self.guest.describe()} complained",
-                report=found,
+                report="\n".join(self.guest.health.with_lines(str(report)) for report in wrong),
                 history=str(self.guest.history),
             )
+
+    def has_warned(self) -> bool:
+        """Whether a warning came that was expected."""
+        return bool(self.expected) and any(map(self._is_expected, self._reports()))
+
+    def expect_all(self) -> None:
+        """Make sure that each warning that was expected has come.
+
+        Raises:
+            CheckFailed: one has not.
+        """
+        said = [warned.text for warned in self._reports() if warned.report.kind == oops.WARNING]
+        for pattern in self.expected:
+            if not any(map(pattern.search, said)):
+                raise CheckFailed(
+                    f"the test expects a warning of the kernel that did not come:"
+                    f" {pattern.pattern!r} ({len(said)} others came)"
+                )
+
+    def _reports(self) -> list[oops.Said]:
+        return oops.with_message("\n".join(record.text for record in self.records()))
+
+    def _is_expected(self, warned: oops.Said) -> bool:
+        return warned.report.kind == oops.WARNING and any(
+            pattern.search(warned.text) for pattern in self.expected
+        )

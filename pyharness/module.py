@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _NO_COMMAND = 99
 
 
-class Loaded:
+class LoadedModule:
     """A loaded module, whatever it does.
 
     Attributes:
@@ -49,7 +49,7 @@ class Loaded:
         self.guest.run(["rmmod", self.name]).check()
 
 
-class Module(Loaded):
+class Module(LoadedModule):
     """A loaded interceptor.
 
     Attributes:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+WARNING = "warning"  # the one kind after which a kernel goes on as if nothing had been
 # How each kind of report begins, as the kernel's own code prints it.
 _KINDS = (
     ("panic", r"(?<!end )Kernel panic - not syncing"),
@@ -24,7 +25,7 @@ _KINDS = (
     ("memory", r"Bad page state|list_(?:add|del) corruption|Slab .*objects remaining|BUG: Bad "
                r"|refcount_t: |stack-protector: |BUG kmalloc|BUG: KASAN|BUG: KFENCE|BUG \w+ \("),
     ("lock order", r"WARNING: possible |WARNING: suspicious RCU|BUG: held lock|BUG: sleeping "),
-    ("warning", r"WARNING: CPU: |unregister_netdevice: waiting"),
+    (WARNING, r"WARNING: (?:CPU: |\S+:\d+ at |at )|unregister_netdevice: waiting"),
     ("bug", r"BUG: "),
 )  # fmt: skip
 _BEGIN = [(kind, re.compile(pattern)) for kind, pattern in _KINDS]
@@ -41,7 +42,7 @@ _BODY = re.compile(
 )
 _END = re.compile(r"---\[ end (?:trace|Kernel panic)")
 # A crash's ends with that mark, all others' with a stack; amd64 says where that ends.
-_MARKED = ("panic", "oops", "double fault", "stack overflow", "warning")
+_MARKED = ("panic", "oops", "double fault", "stack overflow", WARNING)
 _STACK_END = re.compile(r"^ ?</TASK>")
 _STAMP = re.compile(r"(?:<\d+>)?\[ *(\d+\.\d+)\](?:\[ *[CT]\d+\])? ?")
 _TERMINAL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\x00-\x08]")
@@ -51,6 +52,9 @@ _PLACE = re.compile(
     r"(?: \[(?P<module>\w+)\])?"
 )
 _LINES = 400
+# What WARN() was given stands between that mark and its report, mostly in one line.
+_CUT_HERE = "[ cut here ]"
+_MESSAGE_LINES = 20
 _STRANGERS = 8
 _PAUSE = 3.0
 
@@ -192,6 +196,37 @@ def _reports(lines: list[_Line]) -> Iterator[Report]:
             current.takes(line)
     if current:
         yield current.closed()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """A report, and all that the kernel said with it.
+
+    Attributes:
+        report: what was found.
+        text: the report, and before it the message that WARN() was given.
+    """
+
+    report: Report
+    text: str
+
+
+def with_message(text: str) -> list[Said]:
+    """The reports of trouble in a log, each with the message that stands before it."""
+    lines = [line.text.rstrip() for line in _kernel_lines(text)]
+    found, at = [], 0
+    for report in reports(text):
+        at = lines.index(report.title, at)
+        before: list[str] = []
+        for line in reversed(lines[max(0, at - _MESSAGE_LINES) : at]):
+            if _CUT_HERE in line:
+                break
+            before.insert(0, line)
+        else:
+            before = []
+        found.append(Said(report=report, text="\n".join((*before, *report.lines))))
+        at += 1
+    return found
 
 
 def annotate(text: str, line_of: Callable[[Place], str]) -> str:

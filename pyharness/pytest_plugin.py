@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The pytest plugin: guests, modules and who acts there, as fixtures of any project's tests.
+"""The pytest plugin: guests, modules and processes that act there, as fixtures for any project.
 
-It comes with the package; ``docs/plugin.md`` says how to use it. A test that
-asks for a guest shares one with others, whose kernel may not complain of
-anything meanwhile; where it does, or a test fails, the next one has another.
+It comes with the package; ``docs/plugin.md`` describes it. Tests share a guest.
+A test that fails, or in which the kernel reports trouble, costs its guest: the
+next test gets another.
 """
 
 import json
@@ -14,17 +14,29 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pyharness import accel, guests, kernels, machines, remote, vagrant
+from pyharness import (
+    accel,
+    guests,
+    kernels,
+    machines,
+    module_source,
+    pytest_root,
+    remote,
+    tracebacks,
+    vagrant,
+    writable,
+)
 from pyharness.agent import Actor
 from pyharness.errors import GuestCrashed, GuestError, HarnessError, UsageError
 from pyharness.guest import Guest
 from pyharness.guests import DEFAULT_GUEST, GuestSpec
-from pyharness.kmsg import Record
-from pyharness.lab import Lab, Visit, with_cpus
-from pyharness.module import Loaded
+from pyharness.lab import KernelLogOfTest, Lab, Visit, with_cpus
+from pyharness.machines import Frozen
+from pyharness.module import LoadedModule
 from pyharness.progress import Terminal
 from pyharness.report import Report
 
@@ -36,48 +48,94 @@ _VISIT = pytest.StashKey[Visit]()
 
 # ---- options and markers ----
 
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "--guest": {
+        "metavar": "NAME",
+        "help": "the guest to run the tests in (pyharness list), or vagrant: the guest that"
+        " Vagrant runs",
+    },
+    "--module": {"metavar": "DIR", "help": "the folder of the module to test"},
+    "--accel": {
+        "choices": ("kvm", "tcg"),
+        "help": "how to run the guest: by KVM, or by QEMU's emulation, TCG (default: KVM if it"
+        " works here)",
+    },
+    "--ssh": {
+        "metavar": "HOST[:PORT]",
+        "help": "run the tests in a machine that is known by SSH alone, instead of a guest",
+    },
+    "--ssh-user": {
+        "metavar": "USER",
+        "help": "the user for --ssh (default: as ssh has it); others than root need sudo without a"
+        " password",
+    },
+    "--ssh-key": {"metavar": "FILE", "help": "the private key for --ssh"},
+    "--artifacts": {
+        "default": "artifacts",
+        "metavar": "DIR",
+        "help": "the folder to keep each test's console output in (default: artifacts)",
+    },
+    "--report": {"metavar": "FILE", "help": "write a report of the run to FILE, as JSON"},
+}
+_MARKERS = (
+    "cpus(number): give the test a guest with this number of CPUs",
+    "console: run the test only where the guest's serial console can be read",
+    "fresh_guest: give the test a guest of its own, as it was right after its boot",
+    "architecture(*names): run the test only in guests of these architectures, named as Debian"
+    " does: 'i386', 'amd64', 'arm64'",
+    "kernel(*conditions): run the test only on kernels that meet all conditions, such as '>=6.1',"
+    " '<7'",
+    "expects_warning(*patterns): the kernel has to warn (WARN_ON and the like) during the test,"
+    " once or more for each regular expression; any other report of the kernel fails it",
+)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("pyharness", "kernel modules in guests")
-    group.addoption(
-        "--guest", metavar="NAME", help="which guest (pyharness list), or vagrant: the one it runs"
-    )
-    group.addoption("--module", metavar="DIR", help="the folder of the module that is tested")
-    group.addoption(
-        "--accel", choices=("kvm", "tcg"), help="how the guest runs, which is otherwise found out"
-    )
-    group.addoption(
-        "--ssh", metavar="HOST[:PORT]", help="a guest of which nothing else is known, instead"
-    )
-    group.addoption("--ssh-user", metavar="USER", help="who enters it by --ssh")
-    group.addoption("--ssh-key", metavar="FILE", help="the private key for --ssh")
-    group.addoption(
-        "--artifacts",
-        default="artifacts",
-        metavar="DIR",
-        help="where what came out of the serial console during each test is kept",
-    )
-    group.addoption("--report", metavar="FILE", help="write a report for programs, as JSON")
+    group = parser.getgroup("pyharness", "kernel modules in guests (write --option=value)")
+    for name, described in _OPTIONS.items():
+        group.addoption(name, **described)
     parser.addini(
         "guest",
-        "the guest of this project's tests, or default; it is made ready before workers start",
+        "the guest to run this project's tests in, or 'default'; with pytest -n it is made ready"
+        " before the workers start",
     )
-    parser.addini("module", "the folder of the module that is tested", default="module")
+    parser.addini("module", "the folder of the module to test (default: module)", default="")
+    parser.addini("module_name", "which module to test, if the folder builds several", default="")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    for marker in (
-        "cpus(n): the guest has so many CPUs",
-        "console: reads the guest's serial console",
-        "fresh_guest: the guest is the test's own, as it was right after its boot",
-        "architecture(*names): for guests of these alone, as Debian names them",
-        "kernel(*wanted): for kernels alone that are so, such as '>=6.1', '<7'",
-    ):
+    for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
     if option := config.getoption("accel"):
         os.environ[accel.NAMED] = option
-    if config.getoption("report") and not hasattr(config, "workerinput"):
+    if config.getoption("report") and not is_worker(config):
         config.pluginmanager.register(Reporter(config))
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this is a process of pytest-xdist that runs tests for another."""
+    return hasattr(config, "workerinput")
+
+
+def check_options(config: pytest.Config) -> None:
+    """Find mistakes that concern all tests before the first one.
+
+    Raises:
+        pytest.UsageError: there is one.
+    """
+    pytest_root.check(config, _OPTIONS)
+    with _told():
+        if config.getoption("module") or config.getini("module"):
+            module_source.check(module_folder_of(config))
+        writable.can_make_folder(Path(config.getoption("artifacts")), "--artifacts")
+        if report := config.getoption("report"):
+            writable.can_write(Path(report), "--report")
+
+
+def module_folder_of(config: pytest.Config) -> Path:
+    """The folder of the module to test, by options and configuration."""
+    named = config.getoption("module")
+    return Path(named) if named else config.rootpath / (config.getini("module") or "module")
 
 
 # ---- which guest ----
@@ -169,12 +227,15 @@ def _vagrants(config: pytest.Config, box: vagrant.Box) -> Place:
 
 
 def _alone(config: pytest.Config, why: str) -> None:
-    if config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
+    if config.getoption("numprocesses", None) or is_worker(config):
         raise UsageError(f"{why}, which workers can't share: without pytest -n")
 
 
+_READY = pytest.StashKey[Frozen]()
+
+
 def make_ready(config: pytest.Config, *cpus: int) -> None:
-    """Make images and saved states before the first test, where one can see that it lasts.
+    """Make images and saved states before the first test, and show progress.
 
     Args:
         config: of this run.
@@ -185,17 +246,20 @@ def make_ready(config: pytest.Config, *cpus: int) -> None:
         capture = config.pluginmanager.getplugin("capturemanager")
         with _told(), capture.global_and_fixture_disabled():
             for number in cpus or (0,):
-                machines.freeze(with_cpus(place.spec.name, number), teller=Terminal())
+                spec = with_cpus(place.spec.name, number)
+                config.stash[_READY] = machines.freeze(spec, teller=Terminal())
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Where it is known that a guest is wanted: find it.
+    """Find mistakes in options, and the guest if it is known that one is wanted.
 
-    With workers (pytest -n) also make it ready before they start, as what they
-    tell is not seen.
+    With workers (pytest -n) also make it ready before they start, as their
+    progress is not shown.
     """
     config = session.config
+    if not is_worker(config) and not config.option.collectonly:
+        check_options(config)
     if any((config.getini("guest"), config.getoption("guest"), config.getoption("ssh"))):
         place_of(config)
         if config.getoption("numprocesses", None) and not config.option.collectonly:
@@ -207,52 +271,95 @@ def needs_guest(item: pytest.Item) -> bool:
     return "guest" in getattr(item, "fixturenames", ())
 
 
+_USAGE_ERROR = "pyharness_usage_error"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Hand a worker's usage error on: pytest-xdist would show an internal error instead."""
+    try:
+        return (yield)
+    except pytest.UsageError as error:
+        if is_worker(session.config):
+            session.config.workeroutput[_USAGE_ERROR] = str(error)  # type: ignore[attr-defined]
+        raise
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Raise a worker's usage error where it is shown, once."""
+    if said := getattr(node, "workeroutput", {}).get(_USAGE_ERROR):
+        raise pytest.UsageError(said)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is not for this guest; nothing is booted just to list tests."""
     if config.option.collectonly or not any(map(needs_guest, items)):
         return
-    place = place_of(config)
     if any(item.get_closest_marker("kernel") for item in items):
         make_ready(config)
     with _told():
-        others = [item for item in items if needs_guest(item) and not is_for(item, place)]
+        others = [item for item in items if needs_guest(item) and not is_for(item, config)]
     config.hook.pytest_deselected(items=others)
     items[:] = [item for item in items if item not in others]
 
 
-def is_for(item: pytest.Item, place: Place) -> bool:
+def is_for(item: pytest.Item, config: pytest.Config) -> bool:
     """Whether a test is for the guest of this run."""
+    place = place_of(config)
     architecture = item.get_closest_marker("architecture")
     if architecture and place.spec.architecture not in architecture.args:
         return False
     if not place.boots and any(map(item.get_closest_marker, ("cpus", "fresh_guest", "console"))):
         return False
     kernel = item.get_closest_marker("kernel")
-    return kernel is None or kernels.fits(release_of(place), kernel.args)
+    return kernel is None or kernels.fits(release_of(config), kernel.args)
 
 
-def release_of(place: Place) -> str:
-    """The release of the guest's kernel; it has been made ready."""
-    return place.release or machines.freeze(place.spec).image.release
+def release_of(config: pytest.Config) -> str:
+    """The release of the guest's kernel, once the guest is known or ready."""
+    return place_of(config).release or config.stash[_READY].image.release
+
+
+def is_known(config: pytest.Config) -> bool:
+    """Whether the guest of this run can be described."""
+    return _READY in config.stash or (_PLACE in config.stash and not place_of(config).boots)
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    """The line about the guest, where workers will collect the tests."""
-    early = _PLACE in config.stash and config.getoption("numprocesses", None)
+    """The line about the guest, if workers collect the tests."""
+    early = config.getoption("numprocesses", None) and is_known(config)
     return f"guest: {describe(config)}" if early and not config.option.collectonly else None
 
 
+# Before the terminal's own, which asks for the line about the guest.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
+    """Make ready what the tests ask for, once it is known that they do."""
+    config = session.config
     wanting = [item for item in session.items if needs_guest(item)]
-    if wanting and not session.config.option.collectonly:
-        make_ready(session.config, *sorted({_cpus_of(item) for item in wanting}))
+    if not wanting or config.option.collectonly:
+        return
+    for item in wanting:
+        expected_of(item)
+    if any(map(takes_module_folder, wanting)):
+        with _told():
+            module_source.check(module_folder_of(config))
+    make_ready(config, *sorted({_cpus_of(item) for item in wanting}))
+
+
+def takes_module_folder(item: pytest.Item) -> bool:
+    """Whether a test takes the module from the folder that is configured, not from its own."""
+    known = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    found = known.get("module_folder", ())
+    return bool(found) and getattr(found[-1].func, "__module__", "") == __name__
 
 
 def pytest_report_collectionfinish(
     config: pytest.Config, items: list[pytest.Item]
 ) -> list[str] | None:
-    """Likewise, once it's sure that a guest is wanted, and known how it runs."""
+    """The line about the guest, if tests are collected here."""
     if not any(map(needs_guest, items)) or config.option.collectonly:
         return None
     return [f"guest: {describe(config)}"]
@@ -262,11 +369,11 @@ def describe(config: pytest.Config) -> str:
     """The guest of this run, its kernel, and its accelerator."""
     place = place_of(config)
     if place.boots:
-        frozen = machines.freeze(place.spec)
+        frozen = config.stash[_READY]
         how = f"{frozen.accel.name} ({frozen.accel.reason})"
     else:
         how = "accelerator unknown"
-    said = f"{place.spec.name}, kernel {release_of(place)}, {how}"
+    said = f"{place.spec.name}, kernel {release_of(config)}, {how}"
     return f"{said}, {place.told}" if place.told else said
 
 
@@ -278,22 +385,54 @@ def _cpus_of(item: pytest.Item) -> int:
     return int(marker.args[0]) if marker else 0
 
 
-def attend(item: pytest.Item) -> Generator[None, object, object]:
-    """Look after the guest when a test begins and runs: what its kernel says outranks the test.
+def expected_of(item: pytest.Item) -> tuple[re.Pattern[str], ...]:
+    """The warnings of the kernel that a test expects.
 
-    A guest in which a test failed can't be trusted: it's thrown away, the next test has another.
+    Raises:
+        pytest.UsageError: its marker has something that is no regular expression.
+    """
+    found = []
+    for marker in item.iter_markers("expects_warning"):
+        if not marker.args:
+            raise pytest.UsageError(
+                f'{item.nodeid}: write what is expected: expects_warning("a regular expression")'
+            )
+        for pattern in marker.args:
+            try:
+                found.append(re.compile(pattern, re.MULTILINE))
+            except (re.error, TypeError) as error:
+                raise pytest.UsageError(
+                    f"{item.nodeid}: expects_warning({pattern!r}) has no regular expression:"
+                    f" {error}"
+                ) from error
+    return tuple(found)
+
+
+def attend(item: pytest.Item, *, ends: bool) -> Generator[None, object, object]:
+    """Look after the guest while a test is set up and runs.
+
+    A report of trouble by the kernel outranks the test's own result. A guest in
+    which a test failed can't be trusted: it's thrown away, the next test gets another.
+
+    Args:
+        item: the test.
+        ends: what it expects of the kernel must have come after this.
     """
     result, error = None, None
     try:
         result = yield
     except BaseException as raised:  # a test's outcome, whatever it is
         error = raised
+        simplify(item, error)
     visit = item.stash.get(_VISIT, None)
     if visit is not None:
         try:
             visit.examine()
-        except GuestError as trouble:
+            if ends and error is None:
+                visit.expect_all()
+        except HarnessError as trouble:
             if not isinstance(error, GuestCrashed):
+                simplify(item, trouble)
                 trouble.__cause__ = error
                 error = trouble
         console = keep_console(item, visit)
@@ -307,8 +446,14 @@ def attend(item: pytest.Item) -> Generator[None, object, object]:
     return result
 
 
+def simplify(item: pytest.Item, error: BaseException) -> None:
+    """Have an error of this package's shown without what led to it in this package."""
+    if not item.config.getoption("fulltrace"):
+        tracebacks.forget_cause(error)
+
+
 def log_of(visit: Visit) -> str:
-    """The kernel log of a test, as far as it can still be read."""
+    """The kernel log of a test, if it can be read."""
     try:
         return "\n".join(f"{r.microseconds / 1e6:12.6f} {r.text}" for r in visit.records())
     except GuestError:
@@ -319,7 +464,10 @@ def keep_console(item: pytest.Item, visit: Visit) -> str:
     """Keep what came out of the serial console during a test, and return it."""
     text = visit.console_text()
     folder = Path(item.config.getoption("artifacts"))
-    folder.mkdir(parents=True, exist_ok=True)
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        # So that neither git nor the module's build takes the folder for a part of the project.
+        (folder / ".gitignore").write_text("*\n", encoding="ascii")
     name = re.sub(r"[^\w.-]+", "-", item.nodeid).strip("-")[:_NAME]
     path = folder / f"{name}.console.log"
     path.write_text(text, encoding="utf-8")
@@ -331,12 +479,27 @@ def keep_console(item: pytest.Item, visit: Visit) -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
-    return (yield from attend(item))
+    return (yield from attend(item, ends=False))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    return (yield from attend(item))
+    return (yield from attend(item, ends=True))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the test's own lines first, not this package's."""
+    if call.excinfo is None or item.config.getoption("fulltrace"):
+        return (yield)
+    if call.when == "teardown":  # of the others, attend() has seen to it
+        tracebacks.forget_cause(call.excinfo.value)
+    tracebacks.shorten(call.excinfo)
+    report = yield
+    tracebacks.place(report, call.excinfo.value)
+    return report
 
 
 # ---- fixtures ----
@@ -344,7 +507,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 @pytest.fixture(scope="session")
 def lab(pytestconfig: pytest.Config) -> Iterator[Lab]:
-    """The guests that tests share."""
+    """The guests that this run's tests share."""
     place = place_of(pytestconfig)
     shared = Lab(place.enter, place.spec.name, boots=place.boots)
     pytestconfig.stash[_LAB] = shared
@@ -354,70 +517,76 @@ def lab(pytestconfig: pytest.Config) -> Iterator[Lab]:
 
 @pytest.fixture
 def guest(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Guest]:
-    """The guest; its kernel may not complain of anything during a test."""
+    """A running guest, shared by tests; a report of trouble by its kernel fails the test."""
     cpus = _cpus_of(request.node)
     fresh = request.node.get_closest_marker("fresh_guest")
     entered = lab.fresh(cpus) if fresh else lab.guest(cpus)
-    visit = request.node.stash[_VISIT] = Visit.begin(entered)
+    visit = request.node.stash[_VISIT] = Visit.begin(entered, expected_of(request.node))
     yield entered
     if _VISIT not in request.node.stash:
         return
     try:
         entered.dismiss()
         visit.examine()
+        warned = visit.has_warned()
     except GuestError:
         lab.discard(entered)
         raise
     if fresh:
         entered.close()
+    elif warned:  # its kernel is tainted, and WARN_ONCE() has nothing more to say
+        lab.discard(entered)
 
 
 @pytest.fixture(scope="session")
 def module_folder(pytestconfig: pytest.Config) -> Path:
-    """The folder of the module that is tested."""
-    named = pytestconfig.getoption("module")
-    return Path(named) if named else pytestconfig.rootpath / pytestconfig.getini("module")
+    """The folder of the module to test; a project may override it."""
+    return module_folder_of(pytestconfig)
 
 
 @pytest.fixture(scope="session")
 def module_parameters() -> dict[str, str | int]:
-    """What the module is loaded with; for a project to say otherwise."""
+    """The parameters to load the module with: none; a project may override it."""
     return {}
 
 
 @pytest.fixture
 def module(
-    guest: Guest, module_folder: Path, module_parameters: dict[str, str | int]
-) -> Iterator[Loaded]:
-    """The module, built and loaded for the test, and unloaded after it."""
-    loaded = guest.insert(module_folder, **module_parameters)
+    pytestconfig: pytest.Config,
+    guest: Guest,
+    module_folder: Path,
+    module_parameters: dict[str, str | int],
+) -> Iterator[LoadedModule]:
+    """The module, built, and loaded for the test; it is unloaded after the test."""
+    name = pytestconfig.getini("module_name")
+    loaded = guest.insert(module_folder, name, **module_parameters)
     yield loaded
     if not guest.closed and guest.is_loaded(loaded.name):
-        guest.dismiss()  # who may have something of the module's open
+        guest.dismiss()  # an actor may have something of the module's open
         loaded.unload()
 
 
 @pytest.fixture
 def root(guest: Guest) -> Actor:
-    """A process of root's that does what it's told."""
+    """A process of root in the guest, which issues system calls for the test."""
     return guest.actor("root")
 
 
 @pytest.fixture
 def nobody(guest: Guest) -> Actor:
-    """A process of nobody's that does what it's told."""
+    """A process of nobody in the guest, which issues system calls for the test."""
     return guest.actor("nobody")
 
 
 @pytest.fixture
 def actor(guest: Guest) -> Callable[[str], Actor]:
-    """Starts processes that do what they are told, of the user that is named."""
+    """A function that starts a process in the guest, of the user whose name it is given."""
     return guest.actor
 
 
 @pytest.fixture
-def kernel_log(request: pytest.FixtureRequest, guest: Guest) -> Callable[[], list[Record]]:
-    """Gives what the kernel has logged since the test began."""
+def kernel_log(request: pytest.FixtureRequest, guest: Guest) -> KernelLogOfTest:
+    """A function that returns what the kernel has logged since the test began."""
     visit: Visit = request.node.stash[_VISIT]
     assert visit.guest is guest
     return visit.records
@@ -445,13 +614,13 @@ class Reporter:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        place = self._config.stash.get(_PLACE, None)
         guest = None
-        if place:
+        if is_known(self._config):
+            spec = place_of(self._config).spec
             guest = {
-                "name": place.spec.name,
-                "architecture": place.spec.architecture,
-                "kernel": release_of(place),
+                "name": spec.name,
+                "architecture": spec.architecture,
+                "kernel": release_of(self._config),
                 "told": describe(self._config),
             }
         target = Path(self._config.getoption("report"))

@@ -19,6 +19,7 @@ import paramiko
 from paramiko.auth_strategy import AuthFailure, AuthStrategy, InMemoryPrivateKey
 
 from pyharness.errors import CheckFailed, GuestError, GuestTimeout
+from pyharness.module_source import source_files
 
 # Of each attempt to connect that fails paramiko logs a traceback; where nobody has set up
 # logging, Python would print it.
@@ -247,9 +248,9 @@ class Ssh:
         )
 
     def put_folder(self, folder: Path, target: str, *, seconds: float) -> None:
-        """Copy a folder's own files (not what is made from them) into the guest."""
+        """Copy what a build needs of a module's folder into the guest."""
         packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w") as tar:
+        with tarfile.open(fileobj=packed, mode="w", dereference=True) as tar:
             for path in source_files(folder):
                 tar.add(path, arcname=str(path.relative_to(folder)))
         where = shlex.quote(target)
@@ -267,20 +268,6 @@ class Ssh:
         """Read a file of the guest."""
         encoded = self.run(["base64", "-w0", source], seconds=seconds).check()
         return base64.b64decode(encoded.stdout)
-
-
-def source_files(folder: Path) -> list[Path]:
-    """The files of a module's folder that a build starts from, in a stable order."""
-    made = {".ko", ".o", ".mod", ".cmd", ".symvers", ".order"}
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file()
-        and path.suffix not in made
-        and not path.name.startswith(".")
-        and not path.name.endswith(".mod.c")
-        and path.name not in ("modules.order", "Module.symvers")
-    )
 
 
 def pump(

@@ -64,6 +64,21 @@ def test_no_such_architecture(guest):
 
 def test_without_a_guest():
     pass
+
+WARN = "echo '<4>WARNING: CPU: 0 PID: 1 at made_up.c:1 made_up+0x1/0x2' > /dev/kmsg"
+
+@pytest.mark.expects_warning(r"at made_up\\.c:1 ")
+def test_warned(guest):
+    guest.run(f"{WARN}; touch /root/warned").check()
+
+@pytest.mark.expects_warning("never said")
+def test_after_it(guest):
+    assert guest.run("test -e /root/warned").status == 1, "it has the guest that was warned in"
+    assert "WARNING" not in guest.run("dmesg").stdout
+
+@pytest.mark.expects_warning("another", "at made_up")
+def test_one_of_two_warned(guest):
+    guest.run(WARN)
 """
 
 
@@ -85,14 +100,21 @@ def test_fixtures_markers_and_report(guest: Guest, project: Path, workers: tuple
     assert "made up" in said.split("kernel log of this test")[1]
     report = json.loads((project / "out" / "report.json").read_text(encoding="utf-8"))
     outcome = {test["id"].split("::")[1]: test["outcome"] for test in report["tests"]}
-    wanted = ("pass", "cpus", "fresh", "fresh_again", "kernel", "without_a_guest")
-    assert outcome == {f"test_{name}": "passed" for name in wanted} | {"test_fail": "failed"}
+    wanted = ("pass", "cpus", "fresh", "fresh_again", "kernel", "without_a_guest", "warned")
+    fails = ("fail", "after_it", "one_of_two_warned")
+    assert outcome == {f"test_{name}": "passed" for name in wanted} | {
+        f"test_{name}": "failed" for name in fails
+    }
     assert report["outcome"] == "failed"
-    assert report["counts"] == {"error": 0, "failed": 1, "skipped": 0, "passed": 6}
+    assert report["counts"] == {"error": 0, "failed": 3, "skipped": 0, "passed": 7}
     assert report["guest"]["kernel"] == guest.frozen.image.release
     by_name = {test["id"].split("::")[1]: test for test in report["tests"]}
     assert by_name["test_pass"]["properties"] == {"answer": 42}
     assert "as it should" in by_name["test_fail"]["message"]
+    for name, missing in (("after_it", "never said"), ("one_of_two_warned", "another")):
+        assert f"did not come: '{missing}'" in by_name[f"test_{name}"]["message"]
+        assert f"test_{name} - pyharness.errors.CheckFailed: the test expects" in said
+    assert "pytest_plugin.py" not in said
     assert (project / by_name["test_fail"]["console"]).is_file()
 
 

@@ -60,7 +60,8 @@ def build_command(guest: str, folder: Path, anew: bool) -> None:
     for warning in built.warnings:
         click.echo(warning)
     how = "was built already" if built.cached else "built"
-    click.echo(f"{built.ko}: {how}, {counted(len(built.warnings), 'warning')}")
+    for ko in built.files:
+        click.echo(f"{ko}: {how}, {counted(len(built.warnings), 'warning')}")
 
 
 @click.command("inspect")

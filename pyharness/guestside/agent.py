@@ -15,6 +15,7 @@ and answers. Sockets are sequenced packets: a message is a packet.
 
 from __future__ import annotations
 
+import binascii
 import contextlib
 import ctypes
 import json
@@ -27,6 +28,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import interceptorctl
@@ -88,26 +90,31 @@ class Actor:
     def syscall(
         self, number: int, args: list[Any], repeat: int = 1, door: str = ""
     ) -> dict[str, Any]:
-        """Issue a system call, more than once if told so; the last one's result.
+        """Issue a system call, more than once if asked to; the last one's result.
 
-        An argument is a number, or a string: the address of its bytes, one a character.
+        An argument is a number, or describes a buffer: its address is given.
         """
-        if door:
-            return int80(number, args, repeat)
-        kept = [
-            ctypes.create_string_buffer(a.encode("latin-1")) if isinstance(a, str) else a
-            for a in args
-        ]
-        values = [
-            ctypes.c_long(ctypes.addressof(a)) if isinstance(a, ctypes.Array) else ctypes.c_long(a)
-            for a in kept
-        ]
-        call, which = LIBC.syscall, ctypes.c_long(number)
-        for _ in range(repeat):
-            ctypes.set_errno(0)
-            value = call(which, *values)
-        where = [ctypes.addressof(a) if isinstance(a, ctypes.Array) else None for a in kept]
-        return {"value": value, "errno": ctypes.get_errno() if value == -1 else 0, "where": where}
+        with (low_buffers if door else high_buffers)(args) as buffers:
+            where = [None if buffer is None else ctypes.addressof(buffer) for buffer in buffers]
+            values = [arg if at is None else at for arg, at in zip(args, where)]
+            value, error = (int80 if door else call)(number, values, repeat)
+            outputs = [
+                binascii.b2a_base64(memoryview(buffer)[: arg["size"]], newline=False).decode()
+                for arg, buffer in zip(args, buffers)
+                if buffer is not None and arg["out"]
+            ]
+        return {"value": value, "errno": error, "where": where, "outputs": outputs}
+
+    def peek(self, address: int, count: int) -> dict[str, Any]:
+        """Read memory of this process."""
+        data = ctypes.string_at(address, count)
+        return {"data": binascii.b2a_base64(data, newline=False).decode()}
+
+    def poke(self, address: int, data: str) -> dict[str, Any]:
+        """Write memory of this process."""
+        given = binascii.a2b_base64(data)
+        ctypes.memmove(address, given, len(given))
+        return {}
 
     def fork(self) -> dict[str, Any]:
         """Have a child that is an actor, too."""
@@ -152,26 +159,65 @@ class Actor:
         os.execv(argv[0], argv)
 
 
-# ---- the 32-bit door of an amd64 kernel, for a 64-bit process ----
+# ---- system calls, and what their arguments point to ----
 
 MAP_32BIT = 0x40
-MOST = 4096
+ALIGNED = 16
 
 
-def int80(number: int, args: list[Any], repeat: int) -> dict[str, Any]:
-    """Issue a system call by int 0x80, with what it points to where 32 bits reach."""
+def call(number: int, values: list[int], repeat: int) -> tuple[int, int]:
+    """Issue a system call by the C library: its result and errno."""
+    words = [ctypes.c_long(value) for value in values]
+    for _ in range(repeat):
+        ctypes.set_errno(0)
+        value = LIBC.syscall(ctypes.c_long(number), *words)
+    return value, ctypes.get_errno() if value == -1 else 0
+
+
+def int80(number: int, values: list[int], repeat: int) -> tuple[int, int]:
+    """Likewise by int 0x80, the 32-bit ABI of an amd64 kernel, from a 64-bit process."""
+    result: tuple[int, int] = interceptorctl.int80(number, *values, repeat=repeat)
+    return result
+
+
+def content(arg: dict[str, Any]) -> bytes:
+    """What is in a buffer before the call."""
+    data = binascii.a2b_base64(arg["data"])
+    return data + bytes(arg["size"] - len(data))
+
+
+@contextlib.contextmanager
+def high_buffers(args: list[Any]) -> Iterator[list[Any]]:
+    """For each argument that describes a buffer, the buffer; None for a number."""
+    yield [
+        None if isinstance(arg, int) else ctypes.create_string_buffer(content(arg)) for arg in args
+    ]
+
+
+@contextlib.contextmanager
+def low_buffers(args: list[Any]) -> Iterator[list[Any]]:
+    """Likewise, at addresses that 32 bits reach."""
+    wanted = [arg for arg in args if not isinstance(arg, int)]
+    total = sum(arg["size"] + 2 * ALIGNED for arg in wanted)
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_32BIT
-    with mmap.mmap(-1, MOST, flags, mmap.PROT_READ | mmap.PROT_WRITE) as low:
-        begin = interceptorctl.address(low)
-        values: list[int] = []
-        where: list[int | None] = []
+    with mmap.mmap(-1, max(total, 1), flags, mmap.PROT_READ | mmap.PROT_WRITE) as low:
+        buffers: list[Any] = []
+        at = 0
         for arg in args:
-            where.append(begin + low.tell() if isinstance(arg, str) else None)
-            values.append(begin + low.tell() if isinstance(arg, str) else arg)
-            if isinstance(arg, str):
-                low.write(arg.encode("latin-1") + b"\0")
-        value, error = interceptorctl.int80(number, *values, repeat=repeat)
-    return {"value": value, "errno": error, "where": where}
+            buffers.append(None if isinstance(arg, int) else placed(low, at, content(arg) + b"\0"))
+            if not isinstance(arg, int):
+                at += -(-(arg["size"] + 1) // ALIGNED) * ALIGNED
+        try:
+            yield buffers
+        finally:
+            buffers.clear()  # memory that a buffer still knows can't be given back
+
+
+def placed(memory: mmap.mmap, at: int, data: bytes) -> Any:
+    """A buffer with that content, at a place in mapped memory."""
+    buffer = (ctypes.c_char * len(data)).from_buffer(memory, at)
+    ctypes.memmove(buffer, data, len(data))
+    return buffer
 
 
 # ---- the agent's side ----

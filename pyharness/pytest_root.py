@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Paths that pytest takes for a project's, as it does not know yet that they are an option's.
+
+pytest looks for its root folder before it loads plugins that come by an entry
+point. In ``--report FILE`` it sees an unknown option and a path, and if the path
+exists, looks for the project there. ``--report=FILE`` is one word.
+"""
+
+import inspect
+import os
+import shlex
+from collections.abc import Collection
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+
+def check(config: pytest.Config, options: Collection[str]) -> None:
+    """Make sure that the root folder is what it is without the values of these options.
+
+    Raises:
+        pytest.UsageError: it isn't; the message has the spelling that works.
+    """
+    words = [*shlex.split(os.environ.get("PYTEST_ADDOPTS", "")), *config.invocation_params.args]
+    apart = [(str(name), str(value)) for name, value in pairwise(words) if name in options]
+    if apart and (root := _root(config, list(map(str, words)))) and root != config.rootpath:
+        joined = " ".join(f"{name}={shlex.quote(value)}" for name, value in apart)
+        raise pytest.UsageError(
+            f"pyharness: pytest takes a path in a word of its own for the project's folder, and"
+            f" would use {config.rootpath} instead of {root}: write {joined}"
+        )
+
+
+def _root(config: pytest.Config, words: list[str]) -> Path | None:
+    """The root folder, now that all options are known; None if pytest can't be asked.
+
+    There is no public function for it.
+    """
+    try:
+        from _pytest.config.findpaths import determine_setup  # noqa: PLC0415
+
+        known = config._parser.parse_known_args(words)
+        given = {
+            "inifile": known.inifilename,
+            "override_ini": known.override_ini,
+            "args": known.file_or_dir,
+            "rootdir_cmd_arg": known.rootdir or None,
+            "invocation_dir": config.invocation_params.dir,
+        }
+        taken = inspect.signature(determine_setup).parameters
+        return determine_setup(**{name: given[name] for name in taken})[0]
+    except (ImportError, AttributeError, KeyError, TypeError):
+        return None

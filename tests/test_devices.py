@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Somebody else's modules: several of a folder, a device's system calls, warnings on purpose."""
+
+import errno
+import os
+import re
+import signal
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from pyharness import (
+    Actor,
+    ActorGone,
+    CheckFailed,
+    Guest,
+    GuestCrashed,
+    GuestFile,
+    InOut,
+    KernelLogOfTest,
+    Out,
+    UsageError,
+    guestfile,
+    memory,
+)
+from pyharness.build import Built
+from pyharness.lab import Visit
+
+FOLDER = Path(__file__).parent / "modules" / "tryout"
+SWAP, ANSWER, WARN, WARN_SILENTLY = 0xC0087401, 0x80087402, 0x7403, 0x7404
+PAGE = 4096
+
+
+# ---- what is given to a call, without a guest ----
+
+
+def test_arguments_are_numbers_and_buffers() -> None:
+    sent = memory.encoded([-1, "é", b"\0\xff", Out(3), InOut(b"ab"), InOut(b"c", size=2)])
+    buffers = [(one["data"], one["size"], one["out"]) for one in sent[1:] if isinstance(one, dict)]
+    assert sent[0] == -1
+    assert buffers == [
+        ("6QA=", 2, False),
+        ("AP8=", 2, False),
+        ("", 3, True),
+        ("YWI=", 2, True),
+        ("Yw==", 2, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        (Out(memory.LARGEST_BYTES + 1), "65536 at most"),
+        ("x" * memory.LARGEST_BYTES, "65536 at most"),
+        (Out(-1), "make it larger"),
+        (InOut(b"abc", size=2), "make it larger"),
+        ("→", r"give '→'\.encode\(\)"),
+        (1.5, "1.5 is no argument for a system call"),
+        (None, "None is no argument for a system call"),
+    ],
+)
+def test_what_cannot_be_given_is_refused(argument: memory.Argument, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        memory.encoded([1, argument])
+
+
+def test_flags_have_the_guests_numbers() -> None:
+    flags = os.O_RDWR | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    assert guestfile.translated(flags, "arm64") == 0o2 | 0o40000 | 0o100000 | 0o2000000
+    assert guestfile.translated(flags, "i386") == 0o2 | 0o200000 | 0o400000 | 0o2000000
+    assert guestfile.translated(os.O_DIRECT, "x86_64") == 0o40000
+
+
+def test_a_folder_of_several_modules_asks_for_a_name(tmp_path: Path) -> None:
+    several = Built(files=(Path("a-b.ko"), Path("c.ko")), log="", cached=False)
+    assert several.file("a-b") == several.file("a_b") == Path("a-b.ko")
+    with pytest.raises(UsageError, match="several modules: name one of a_b, c"):
+        _ = several.ko
+    with pytest.raises(UsageError, match="no module 'd'; it builds a_b, c"):
+        several.file("d")
+    assert Built(files=(Path("c.ko"),), log="", cached=False).file().name == "c.ko"
+
+
+# ---- in a guest ----
+
+
+@pytest.fixture
+def tryout(guest: Guest) -> Iterator[Actor]:
+    """A process of root's in a guest with the device."""
+    loaded = guest.insert(FOLDER, "tryout")
+    guest.wait("udev to make the device", lambda: guest.run("test -c /dev/tryout").status == 0)
+    yield guest.actor()
+    if not guest.closed:
+        guest.dismiss()
+        loaded.unload()
+
+
+@pytest.fixture
+def device(tryout: Actor) -> GuestFile:
+    return tryout.open("/dev/tryout", os.O_RDWR)
+
+
+def test_several_modules_of_a_folder(
+    tryout: Actor, guest: Guest, kernel_log: KernelLogOfTest
+) -> None:
+    with pytest.raises(UsageError, match="name one of tryout, uses_tryout"):
+        guest.insert(FOLDER)
+    second = guest.insert(FOLDER, "uses_tryout")
+    assert "uses_tryout: the answer is 42" in [record.text for record in kernel_log()]
+    second.unload()
+
+
+def test_a_call_gives_back_what_the_kernel_has_written(tryout: Actor, device: GuestFile) -> None:
+    result = tryout.syscall("ioctl", device.fd, ANSWER, Out(8))
+    assert (result.value, result.data) == (42, struct.pack("Q", 0x0123456789ABCDEF))
+    pair = InOut(struct.pack("II", 1, 2))
+    assert tryout.syscall("ioctl", device.fd, SWAP, pair).data == struct.pack("II", 2, 1)
+    # What one call has written, the next one reads.
+    assert tryout.syscall("ioctl", device.fd, SWAP, pair, repeat=2).data == pair.data
+    tryout.begin("ioctl", device.fd, SWAP, pair)
+    assert tryout.finish().data == struct.pack("II", 2, 1)
+
+
+def test_buffers_of_all_kinds_and_sizes(tryout: Actor) -> None:
+    largest = bytes(range(256)) * (memory.LARGEST_BYTES // 256)
+    with tryout.open("/root/buffers", os.O_RDWR | os.O_CREAT | os.O_TRUNC) as file:
+        assert file.write(largest) == len(largest)
+        assert tryout.syscall("lseek", file.fd, 0, os.SEEK_SET).value == 0
+        assert file.read(len(largest)) == largest
+        assert file.read(1) == b""
+    pipe = tryout.syscall("pipe2", Out(8), 0).data
+    read, write = struct.unpack("ii", pipe)
+    assert tryout.syscall("write", write, "text", 4).value == 4
+    assert tryout.syscall("read", read, InOut(b"-" * 6), 6).data == b"text--"
+    both = tryout.syscall("socketpair", 1, 1, 0, Out(8))
+    one = struct.unpack("ii", both.data)[0]
+    known = tryout.syscall("getsockopt", one, 1, 3, Out(4), InOut(struct.pack("i", 4)))
+    assert [struct.unpack("i", output)[0] for output in known.outputs] == [1, 4]
+    assert tryout.syscall("getpid", Out(0)).data == b""
+    with pytest.raises(UsageError, match="give it an Out"):
+        _ = tryout.syscall("getpid").data
+
+
+@pytest.mark.architecture("amd64")
+def test_buffers_by_the_32_bit_abi(tryout: Actor, device: GuestFile) -> None:
+    pair = InOut(struct.pack("II", 1, 2))
+    swapped = tryout.syscall("i386:ioctl", device.fd, SWAP, pair)
+    assert swapped.data == struct.pack("II", 2, 1)
+    assert all(at is None or at < 1 << 32 for at in swapped.where)
+    assert tryout.syscall("i386:read", device.fd, Out(1 << 15), 1 << 15).value == PAGE
+
+
+def test_a_device_by_short_methods(tryout: Actor, device: GuestFile, guest: Guest) -> None:
+    assert device.ioctl(ANSWER, Out(8)).value == 42
+    assert device.write(b"hello") == 5
+    with tryout.open("/dev/tryout") as other:
+        assert other.read(8) == b"hello\0\0\0"
+    with device.mmap(2 * PAGE) as mapping:
+        assert mapping.read(5) == b"hello"
+        mapping.write(b"HE")
+        mapping.write(b"!", offset=PAGE - 1)
+        assert mapping.read(PAGE, offset=0) == b"HEllo".ljust(PAGE - 1, b"\0") + b"!"
+    with tryout.open("/dev/tryout") as other:
+        assert other.read(5) == b"HEllo"
+    device.close()
+    device.close()
+    with pytest.raises(OSError, match=r"\(in the guest\): '/dev/tryout'") as refused:
+        device.read(1)
+    assert refused.value.errno == errno.EBADF
+
+
+def test_what_the_kernel_refuses_is_an_oserror(device: GuestFile, guest: Guest) -> None:
+    with pytest.raises(PermissionError, match="'/dev/tryout'"):
+        guest.actor("nobody").open("/dev/tryout")
+    with pytest.raises(FileNotFoundError):
+        guest.root.open("/dev/nosuch")
+    with pytest.raises(OSError, match="'/dev/tryout'") as refused:
+        device.ioctl(1)
+    assert refused.value.errno == errno.ENOTTY
+    with pytest.raises(OSError, match="'/dev/tryout'") as refused:
+        device.mmap(PAGE, offset=PAGE)
+    assert refused.value.errno == errno.EINVAL
+
+
+def test_memory_that_is_not_there_ends_the_actor(device: GuestFile) -> None:
+    with pytest.raises(ActorGone), device.mmap(2 * PAGE) as mapping:
+        mapping.read(1, offset=PAGE)
+
+
+@pytest.mark.expects_warning(r"asked to warn, by 7$", r"at \S*tryout\.c:\d+ ")
+@pytest.mark.expects_warning("tryout_ioctl")
+def test_a_warning_that_is_meant(device: GuestFile, guest: Guest) -> None:
+    """Each of a test's patterns has to come, and what matches none of them fails it."""
+    visit = Visit.begin(guest, (re.compile("asked to warn"), re.compile("never said")))
+    device.ioctl(WARN, 7)
+    visit.examine()
+    assert visit.has_warned()
+    with pytest.raises(CheckFailed, match=r"did not come: 'never said' \(1 others came\)"):
+        visit.expect_all()
+    device.ioctl(WARN_SILENTLY)
+    with pytest.raises(GuestCrashed, match=r"complained\nWARNING: .*tryout\.c:\d+") as unexpected:
+        visit.examine()
+    assert str(unexpected.value).count("WARNING: ") == 1
+    with pytest.raises(GuestCrashed):
+        Visit(guest, visit.log, visit.console).examine()
+
+
+class Interruption(Exception):
+    """As pytest-timeout raises one, amid whatever is done."""
+
+
+@pytest.mark.expects_warning("made_up")  # so that the guest, without its agent, isn't shared
+def test_the_log_is_read_though_the_agent_is_gone(guest: Guest) -> None:
+    visit = Visit.begin(guest)
+    guest.run("echo '<4>made up' > /dev/kmsg").check()
+    before = visit.records()
+    sleeper = guest.actor()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise Interruption
+
+    kept = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 2)
+    try:
+        with pytest.raises(Interruption):
+            sleeper.syscall("ppoll", 0, 0, 0, 0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, kept)
+    assert visit.records()[: len(before)] == before
+    assert "made up" in [record.text for record in before]
+    guest.run("echo '<4>WARNING: CPU: 0 PID: 1 at made_up.c:1' > /dev/kmsg").check()
+    with pytest.raises(GuestCrashed, match="complained"):
+        visit.examine()
+    del guest.__dict__["agent"]

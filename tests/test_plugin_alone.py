@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The pytest plugin where no guest is needed: options, order, mistakes, and what an error shows."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pyharness import guests
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+PASSES = "def test_pass():\n    pass\n"
+# A guest that takes no time: what is tested is what pytest prints before it.
+NO_GUEST = """
+import types
+import pytest
+from pyharness import machines
+
+made = set()
+
+def freeze(spec, *, teller=None):
+    if spec not in made:
+        made.add(spec)
+        print("BOOTS SILENTLY") if teller is None else teller.say("boots, and shows it")
+    return types.SimpleNamespace(
+        spec=spec,
+        image=types.SimpleNamespace(release="6.1.0"),
+        accel=types.SimpleNamespace(name="tcg", reason="made up"),
+    )
+
+machines.freeze = freeze
+
+@pytest.fixture
+def guest():
+    return None
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project whose configuration is needed: with another, its test fails."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n", encoding="ascii")
+    (folder / "test_made_up.py").write_text(PASSES, encoding="ascii")
+    return folder
+
+
+@pytest.fixture
+def run(project: Path, tmp_path: Path) -> Run:
+    """Runs pytest in the project; both its streams are one."""
+
+    def give(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly"]
+        return subprocess.run(
+            [*line, *words],
+            cwd=project,
+            env=os.environ
+            | {"PYTEST_ADDOPTS": "", "PYTHONUNBUFFERED": "1", "PYHARNESS_RUN": str(tmp_path)}
+            | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    return give
+
+
+def is_refused(done: "subprocess.CompletedProcess[str]", said: str) -> bool:
+    """Whether it ended as wrong usage does, with that sentence, once and alone."""
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout
+    assert done.stdout.count(said) == 1, done.stdout
+    assert "Traceback" not in done.stdout
+    assert " passed" not in done.stdout
+    return True
+
+
+# ---- what is shown before the first test ----
+
+
+@pytest.mark.parametrize("marker", ["", "@pytest.mark.cpus(4)\n", '@pytest.mark.kernel(">=5")\n'])
+def test_a_boot_is_shown_before_the_line_about_the_guest(
+    project: Path, run: Run, marker: str
+) -> None:
+    (project / "conftest.py").write_text(NO_GUEST, encoding="ascii")
+    test = f"import pytest\n\n{marker}def test_pass(guest):\n    pass\n"
+    (project / "test_made_up.py").write_text(test, encoding="ascii")
+    done = run()
+    assert "SILENTLY" not in done.stdout
+    assert done.stdout.index("boots, and shows it") < done.stdout.index("guest: ")
+    assert f"guest: {guests.DEFAULT_GUEST}, kernel 6.1.0, tcg (made up)" in done.stdout
+    assert "1 passed" in done.stdout
+
+
+def test_nothing_is_booted_for_a_report_alone(project: Path, run: Run) -> None:
+    (project / "conftest.py").write_text(NO_GUEST, encoding="ascii")
+    done = run("--report=report.json", "-o", "guest=default")
+    assert "boots" not in done.stdout.lower()
+    assert '"guest": null' in (project / "report.json").read_text(encoding="utf-8")
+
+
+# ---- paths in words of their own ----
+
+WITH_PATHS = ("--report", "--artifacts", "--module", "--ssh-key", "--guest", "--ssh-user")
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A path outside of the project that any of the options could name."""
+    folder = tmp_path / "other place"
+    folder.mkdir()
+    (folder / "Kbuild").write_text("obj-m := a.o\n", encoding="ascii")
+    return folder
+
+
+@pytest.mark.parametrize("option", WITH_PATHS)
+def test_a_path_that_would_move_the_root_is_refused(run: Run, elsewhere: Path, option: str) -> None:
+    done = run(option, str(elsewhere))
+    assert is_refused(done, f"write {option}='{elsewhere}'")
+
+
+def test_options_of_the_environment_are_looked_at_too(run: Run, elsewhere: Path) -> None:
+    done = run("-n", "1", PYTEST_ADDOPTS=f"--artifacts '{elsewhere}'")
+    assert is_refused(done, f"write --artifacts='{elsewhere}'")
+
+
+def test_a_path_in_one_word_with_its_option_works(project: Path, run: Run, elsewhere: Path) -> None:
+    report = elsewhere / "report.json"
+    report.touch()
+    words = (f"--report={report}", f"--artifacts={elsewhere}", f"--module={elsewhere}")
+    for more in ((), ("-n", "1")):
+        done = run(*words, *more)
+        assert "1 passed" in done.stdout, done.stdout
+        if not more:
+            assert f"rootdir: {project}\nconfigfile: pytest.ini\n" in done.stdout
+        assert '"passed": 1' in report.read_text(encoding="utf-8")
+
+
+def test_a_path_that_moves_nothing_works(project: Path, run: Run, elsewhere: Path) -> None:
+    for words in (
+        ("--artifacts", "artifacts"),  # not there yet, then in the project
+        ("--artifacts", "artifacts"),
+        (f"--rootdir={project}", "-c", "pytest.ini", "--artifacts", str(elsewhere)),
+        ("test_made_up.py::test_pass", "--report", "report.json"),
+    ):
+        (project / "artifacts").mkdir(exist_ok=True)
+        assert "1 passed" in run(*words).stdout, words
+
+
+# ---- mistakes that concern all tests ----
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--module=nosuch",), "there is no folder nosuch"),
+        (("--module=.", "-n1"), "has neither Kbuild nor Makefile"),
+        (("-o", "module=nosuch"), "there is no folder"),
+        (("-o", "guest=nosuch", "-n1"), "no guest is called 'nosuch'"),
+        (("--artifacts=pytest.ini/deeper/still",), "pytest.ini is not a folder"),
+        (("--report=pytest.ini/report.json",), "pytest.ini is not a folder"),
+        (("--report=.",), "--report: . is a folder"),
+    ],
+)
+def test_a_mistake_is_one_usage_error(run: Run, words: tuple[str, ...], said: str) -> None:
+    assert is_refused(run(*words), said)
+
+
+TAKES_MODULE = """
+import pytest
+
+@pytest.mark.parametrize("number", range(3))
+def test_it(module, number):
+    pass
+"""
+OVERRIDES = """
+@pytest.fixture(scope="session")
+def module_folder():
+    raise KeyError("its own")
+"""
+
+
+def test_a_module_that_is_not_there_is_one_usage_error(project: Path, run: Run) -> None:
+    (project / "conftest.py").write_text(NO_GUEST, encoding="ascii")
+    (project / "test_made_up.py").write_text(TAKES_MODULE, encoding="ascii")
+    for workers in ((), ("-n", "2")):
+        done = run(*workers)
+        assert is_refused(done, f"there is no folder {project / 'module'}")
+        assert "boots" not in done.stdout
+    (project / "conftest.py").write_text(NO_GUEST + OVERRIDES, encoding="ascii")
+    assert "3 errors" in run().stdout
+
+
+@pytest.mark.parametrize(
+    ("marker", "said"),
+    [
+        ('expects_warning("(")', "has no regular expression"),
+        ("expects_warning(3)", "has no regular expression"),
+        ("expects_warning()", "write what is expected"),
+    ],
+)
+def test_a_marker_that_says_nothing_is_one_usage_error(
+    project: Path, run: Run, marker: str, said: str
+) -> None:
+    (project / "conftest.py").write_text(NO_GUEST, encoding="ascii")
+    test = f"import pytest\n\n@pytest.mark.{marker}\ndef test_it(guest):\n    pass\n"
+    (project / "test_made_up.py").write_text(test, encoding="ascii")
+    assert is_refused(run(), said)
+
+
+# ---- what an error shows ----
+
+RAISES = """
+import pytest
+from pyharness import Completed, Result
+from pyharness import guestfile, guest
+
+def fails():
+    try:
+        {"a": 1}["his own key"]
+    except KeyError as error:
+        Completed(command="false", status=1, stdout="", stderr="no such thing").check()
+
+def test_of_ours():
+    fails()  # his own line
+
+def test_with_a_cause_of_ours():
+    guest.inspect(__import__("pathlib").Path("/nosuch.ko"), None)
+
+def test_of_the_kernel():
+    guestfile.succeeded(Result(-1, 13), "/dev/ring")  # his own line
+
+def test_of_his_own():
+    assert 1 == 2, "as it should"
+
+@pytest.fixture
+def made():
+    fails()
+
+def test_in_a_fixture(made):
+    pass
+"""
+
+
+def test_an_error_shows_the_tests_own_lines_first(project: Path, run: Run) -> None:
+    (project / "test_made_up.py").write_text(RAISES, encoding="ascii")
+    shown = run("-rA").stdout
+    assert "ssh.py" not in shown
+    assert "guestfile.py" not in shown
+    assert "his own line" in shown
+    assert "no such thing" in shown
+    assert "KeyError: 'his own key'" in shown
+    assert "/nosuch.ko can't be read" in shown
+    assert "FileNotFoundError" not in shown
+    assert "PermissionError: [Errno 13] Permission denied" in shown
+    assert "as it should" in shown
+    whole = run("--full-trace").stdout
+    assert "ssh.py" in whole
+    assert "guestfile.py" in whole
+    assert "FileNotFoundError" in whole
