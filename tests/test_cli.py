@@ -88,7 +88,7 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     run = Cli(tmp_path_factory.mktemp("run"))
     run("up")
     yield run
-    run("down", "--all")
+    run("down")
 
 
 @pytest.fixture

@@ -122,8 +122,8 @@ def test_fixtures_markers_and_report(guest: Guest, project: Path, workers: tuple
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--ssh=nowhere",), "'nowhere' is no HOST:PORT"),
-        (("--ssh=127.0.0.1:1", "--ssh-key=/nosuch"), "there is no private key /nosuch"),
+        (("--ssh=no:where",), "'no:where' is no HOST:PORT"),
+        (("--ssh=127.0.0.1:1", "--ssh-key=/nosuch"), "/nosuch, the private key, can't be read"),
         (("--guest=vagrant",), "has no Vagrantfile"),
         (("--guest=nosuch",), "no guest is called 'nosuch'"),
     ],

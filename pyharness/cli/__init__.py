@@ -69,8 +69,8 @@ def main() -> None:
         interrupt.drop_dead_streams()
         error.show()
         status = error.exit_code
-    except KeyboardInterrupt:  # before there was a command, or after
-        status = 130
+    except (click.Abort, KeyboardInterrupt) as error:  # before there was a command, or after
+        status, _ = outcome.of(error.__cause__ or error) or (1, "")
     finally:
         streams.flush()
     sys.exit(status if isinstance(status, int) else 0)
