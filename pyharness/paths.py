@@ -83,6 +83,7 @@ def _named(variable: str) -> Path | None:
 
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextmanager
@@ -95,11 +96,14 @@ def as_host_error() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        no_room = error.errno in _NO_ROOM
-        if error.filename is None and not no_room:  # not of the file system
+        if error.filename is None and error.errno not in _NO_ROOM:  # not of the file system
             raise
         where = os.fsdecode(error.filename) if error.filename else "the disk"
-        fix = "make room" if no_room else "make it yours to write"
+        fix = "make it a folder"
+        if error.errno in _NO_ROOM:
+            fix = "make room"
+        elif error.errno in _NOT_ALLOWED:
+            fix = "make it yours to write"
         raise HostError(
             f"{where} can't be used ({error.strerror}): {fix}, or name other folders"
             f" in {CACHE_NAMED} and {RUN_NAMED}"

@@ -118,11 +118,14 @@ A_FILE = __file__
 @pytest.mark.parametrize(
     ("named", "said"),
     [
-        ({"PYHARNESS_CACHE": A_FILE}, f"{A_FILE} can't be used (File exists)"),
+        ({"PYHARNESS_CACHE": A_FILE}, f"{A_FILE} can't be used (File exists): make it a folder"),
         ({"PYHARNESS_CACHE": f"{A_FILE}/x"}, f"{A_FILE}/x can't be used (Not a directory)"),
         ({"PYHARNESS_CACHE": "", "HOME": A_FILE}, "can't be used (Not a directory)"),
         # Where not even root may make a folder.
-        ({"PYHARNESS_CACHE": "", "HOME": "/sys"}, "can't be used (Operation not permitted)"),
+        (
+            {"PYHARNESS_CACHE": "", "HOME": "/sys"},
+            "can't be used (Operation not permitted): make it yours to write",
+        ),
     ],
 )
 def test_a_cache_that_cannot_be_used(named: dict[str, str], said: str) -> None:
