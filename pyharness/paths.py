@@ -9,7 +9,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -111,14 +111,16 @@ def as_host_error() -> Iterator[None]:
 
 
 @contextmanager
-def locked(name: str, *, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+def locked(
+    name: str, *, waiting: Callable[[], AbstractContextManager[object]] = nullcontext
+) -> Iterator[None]:
     """Hold the lock of that name, among all processes that use this cache.
 
     The kernel gives it back however its holder ends.
 
     Args:
         name: what is locked, such as an image's name.
-        waiting: called once if somebody else holds it.
+        waiting: gives a context that lasts while somebody else holds it.
     """
     folder = cache() / "locks"
     with ExitStack() as stack:
@@ -128,8 +130,8 @@ def locked(name: str, *, waiting: Callable[[], None] = lambda: None) -> Iterator
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            waiting()
-            fcntl.flock(file, fcntl.LOCK_EX)
+            with waiting():
+                fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -91,13 +92,16 @@ def test_one_at_a_time(cache: Path) -> None:
     while not begun.exists():
         assert process.is_alive()
 
-    def waiting() -> None:
-        told.append(True)
+    @contextmanager
+    def waiting() -> Iterator[None]:
+        told.append("begins")
         assert process.pid
         os.kill(process.pid, signal.SIGKILL)
+        yield
+        told.append("ends")
 
     with paths.locked("x", waiting=waiting):
-        assert told == [True]
+        assert told == ["begins", "ends"]
     process.join()
 
 
