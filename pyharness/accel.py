@@ -137,12 +137,12 @@ def _probe(spec: GuestSpec, image: Image) -> Accelerator:
         command = [
             spec.qemu, "-machine", spec.machine, "-accel", "kvm", "-cpu", "host", "-m", "256",
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-            "-serial", f"file:{console}", "-kernel", str(image.kernel),
+            "-serial", f"file:{console.name}", "-kernel", str(image.kernel),
             "-append", f"console={spec.console} panic=-1",
         ]  # fmt: skip
         process = subprocess.Popen(
             ends_with_parent(command),
-            cwd=folder,  # QEMU may dump core
+            cwd=folder,  # QEMU may dump core, and splits paths in options at commas
             env=environment(),
             stdin=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

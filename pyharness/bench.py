@@ -128,12 +128,15 @@ def run(frozen: Frozen, ko: Path, program: bytes, *, teller: Teller) -> list[Cos
             "-cpu", frozen.spec.cpu, "-smp", "1", "-m", str(_MEMORY),
             "-icount", "shift=0,sleep=off",
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-            "-kernel", str(frozen.image.kernel), "-initrd", str(folder / "initrd"),
+            "-kernel", str(frozen.image.kernel), "-initrd", "initrd",
             "-append", f"console={frozen.spec.console} quiet panic=-1",
-            "-serial", f"file:{console}",
+            "-serial", f"file:{console.name}",
         ]  # fmt: skip
         process = subprocess.Popen(
-            ends_with_parent(command), env=environment(), stdin=subprocess.DEVNULL
+            ends_with_parent(command),
+            cwd=folder,  # QEMU splits paths in options at commas
+            env=environment(),
+            stdin=subprocess.DEVNULL,
         )
         with interrupt.ended(process):
             end = time.monotonic() + _SECONDS

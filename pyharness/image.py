@@ -22,7 +22,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -195,8 +195,8 @@ def ensure(spec: GuestSpec, *, teller: Teller | None = None) -> Image:
     """
     teller = teller or Silent()
 
-    def waiting() -> None:
-        teller.say(f"waiting for another process that makes the image of {spec.name}")
+    def waiting() -> AbstractContextManager[object]:
+        return teller.task(f"waiting for another process that makes the image of {spec.name}")
 
     if image := find(spec):
         return image

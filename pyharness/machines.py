@@ -21,7 +21,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -93,8 +93,8 @@ def freeze(spec: GuestSpec, *, teller: Teller | None = None) -> Frozen:
         chosen = accel.choose(spec, made)
     folder = _frozen_folder(spec, made, chosen)
 
-    def waiting() -> None:
-        teller.say(f"waiting for another process that boots {spec.name}")
+    def waiting() -> AbstractContextManager[object]:
+        return teller.task(f"waiting for another process that boots {spec.name}")
 
     if not _read(folder, spec.name):
         with paths.locked(f"freeze-{spec.name}", waiting=waiting):
@@ -186,7 +186,7 @@ def trouble(found: Sequence[Report], before: Sequence[Report]) -> list[Report]:
 
 def _where(report: Report) -> str:
     """What stays the same of a report's first line from boot to boot."""
-    return re.sub(r"\b(CPU|PID): \d+", r"\1", report.title)
+    return re.sub(r"\b(CPU|PID): \d+|, CPU#\d+: .*", r"\1", report.title)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -83,6 +83,7 @@ def _named(variable: str) -> Path | None:
 
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextmanager
@@ -95,11 +96,14 @@ def as_host_error() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        no_room = error.errno in _NO_ROOM
-        if error.filename is None and not no_room:  # not of the file system
+        if error.filename is None and error.errno not in _NO_ROOM:  # not of the file system
             raise
         where = os.fsdecode(error.filename) if error.filename else "the disk"
-        fix = "make room" if no_room else "make it yours to write"
+        fix = "make it a folder"
+        if error.errno in _NO_ROOM:
+            fix = "make room"
+        elif error.errno in _NOT_ALLOWED:
+            fix = "make it yours to write"
         raise HostError(
             f"{where} can't be used ({error.strerror}): {fix}, or name other folders"
             f" in {CACHE_NAMED} and {RUN_NAMED}"
@@ -107,14 +111,16 @@ def as_host_error() -> Iterator[None]:
 
 
 @contextmanager
-def locked(name: str, *, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+def locked(
+    name: str, *, waiting: Callable[[], AbstractContextManager[object]] = nullcontext
+) -> Iterator[None]:
     """Hold the lock of that name, among all processes that use this cache.
 
     The kernel gives it back however its holder ends.
 
     Args:
         name: what is locked, such as an image's name.
-        waiting: called once if somebody else holds it.
+        waiting: gives a context that lasts while somebody else holds it.
     """
     folder = cache() / "locks"
     with ExitStack() as stack:
@@ -124,8 +130,8 @@ def locked(name: str, *, waiting: Callable[[], None] = lambda: None) -> Iterator
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            waiting()
-            fcntl.flock(file, fcntl.LOCK_EX)
+            with waiting():
+                fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

@@ -33,9 +33,11 @@ QEMU_LOG = "qemu.log"
 FACTS = "machine.json"
 _QMP_SECONDS = 60.0
 _START_SECONDS = 30.0
+_END_SECONDS = 10.0
 # Loading a state takes 1 to 3 s on an idle machine; counted while QEMU can run.
 _THAW_SECONDS = 60.0
 _SAVING = "state.new"
+_GROWN = 1 << 20  # bytes
 _STATE_BEGIN = b"QEVM"
 _LAST_LINES = 12
 
@@ -87,6 +89,16 @@ def _text(log: Path) -> str:
         return log.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return ""
+
+
+def _refusal(file: Path) -> str:
+    """Why a file can't grow, empty if it can: QEMU does not pass on what its writer met."""
+    try:
+        with file.open("ab") as grown:
+            grown.write(bytes(_GROWN))
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def is_state(file: Path) -> bool:
@@ -250,10 +262,11 @@ class Machine:
         """End it; nothing happens if it has ended."""
         if process := self._process():
             process.kill()
-            try:
-                process.wait(10)
-            except psutil.TimeoutExpired as error:
-                raise HostError(f"QEMU process {self.pid} does not end") from error
+            end = time.monotonic() + _END_SECONDS
+            while self.alive:  # not until it's gone: it may be a child that nobody waits for
+                if time.monotonic() > end:
+                    raise HostError(f"QEMU process {self.pid} does not end")
+                time.sleep(0.01)
         if started := _started.pop(self.pid, None):
             started.wait()
 
@@ -336,10 +349,11 @@ class Machine:
         end = time.monotonic() + _QMP_SECONDS
         while (status := self.qmp("query-migrate")["status"]) != "completed":
             if status in ("failed", "cancelled") or time.monotonic() > end:
+                why = _refusal(self.folder / _SAVING) or f"migration {status}"
                 (self.folder / _SAVING).unlink(missing_ok=True)
                 raise HostError(
-                    f"the state of {self.guest} can't be saved in {self.folder}:"
-                    f" {self._said() or f'migration {status}'}: make room there"
+                    f"the state of {self.guest} can't be saved in {self.folder}: {why}:"
+                    " make room there"
                 )
             time.sleep(0.05)
         (self.folder / _SAVING).rename(state)

@@ -12,6 +12,7 @@ from pyharness.ssh import Ssh
 
 HUNG = "INFO: task (udev-worker):110 blocked for more than 10 seconds."
 WARNING = "WARNING: CPU: {} PID: 0 at arch/x86/kernel/cpu/amd.c:123 init_amd+0x1/0x2"
+LATER_WARNING = "WARNING: CPU: 0 PID: 0 at arch/x86/kernel/cpu/amd.c:9 f+0x1/0x2, CPU#{}: swapper/0"
 PANIC = "Kernel panic - not syncing: VFS: Unable to mount root fs"
 
 
@@ -24,10 +25,12 @@ def test_any_report_of_a_first_boot_is_trouble(line: str) -> None:
     assert [report.title for report in machines.trouble(reports(line), [])] == [line]
 
 
-def test_a_warning_that_comes_at_each_boot_is_usual() -> None:
-    first, second = reports(WARNING.format(0)), reports(WARNING.format(1))
+@pytest.mark.parametrize("warning", [WARNING, LATER_WARNING])
+def test_a_warning_that_comes_at_each_boot_is_usual(warning: str) -> None:
+    first, second = reports(warning.format(0)), reports(warning.format(1))
+    assert first
     assert machines.trouble(second, first) == []
-    assert machines.trouble(reports(WARNING.format(0), HUNG), first) == reports(HUNG)
+    assert machines.trouble(reports(warning.format(0), HUNG), first) == reports(HUNG)
 
 
 @pytest.mark.parametrize("line", [HUNG, PANIC])

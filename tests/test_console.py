@@ -37,6 +37,29 @@ def test_a_login_is_found_before_much_else(
         entered.wait_boot(5)
 
 
+@pytest.mark.parametrize("said", ["You are in emergency mode.", "(initramfs) "])
+def test_a_system_that_stops_before_its_prompt_is_an_error_at_once(
+    tmp_path: Path, spoken: socket.socket, said: str
+) -> None:
+    with console(tmp_path) as entered, spoken, spoken.accept()[0] as guest:
+        guest.sendall(said.encode())
+        with pytest.raises(GuestError, match="the guest does not boot: "):
+            entered.wait_boot(60)
+
+
+def test_a_wait_is_given_up_when_it_is_in_vain(tmp_path: Path, spoken: socket.socket) -> None:
+    def watch() -> None:
+        raise GuestError("in vain")
+
+    with (
+        console(tmp_path) as entered,
+        spoken,
+        spoken.accept()[0],
+        pytest.raises(GuestError, match="in vain"),
+    ):
+        entered.wait_boot(60, watch=watch)
+
+
 def test_a_panic_is_told(tmp_path: Path, spoken: socket.socket) -> None:
     with console(tmp_path) as entered, spoken, spoken.accept()[0] as guest:
         guest.sendall(b"[    1.0] Kernel panic - not syncing: VFS\r\n" + b"y" * 2000)

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -91,13 +92,16 @@ def test_one_at_a_time(cache: Path) -> None:
     while not begun.exists():
         assert process.is_alive()
 
-    def waiting() -> None:
-        told.append(True)
+    @contextmanager
+    def waiting() -> Iterator[None]:
+        told.append("begins")
         assert process.pid
         os.kill(process.pid, signal.SIGKILL)
+        yield
+        told.append("ends")
 
     with paths.locked("x", waiting=waiting):
-        assert told == [True]
+        assert told == ["begins", "ends"]
     process.join()
 
 
@@ -118,11 +122,14 @@ A_FILE = __file__
 @pytest.mark.parametrize(
     ("named", "said"),
     [
-        ({"PYHARNESS_CACHE": A_FILE}, f"{A_FILE} can't be used (File exists)"),
+        ({"PYHARNESS_CACHE": A_FILE}, f"{A_FILE} can't be used (File exists): make it a folder"),
         ({"PYHARNESS_CACHE": f"{A_FILE}/x"}, f"{A_FILE}/x can't be used (Not a directory)"),
         ({"PYHARNESS_CACHE": "", "HOME": A_FILE}, "can't be used (Not a directory)"),
         # Where not even root may make a folder.
-        ({"PYHARNESS_CACHE": "", "HOME": "/sys"}, "can't be used (Operation not permitted)"),
+        (
+            {"PYHARNESS_CACHE": "", "HOME": "/sys"},
+            "can't be used (Operation not permitted): make it yours to write",
+        ),
     ],
 )
 def test_a_cache_that_cannot_be_used(named: dict[str, str], said: str) -> None:

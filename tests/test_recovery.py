@@ -15,7 +15,17 @@ import pytest
 from broken import BROKEN, line_of, write
 
 import pyharness
-from pyharness import Guest, GuestError, accel, guests, health, kernels, machines, paths
+from pyharness import (
+    Guest,
+    GuestError,
+    GuestTimeout,
+    accel,
+    guests,
+    health,
+    kernels,
+    machines,
+    paths,
+)
 from pyharness.pytest_plugin import place_of
 
 pytestmark = pytest.mark.alone
@@ -252,3 +262,13 @@ def test_a_guest_that_does_not_boot_has_its_last_words(
         machines.freeze(spec)
     killer.join()
     assert list((tmp_path / "frozen").iterdir()) == []
+
+
+def test_a_guest_that_cannot_be_reached_has_its_last_words(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pyharness.boot(guest.frozen.spec.name) as own:
+        monkeypatch.setattr(machines, "ANSWER_SECONDS", 1.0)
+        own.run("systemctl stop ssh.socket ssh.service; echo 'sshd has stopped' > /dev/console")
+        with pytest.raises(GuestTimeout, match=r"(?s)^no SSH at .*\nsshd has stopped$"):
+            Guest(own.frozen, own.machine, fresh=False)

@@ -60,7 +60,6 @@ def test_a_damaged_state(
     said = str(raised.value)
     assert said.startswith("QEMU can't go on from the saved state: ")
     assert said.endswith(f"is booted again: rm -r {folder}")
-    assert "load of migration failed" in said or "migration" in said
     assert machines.all_machines() == []
     assert list((tmp_path / "run").iterdir()) == []
 

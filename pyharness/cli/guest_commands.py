@@ -9,7 +9,7 @@ import signal
 import click
 import psutil
 
-from pyharness import doctor, image, interrupt, machines, snapshots
+from pyharness import doctor, image, interrupt, machines, paths, snapshots
 from pyharness import guests as known_guests
 from pyharness.cli import options
 from pyharness.console import Console
@@ -235,12 +235,12 @@ def ssh_command(guest: str, command: tuple[str, ...]) -> None:
     # ssh splits paths at spaces and expands "%" and "~" in them: it is given names in the folder
     # that it runs in.
     known, key = "known_hosts", "id"
-    (machine.folder / known).write_text(
-        f"[127.0.0.1]:{machine.port} {made.host_key}\n", encoding="ascii"
-    )
-    link = machine.folder / key
-    if not link.is_symlink():
-        link.symlink_to(image.user_key())
+    with paths.as_host_error():
+        (machine.folder / known).write_text(
+            f"[127.0.0.1]:{machine.port} {made.host_key}\n", encoding="ascii"
+        )
+        if not (machine.folder / key).is_symlink():
+            (machine.folder / key).symlink_to(image.user_key())
     line = [
         "ssh", "-F", "none", "-i", key, "-p", str(machine.port),
         "-o", f"UserKnownHostsFile={known}", "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR",

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Folders may have any printable name; journeys/test_odd_place.py makes an image in one, too."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import odd
+import pytest
+
+import pyharness
+from pyharness import Guest, machines, paths
+
+
+@pytest.mark.alone
+def test_a_guest_runs_in_an_odd_place(
+    guest: Guest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cache, saved state, run folder, key and module: each there."""
+    cache, run, module = (tmp_path / kind / odd.NAME for kind in ("cache", "run", "module"))
+    cache.mkdir(parents=True)
+    for name in ("images", "ssh"):
+        (cache / name).symlink_to(paths.cache() / name)
+    frozen = cache / "frozen" / guest.frozen.folder.name
+    frozen.mkdir(parents=True)
+    for name in ("disk.qcow2", "state", "exports", "frozen.json"):
+        (frozen / name).symlink_to(guest.frozen.folder / name)
+    shutil.copytree(pyharness.MODULE, module)
+    monkeypatch.setenv("PYHARNESS_CACHE", str(cache))
+    monkeypatch.setenv("PYHARNESS_RUN", str(run))
+    known = machines._read(frozen, guest.frozen.spec.name)
+    assert known
+
+    def type_in(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "pyharness", *words],
+            env=os.environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    machine = machines.thaw(known, stays=True)
+    try:
+        assert type_in("ssh", "--", "echo", "a", "b") == "a b\n"
+        assert f"{cache}/modules/" in type_in("build", "--module", str(module))
+        type_in("suspend")
+        assert "is up" in type_in("up")
+        assert type_in("ssh", "--", "echo", "again") == "again\n"
+    finally:
+        type_in("down")
+    assert not machine.alive
+    assert list(run.iterdir()) == []
