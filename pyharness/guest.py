@@ -270,8 +270,7 @@ class Guest(Closes):
         Raises:
             CheckFailed: it does not build.
         """
-        image = self.frozen.image
-        against = f"{image.folder.name} {image.release} {image.version} {self.frozen.vermagic}"
+        against = built_against(self.frozen)
         if not anew and (built := build.find(folder, against)):
             return built
         try:
@@ -391,6 +390,12 @@ class Guest(Closes):
             if time.monotonic() > end:
                 raise CheckFailed(f"waited in vain: {what}")
             time.sleep(0.05)
+
+
+def built_against(frozen: Frozen) -> str:
+    """What a module is built against: the image and its kernel, however many CPUs a guest has."""
+    image = frozen.image
+    return f"{image.folder.name} {image.release} {image.version} {frozen.vermagic}"
 
 
 def inspect(ko: Path, frozen: Frozen) -> elf.ModuleFile:
