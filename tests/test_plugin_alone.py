@@ -104,6 +104,14 @@ def test_nothing_is_booted_for_a_report_alone(project: Path, run: Run) -> None:
     assert '"guest": null' in (project / "report.json").read_text(encoding="utf-8")
 
 
+def test_a_project_that_wants_no_guest_needs_no_place_for_consoles(project: Path, run: Run) -> None:
+    (project / "artifacts").touch()
+    assert "1 passed" in run().stdout
+    (project / "conftest.py").write_text(NO_GUEST, encoding="ascii")
+    (project / "test_made_up.py").write_text("def test_it(guest):\n    pass\n", encoding="ascii")
+    assert is_refused(run(), f"{project / 'artifacts'} is not a folder")
+
+
 # ---- paths in words of their own ----
 
 WITH_PATHS = ("--report", "--artifacts", "--module", "--ssh-key", "--guest", "--ssh-user")
