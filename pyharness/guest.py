@@ -287,8 +287,7 @@ class Guest(Closes):
         Raises:
             CheckFailed: it does not build.
         """
-        image = self.frozen.image
-        against = f"{image.folder.name} {image.release} {image.version} {self.frozen.vermagic}"
+        against = built_against(self.frozen)
         if not anew and (built := build.find(folder, against)):
             return built
         try:
@@ -426,6 +425,12 @@ def read_module(ko: Path) -> elf.ModuleFile:
         raise UsageError(f"{ko} can't be read: {error.strerror}") from error
     except ModuleRefused as error:
         raise ModuleRefused(f"{ko}: {error}") from error
+
+
+def built_against(frozen: Frozen) -> str:
+    """What a module is built against: the image and its kernel, however many CPUs a guest has."""
+    image = frozen.image
+    return f"{image.folder.name} {image.release} {image.version} {frozen.vermagic}"
 
 
 def inspect(ko: Path, frozen: Frozen) -> elf.ModuleFile:

@@ -108,6 +108,8 @@ class Visit:
         """
         try:
             return self.guest.log.since(self.log)
+        except GuestCrashed:
+            raise
         except GuestError:
             if self.guest.closed:
                 raise
@@ -153,7 +155,7 @@ class Visit:
             if not any(map(pattern.search, said)):
                 raise CheckFailed(
                     f"the test expects a warning of the kernel that did not come:"
-                    f" {pattern.pattern!r} ({len(said)} others came)"
+                    f" {pattern.pattern!r} (warnings that came: {len(said)})"
                 )
 
     def _reports(self) -> list[oops.Said]:

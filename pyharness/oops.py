@@ -216,17 +216,17 @@ def with_message(text: str) -> list[Said]:
     lines = [line.text.rstrip() for line in _kernel_lines(text)]
     found, at = [], 0
     for report in reports(text):
-        at = lines.index(report.title, at)
-        before: list[str] = []
-        for line in reversed(lines[max(0, at - _MESSAGE_LINES) : at]):
-            if _CUT_HERE in line:
-                break
-            before.insert(0, line)
-        else:
-            before = []
+        begin, at = at, lines.index(report.title, at)
+        before = _message(lines[max(begin, at - _MESSAGE_LINES) : at])
         found.append(Said(report=report, text="\n".join((*before, *report.lines))))
         at += 1
     return found
+
+
+def _message(lines: list[str]) -> list[str]:
+    """What of the lines before a report belongs to it: what follows the last mark in them."""
+    marks = [place for place, line in enumerate(lines) if _CUT_HERE in line or _END.search(line)]
+    return lines[marks[-1] + 1 :] if marks and _CUT_HERE in lines[marks[-1]] else []
 
 
 def annotate(text: str, line_of: Callable[[Place], str]) -> str:

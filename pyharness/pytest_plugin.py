@@ -71,7 +71,6 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     },
     "--ssh-key": {"metavar": "FILE", "help": "the private key for --ssh"},
     "--artifacts": {
-        "default": "artifacts",
         "metavar": "DIR",
         "help": "the folder to keep each test's console output in (default: artifacts)",
     },
@@ -127,9 +126,15 @@ def check_options(config: pytest.Config) -> None:
     with _told():
         if config.getoption("module") or config.getini("module"):
             module_source.check(module_folder_of(config))
-        writable.can_make_folder(Path(config.getoption("artifacts")), "--artifacts")
+        if config.getoption("artifacts"):
+            writable.can_make_folder(artifacts_of(config), "--artifacts")
         if report := config.getoption("report"):
             writable.can_write(Path(report), "--report")
+
+
+def artifacts_of(config: pytest.Config) -> Path:
+    """Where to keep the console's output."""
+    return Path(config.getoption("artifacts") or "artifacts")
 
 
 def module_folder_of(config: pytest.Config) -> Path:
@@ -343,8 +348,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     for item in wanting:
         expected_of(item)
-    if any(map(takes_module_folder, wanting)):
-        with _told():
+    with _told():
+        writable.can_make_folder(artifacts_of(config), "--artifacts")
+        if any(map(takes_module_folder, wanting)):
             module_source.check(module_folder_of(config))
     make_ready(config, *sorted({_cpus_of(item) for item in wanting}))
 
@@ -463,7 +469,7 @@ def log_of(visit: Visit) -> str:
 def keep_console(item: pytest.Item, visit: Visit) -> str:
     """Keep what came out of the serial console during a test, and return it."""
     text = visit.console_text()
-    folder = Path(item.config.getoption("artifacts"))
+    folder = artifacts_of(item.config)
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         # So that neither git nor the module's build takes the folder for a part of the project.

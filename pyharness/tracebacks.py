@@ -5,9 +5,9 @@ from itertools import zip_longest
 from types import TracebackType
 
 import pytest
-from _pytest._code.code import (
-    ReprFileLocation,  # the place in a report's summary; has no public name
-)
+
+# What an error is shown by; there are no public names.
+from _pytest._code.code import ExceptionChainRepr, ReprFileLocation
 
 from pyharness import guestfile
 from pyharness.errors import HarnessError
@@ -74,7 +74,10 @@ def shorten(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
 def place(report: pytest.TestReport, error: BaseException) -> None:
     """Name the test as the place of an error that has none, for a report's summary."""
     shown = report.longrepr
-    if shown is not None and getattr(shown, "reprcrash", "") is None:
+    if isinstance(shown, ExceptionChainRepr) and shown.reprcrash is None:
         file, line, _ = report.location
         message = f"{type(error).__module__}.{type(error).__qualname__}: {error}"
-        shown.reprcrash = ReprFileLocation(file, (line or 0) + 1, message)  # type: ignore[union-attr]
+        crash = ReprFileLocation(file, (line or 0) + 1, message)
+        trace, _, description = shown.chain[-1]
+        # A worker of pytest-xdist sends the chain, from which all else is made again.
+        report.longrepr = ExceptionChainRepr([*shown.chain[:-1], (trace, crash, description)])

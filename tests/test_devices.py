@@ -25,6 +25,7 @@ from pyharness import (
     UsageError,
     guestfile,
     memory,
+    oops,
 )
 from pyharness.build import Built
 from pyharness.lab import Visit
@@ -82,6 +83,33 @@ def test_a_folder_of_several_modules_asks_for_a_name(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no module 'd'; it builds a_b, c"):
         several.file("d")
     assert Built(files=(Path("c.ko"),), log="", cached=False).file().name == "c.ko"
+
+
+LOG = """\
+mine: an earlier message
+------------[ cut here ]------------
+mine: reset while busy
+WARNING: {}
+Call Trace:
+ mine_ioctl+0x1/0x2 [mine]
+---[ end trace 0000000000000000 ]---
+WARNING: {}
+---[ end trace 0000000000000000 ]---
+"""
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "CPU: 1 PID: 700 at /root/mine.c:44 mine_ioctl+0xdb/0x120 [mine]",
+        "mine.c:44 at mine_ioctl+0xdb/0x120 [mine], CPU#1: python3/700",  # since 6.18
+    ],
+)
+def test_a_warning_is_known_with_its_message(place: str) -> None:
+    first, second = oops.with_message(LOG.format(place, place))
+    assert first.report.kind == second.report.kind == oops.WARNING
+    assert first.text.startswith(f"mine: reset while busy\nWARNING: {place}\nCall Trace:")
+    assert second.text.startswith(f"WARNING: {place}\n---")
 
 
 # ---- in a guest ----
@@ -198,7 +226,7 @@ def test_a_warning_that_is_meant(device: GuestFile, guest: Guest) -> None:
     device.ioctl(WARN, 7)
     visit.examine()
     assert visit.has_warned()
-    with pytest.raises(CheckFailed, match=r"did not come: 'never said' \(1 others came\)"):
+    with pytest.raises(CheckFailed, match=r"did not come: 'never said' \(warnings that came: 1\)"):
         visit.expect_all()
     device.ioctl(WARN_SILENTLY)
     with pytest.raises(GuestCrashed, match=r"complained\nWARNING: .*tryout\.c:\d+") as unexpected:

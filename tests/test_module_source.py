@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pyharness import UsageError, build, module_source
+from pyharness import UsageError, build, guests, module_source
+from pyharness.accel import Accelerator
+from pyharness.guest import built_against
+from pyharness.image import Image
+from pyharness.machines import Frozen
 
 KBUILD = "obj-m := ring.o\n"
 # What a build that works by hand may read.
@@ -154,3 +158,20 @@ def test_what_is_huge_is_left_out_and_named(folder: Path) -> None:
 def test_a_folder_that_is_no_modules_is_refused(folder: Path, name: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         build.digest(folder / name, "kernel")
+
+
+def frozen(cpus: int, *, image: str = "image", release: str = "6.1.0") -> Frozen:
+    """A guest that was saved; for each number of CPUs there is one."""
+    return Frozen(
+        folder=Path(f"frozen-{cpus}"),
+        spec=guests.find(cpus=cpus),
+        image=Image(folder=Path(image), release=release, version="#1", host_key=""),
+        accel=Accelerator(name="tcg", reason=""),
+        vermagic=release,
+    )
+
+
+def test_a_build_depends_on_the_image_and_not_on_cpus() -> None:
+    assert built_against(frozen(2)) == built_against(frozen(4))
+    assert built_against(frozen(2)) != built_against(frozen(2, image="another"))
+    assert built_against(frozen(2)) != built_against(frozen(2, release="6.1.1"))

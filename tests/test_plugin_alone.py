@@ -104,6 +104,14 @@ def test_nothing_is_booted_for_a_report_alone(project: Path, run: Run) -> None:
     assert '"guest": null' in (project / "report.json").read_text(encoding="utf-8")
 
 
+def test_a_project_that_wants_no_guest_needs_no_place_for_consoles(project: Path, run: Run) -> None:
+    (project / "artifacts").touch()
+    assert "1 passed" in run().stdout
+    (project / "conftest.py").write_text(NO_GUEST, encoding="ascii")
+    (project / "test_made_up.py").write_text("def test_it(guest):\n    pass\n", encoding="ascii")
+    assert is_refused(run(), f"{project / 'artifacts'} is not a folder")
+
+
 # ---- paths in words of their own ----
 
 WITH_PATHS = ("--report", "--artifacts", "--module", "--ssh-key", "--guest", "--ssh-user")
@@ -263,3 +271,36 @@ def test_an_error_shows_the_tests_own_lines_first(project: Path, run: Run) -> No
     assert "ssh.py" in whole
     assert "guestfile.py" in whole
     assert "FileNotFoundError" in whole
+
+
+FAILS_TO_BUILD = """
+import pathlib
+import pytest
+from pyharness import Guest, module_source
+
+class Fake(Guest):
+    build = staticmethod(module_source.check)
+
+    def __init__(self):
+        pass
+
+@pytest.fixture
+def guest():
+    return Fake()
+
+@pytest.fixture(scope="session")
+def module_folder():
+    return pathlib.Path("/nosuch")
+"""
+
+
+def test_an_error_before_the_tests_own_lines_is_shown_alone(project: Path, run: Run) -> None:
+    (project / "conftest.py").write_text(NO_GUEST + FAILS_TO_BUILD, encoding="ascii")
+    (project / "test_made_up.py").write_text("def test_it(module):\n    pass\n", encoding="ascii")
+    for workers in ((), ("-n", "1")):
+        done = run("--report=report.json", *workers)
+        error = "pyharness.errors.UsageError: there is no folder /nosuch"
+        assert f"\nE   {error}" in done.stdout
+        assert f"\nERROR test_made_up.py::test_it - {error[:30]}" in done.stdout
+        assert "pytest_plugin.py" not in done.stdout
+        assert error in (project / "report.json").read_text(encoding="utf-8")
