@@ -4,6 +4,7 @@
 import base64
 import io
 import logging
+import re
 import select
 import shlex
 import socket
@@ -33,6 +34,8 @@ WATCH_SECONDS = 2.0
 _TICK_SECONDS = 0.02
 
 
+# What paramiko calls a failed authentication, too: the connection was lost meanwhile.
+_LOST = re.compile("EOF|timeout")
 # Gives private keys that can be used in a block.
 Keys = Callable[[], AbstractContextManager[Sequence[paramiko.PKey]]]
 
@@ -328,7 +331,7 @@ def _refusal(error: Exception) -> str:
     answer = error.result[0].result
     if isinstance(answer, paramiko.BadAuthenticationType):
         return f"it takes no key, but {' or '.join(answer.allowed_types)}"
-    if not isinstance(answer, paramiko.AuthenticationException):
+    if not isinstance(answer, paramiko.AuthenticationException) or _LOST.search(str(answer)):
         return ""
     sources = (source for source, _ in error.result)
     tried = [

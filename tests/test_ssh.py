@@ -120,9 +120,14 @@ class _Server(paramiko.ServerInterface):
     def __init__(self, taken: paramiko.PKey) -> None:
         self._taken = taken
         self.offered = 0
+        self.hangs_up = False
+        self.transport: paramiko.Transport | None = None
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         self.offered += 1
+        if self.hangs_up and self.transport:
+            self.hangs_up = False
+            self.transport.close()
         right = username == "me" and key.asbytes() == self._taken.asbytes()
         return AUTH_SUCCESSFUL if right else AUTH_FAILED
 
@@ -150,18 +155,40 @@ def listening(serve: Callable[[socket.socket], object]) -> Iterator[int]:
         thread.join()
 
 
-def test_a_refusal_is_reported_at_once(tmp_path: Path) -> None:
-    keys = [paramiko.PKey.from_path(keygen(tmp_path / name)) for name in ("a", "b", "host")]
-    server = _Server(keys[1])
+@contextmanager
+def serving(server: _Server, host_key: paramiko.PKey) -> Iterator[int]:
+    """The port of 127.0.0.1 where an SSH server takes the key that it knows."""
     transports = []
 
     def serve(connection: socket.socket) -> None:
         transport = paramiko.Transport(connection)
-        transport.add_server_key(keys[2])
+        transport.add_server_key(host_key)
+        server.transport = transport
         transport.start_server(threading.Event(), server)
         transports.append(transport)
 
     with listening(serve) as port:
+        yield port
+    for transport in transports:
+        transport.close()
+
+
+def test_a_connection_that_is_lost_is_no_refusal(tmp_path: Path) -> None:
+    """As of a guest that is just starting again."""
+    key, host_key = (paramiko.PKey.from_path(keygen(tmp_path / name)) for name in ("a", "host"))
+    server = _Server(key)
+    server.hangs_up = True
+    with serving(server, host_key) as port:
+        ssh = Ssh("127.0.0.1", port, keys=lambda: nullcontext([key]), host_key=None, user="me")
+        ssh.connect(SECONDS)
+        ssh.close()
+    assert server.offered > 1
+
+
+def test_a_refusal_is_reported_at_once(tmp_path: Path) -> None:
+    keys = [paramiko.PKey.from_path(keygen(tmp_path / name)) for name in ("a", "b", "host")]
+    server = _Server(keys[1])
+    with serving(server, keys[2]) as port:
 
         def enter(*tried: paramiko.PKey, proxy: str = "") -> None:
             ssh = Ssh(
@@ -194,8 +221,6 @@ def test_a_refusal_is_reported_at_once(tmp_path: Path) -> None:
         through = tmp_path / "through.py"
         through.write_text(program, encoding="ascii")
         enter(keys[1], proxy=f"{sys.executable} '{through}' 127.0.0.1 {port} 2>/dev/null")
-    for transport in transports:
-        transport.close()
 
 
 def test_a_name_that_is_unknown_is_reported_at_once(tmp_path: Path) -> None:
