@@ -164,7 +164,10 @@ def _boot_and_save(
                 break
         if not others:
             said = "\n\n".join(map(str, bad))
-            raise GuestError(f"{spec.name} reports trouble each time that it boots:\n{said}")
+            raise GuestError(
+                f"{spec.name} reports trouble each time that it boots; if this host is busy,"
+                f" try again when it is not:\n{said}"
+            )
         teller.say(f"{spec.name} is booted again, as its kernel reported trouble: {bad[0].title}")
         before = found
     if found:
