@@ -151,7 +151,7 @@ def _boot_and_save(
     """Boot a guest until its kernel reports no trouble, and save its state."""
     teller.say(f"{spec.name} runs under {chosen.name}: {chosen.reason}")
     before: list[Report] = []
-    for _ in range(_BOOTS):
+    for others in reversed(range(_BOOTS)):
         with (
             teller.task(f"booting {spec.name} once") as task,
             _booted(spec, made, chosen, folder, task) as machine,
@@ -162,11 +162,14 @@ def _boot_and_save(
                 task.at(0.95, "saving its state")
                 machine.save(folder / _SAVED)
                 break
+        if not others:
+            said = "\n\n".join(map(str, bad))
+            raise GuestError(
+                f"{spec.name} reports trouble each time that it boots; if this host is busy,"
+                f" try again when it is not:\n{said}"
+            )
         teller.say(f"{spec.name} is booted again, as its kernel reported trouble: {bad[0].title}")
         before = found
-    else:
-        said = "\n\n".join(map(str, bad))
-        raise GuestError(f"{spec.name} reports trouble each time that it boots:\n{said}")
     if found:
         teller.say(f"{spec.name} warns each time that it boots, so this is usual: {found[0].title}")
     for name in (qemu.FACTS, *qemu.SOCKETS, qemu.QEMU_LOG):

@@ -21,7 +21,8 @@ def test_a_guest_runs_in_an_odd_place(
     """Cache, saved state, run folder, key and module: each there."""
     cache, run, module = (tmp_path / kind / odd.NAME for kind in ("cache", "run", "module"))
     cache.mkdir(parents=True)
-    for name in ("images", "ssh"):
+    paths.cache().joinpath("modules").mkdir(exist_ok=True)
+    for name in ("images", "ssh", "modules"):
         (cache / name).symlink_to(paths.cache() / name)
     frozen = cache / "frozen" / guest.frozen.folder.name
     frozen.mkdir(parents=True)
