@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyharness.errors import HostError
-from pyharness.host import which
+from pyharness.host import environment, which
 
 NAMED = "PYHARNESS_MIRROR"
 _SECURITY_NAMED = "PYHARNESS_SECURITY_MIRROR"
@@ -41,7 +41,7 @@ class Mirrors:
             command = ["apt-get", "indextargets", "--format", "$(LABEL)|$(REPO_URI)"]
             listed = subprocess.run(
                 [*command, "Identifier: Packages", "Origin: Debian"],
-                capture_output=True, text=True, check=False,
+                env=environment(), capture_output=True, text=True, check=False,
             ).stdout  # fmt: skip
         keyring = str(_KEYRING) if _KEYRING.exists() else ""
         return chosen(listed, os.environ, keyring)

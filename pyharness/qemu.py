@@ -222,9 +222,9 @@ class Machine:
         """The machine of a folder; None if none was ever started there."""
         try:
             facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+            return cls(folder=folder, **facts)
+        except (FileNotFoundError, json.JSONDecodeError, TypeError):
             return None
-        return cls(folder=folder, **facts)
 
     @property
     def console_log(self) -> Path:

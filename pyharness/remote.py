@@ -23,7 +23,7 @@ from pyharness.accel import Accelerator
 from pyharness.errors import GuestError, UsageError
 from pyharness.guest import Guest
 from pyharness.guests import GuestSpec
-from pyharness.host import requires
+from pyharness.host import environment, requires
 from pyharness.image import Image
 from pyharness.machines import Frozen
 from pyharness.qemu import Machine
@@ -116,7 +116,12 @@ def _configured(options: list[str], host: str) -> dict[str, list[str]]:
     requires("ssh")
     command = ["ssh", *options, "-G", "--", host]
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        command,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         said = done.stderr.strip().splitlines()

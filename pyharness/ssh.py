@@ -20,6 +20,7 @@ import paramiko
 from paramiko.auth_strategy import AuthFailure, AuthStrategy, InMemoryPrivateKey
 
 from pyharness.errors import CheckFailed, GuestError, GuestTimeout
+from pyharness.host import environment
 from pyharness.module_source import source_files
 
 # Of each attempt to connect that fails paramiko logs a traceback; where nobody has set up
@@ -179,6 +180,7 @@ class Ssh:
         with its:
             self._proxying = subprocess.Popen(
                 ["sh", "-c", f"exec {self._proxy}"],
+                env=environment(),
                 stdin=its.fileno(),
                 stdout=its.fileno(),
                 stderr=subprocess.DEVNULL,

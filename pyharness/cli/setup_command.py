@@ -6,6 +6,7 @@ import os
 import click
 
 from pyharness import paths
+from pyharness.host import environment
 
 
 @click.command("setup")
@@ -17,7 +18,7 @@ def setup_command(uses: tuple[str, ...]) -> None:
     that architecture need, vagrant what the Vagrantfile needs, lint what checks this project's
     style. "pyharness doctor" shows what is missing.
     """
-    os.execvp("sh", ["sh", str(paths.VM / "host-setup"), *uses])
+    os.execvpe("sh", ["sh", str(paths.VM / "host-setup"), *uses], environment())
 
 
 COMMANDS = (setup_command,)
