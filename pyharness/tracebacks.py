@@ -79,5 +79,7 @@ def place(report: pytest.TestReport, error: BaseException) -> None:
         message = f"{type(error).__module__}.{type(error).__qualname__}: {error}"
         crash = ReprFileLocation(file, (line or 0) + 1, message)
         trace, _, description = shown.chain[-1]
+        for entry in trace.reprentries:  # as where there is a place: a mark at each line
+            entry.lines = [f"E{line[1:]}" for line in entry.lines]
         # A worker of pytest-xdist sends the chain, from which all else is made again.
         report.longrepr = ExceptionChainRepr([*shown.chain[:-1], (trace, crash, description)])

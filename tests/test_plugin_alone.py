@@ -290,7 +290,7 @@ def guest():
 
 @pytest.fixture(scope="session")
 def module_folder():
-    return pathlib.Path("/nosuch")
+    return pathlib.Path("/nosuch\\nline")
 """
 
 
@@ -300,7 +300,7 @@ def test_an_error_before_the_tests_own_lines_is_shown_alone(project: Path, run: 
     for workers in ((), ("-n", "1")):
         done = run("--report=report.json", *workers)
         error = "pyharness.errors.UsageError: there is no folder /nosuch"
-        assert f"\nE   {error}" in done.stdout
+        assert f"\nE   {error}\nE   line: name" in done.stdout
         assert f"\nERROR test_made_up.py::test_it - {error[:30]}" in done.stdout
         assert "pytest_plugin.py" not in done.stdout
         assert error in (project / "report.json").read_text(encoding="utf-8")
