@@ -442,7 +442,7 @@ def attend(item: pytest.Item, *, ends: bool) -> Generator[None, object, object]:
                 trouble.__cause__ = error
                 error = trouble
         console = keep_console(item, visit)
-        if error is not None:
+        if error is not None and not isinstance(error, pytest.skip.Exception):
             item.add_report_section("call", "kernel log of this test", log_of(visit))
             item.add_report_section("call", "console of this test", console)
             del item.stash[_VISIT]

@@ -174,6 +174,8 @@ def test_a_broken_module_fails_its_test_alone(
 
 
 DYING = {
+    "test_skip": "",
+    "test_after_a_skip": "",
     "test_complaint": "WARNING: CPU: 0 PID: 1 at made_up.c:1",
     "test_after_a_complaint": "",
     "test_report_with_a_pause": r"is in trouble\nOops: made up\nCPU: 0 PID: 1\n---\[ end trace 0 ",

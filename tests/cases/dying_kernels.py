@@ -1,7 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0
 """What test_recovery.py runs: tests under which the kernel complains, dies, or is taken away."""
 
+import pytest
+
 from pyharness import Guest
+
+
+def test_skip(guest: Guest) -> None:
+    guest.run("touch /root/skipped").check()
+    pytest.skip("on purpose")
+
+
+def test_after_a_skip(guest: Guest) -> None:
+    """A test that is skipped does not cost its guest."""
+    guest.run("test -e /root/skipped").check()
 
 
 def test_complaint(guest: Guest) -> None:
