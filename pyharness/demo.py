@@ -184,7 +184,9 @@ def run(name: str, folder: Path, teller: Teller, echo: Callable[[str], object]) 
         stage = _Stage(guest, folder)
         for title, step in _STEPS:
             try:
-                echo(f"ok  {title:9} {step(stage)}")
+                with teller.task(title):  # a build takes a minute where the host is busy
+                    found = step(stage)
+                echo(f"ok  {title:9} {found}")
             except HarnessError as error:
                 echo(f"BAD {title:9} {error}")
                 echo(f"the demo failed at {title!r} in {guest.describe()}")
