@@ -16,7 +16,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pyharness import interrupt, paths, privileges
+from pyharness import interrupt, kept, paths, privileges
 from pyharness.errors import UsageError
 from pyharness.guests import GuestSpec
 from pyharness.host import ends_with_parent, environment, version_of
@@ -120,11 +120,8 @@ def _memory(spec: GuestSpec) -> Path:
 
 
 def _remembered(spec: GuestSpec) -> Accelerator | None:
-    try:
-        facts = json.loads(_memory(spec).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
-    if facts.pop("boot") != _boot_id():
+    facts = kept.read(_memory(spec), dict.fromkeys(("name", "reason", "boot"), str))
+    if facts is None or facts.pop("boot") != _boot_id():
         return None
     return Accelerator(**facts)
 

@@ -147,7 +147,12 @@ class Guest(Closes):
                 return cls(machines.frozen_of(machine), machine, fresh=True)
         lost = f"{name} has died with its QEMU, and what was in it is gone: starting another"
         teller.say(lost if state == "crashed" else f"starting {name}")
-        return cls.boot(name, cpus=cpus, memory=memory, stays=True, teller=teller)
+        try:
+            return cls.boot(name, cpus=cpus, memory=memory, stays=True, teller=teller)
+        except machines.RunsAlready:  # another process has started it meanwhile
+            if not (machine := machines.running(name)):
+                raise
+            return cls(machines.frozen_of(machine), machine, fresh=False)
 
     def close(self) -> None:
         """Leave it; one that does not stay is ended."""

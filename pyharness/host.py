@@ -7,6 +7,7 @@ import socket
 import subprocess
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 from pyharness import needs
 from pyharness.errors import HostError
@@ -66,8 +67,29 @@ def requires(*programs: str) -> None:
 
 @cache
 def version_of(program: str) -> str:
-    """What a program says of its version: the first line."""
-    return run(program, "--version").splitlines()[0]
+    """The first line that a program prints of its version.
+
+    Raises:
+        HostError: it isn't installed, fails, or prints nothing.
+    """
+    lines = run(program, "--version").splitlines()
+    if not lines:
+        raise HostError(f"{program} --version prints nothing: {which(program)} is another program")
+    return lines[0]
+
+
+def began(pid: int) -> str:
+    """When a process began, such that no other with its number ever began then; "" if it is gone.
+
+    It is counted from the host's boot: a wall clock that is set does not change it.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    # What follows the name, which may have spaces and brackets, begins with field 3; see proc(5).
+    return f"{boot}:{stat.rpartition(')')[2].split()[22 - 3]}"
 
 
 def ends_with_parent(command: Sequence[str]) -> list[str]:

@@ -26,7 +26,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pyharness import interrupt, paths, privileges
+from pyharness import interrupt, kept, paths, privileges
 from pyharness.errors import HostError
 from pyharness.guests import GuestSpec
 from pyharness.host import ends_with_parent, environment, requires, run
@@ -179,11 +179,12 @@ def find(spec: GuestSpec) -> Image | None:
 
 def read(folder: Path) -> Image | None:
     """The image in a folder, if there is one."""
-    try:
-        facts = json.loads((folder / "image.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    facts = kept.read(folder / "image.json", dict.fromkeys(("release", "version", "host_key"), str))
+    if facts is None:
         return None
-    return Image(folder=folder, **facts)
+    image = Image(folder=folder, **facts)
+    whole = all(path.is_file() for path in (image.root, image.kernel, image.initrd))
+    return image if whole else None
 
 
 @paths.as_host_error()
@@ -229,7 +230,7 @@ def _make(spec: GuestSpec, target: Path, teller: Teller, task: Task) -> None:
     mirrors = Mirrors.of_this_host()
     for sources in mirrors.choices(spec.suite):
         try:
-            with paths.made_whole(target, kin=f"{spec.name}-*") as folder:
+            with paths.made_whole(target, kin=spec.name) as folder:
                 _mmdebstrap(spec, sources, folder, task)
         except _MmdebstrapError as failed:
             log = str(failed)

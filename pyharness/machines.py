@@ -21,11 +21,11 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pyharness import accel, guests, image, oops, paths, qemu
+from pyharness import accel, guests, image, kept, oops, paths, qemu
 from pyharness.accel import Accelerator
 from pyharness.clock import Clock
 from pyharness.console import Console
@@ -48,10 +48,16 @@ _BOOTS = 3
 # hardware in which the guest could run; emulated, they are 180 and 60 s.
 _BOOT_SECONDS = 30.0
 ANSWER_SECONDS = 10.0
+_FACTS = {"vermagic": str, "image": str, "accel": dict, "cpus": int, "memory": int}
+_ACCEL_FACTS = {"name": str, "reason": str}
 _SAVED = "state"
 _OFF = "off"
 _FROZEN = "frozen"
 _count = itertools.count(1)
+
+
+class RunsAlready(UsageError):
+    """A machine is to be started that runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +105,7 @@ def freeze(spec: GuestSpec, *, teller: Teller | None = None) -> Frozen:
     if not _read(folder, spec.name):
         with paths.locked(f"freeze-{spec.name}", waiting=waiting):
             if not _read(folder, spec.name):
-                shutil.rmtree(folder, ignore_errors=True)
-                with paths.made_whole(folder, kin=f"{spec.name}-*") as making:
+                with paths.made_whole(folder, kin=spec.name) as making:
                     _boot_and_save(spec, made, chosen, making, teller)
     frozen = _read(folder, spec.name)
     assert frozen is not None
@@ -109,9 +114,9 @@ def freeze(spec: GuestSpec, *, teller: Teller | None = None) -> Frozen:
 
 def _read(folder: Path, name: str) -> Frozen | None:
     """The saved guest in a folder, if there is one with the image that it needs."""
-    try:
-        facts = json.loads((folder / "frozen.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    facts = kept.read(folder / "frozen.json", _FACTS)
+    accel = facts and kept.checked(facts["accel"], _ACCEL_FACTS)
+    if facts is None or accel is None:
         return None
     if (made := image.read(Path(facts["image"]))) is None:
         return None
@@ -121,7 +126,7 @@ def _read(folder: Path, name: str) -> Frozen | None:
         folder=folder,
         spec=guests.find(name, cpus=facts["cpus"], memory=facts["memory"]),
         image=made,
-        accel=Accelerator(**facts["accel"]),
+        accel=Accelerator(**accel),
         vermagic=facts["vermagic"],
     )
 
@@ -262,13 +267,14 @@ def thaw(frozen: Frozen, *, stays: bool = False) -> Machine:
         stays: it outlives this process and is the one that the command line uses.
 
     Raises:
-        UsageError: the one that stays runs already.
+        RunsAlready: the one that stays does.
     """
     name = frozen.spec.name if stays else f"{frozen.spec.name}.{os.getpid()}-{next(_count)}"
     folder = paths.run() / name
-    with paths.locked(f"run-{name}"):
+    # Nobody else starts one that this process alone uses.
+    with paths.locked(f"run-{name}") if stays else nullcontext():
         if (old := Machine.of(folder)) and old.alive:
-            raise UsageError(f"{name} runs already: pyharness down ends it")
+            raise RunsAlready(f"{name} runs already: pyharness down ends it")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         try:
@@ -370,7 +376,7 @@ def state_of(name: str) -> str:
     if machine is None:
         return "absent"
     if machine.alive:
-        return "running" if machine.status() == "running" else "crashed"
+        return "running" if machine.status() in ("running", "inmigrate") else "crashed"
     if (folder / _SAVED).exists():
         return "suspended"
     return "off" if (folder / _OFF).exists() else "crashed"
@@ -386,9 +392,12 @@ def settle(ssh: Ssh, *, seconds: float) -> None:
 
 
 def running(spec_name: str) -> Machine | None:
-    """The machine of that guest that stays, if it runs."""
+    """The machine of that guest that stays, if it runs; one that is being started is waited for."""
     machine = Machine.of(paths.run() / spec_name)
-    return machine if machine and machine.alive else None
+    if machine and machine.alive:
+        with paths.locked(f"run-{spec_name}"):  # the process that starts it holds that
+            return machine if machine.alive else None
+    return None
 
 
 def all_machines() -> list[Machine]:

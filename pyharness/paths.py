@@ -63,7 +63,10 @@ def run() -> Path:
         UsageError: what it names is no absolute path.
         HostError: see cache().
     """
-    return _named(RUN_NAMED) or cache() / "run"
+    path = _named(RUN_NAMED) or cache() / "run"
+    with as_host_error():
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path
 
 
 def _named(variable: str) -> Path | None:
@@ -71,19 +74,32 @@ def _named(variable: str) -> Path | None:
     named = os.environ.get(variable)
     if not named:
         return None
-    path = Path(named).expanduser()
-    if not Path(named).is_absolute():
-        raise UsageError(
-            f"{variable}={named} depends on the folder that one is in:"
-            f" write {variable}={shlex.quote(str(path.absolute()))}"
-        )
+    path = Path(named)
+    if not path.is_absolute():
+        raise UsageError(f"{variable}={named} {_why_not_absolute(variable, path)}")
     if bad := next((character for character in named if not character.isprintable()), None):
         raise UsageError(f"{variable} has the character {bad!r}: name a folder without it")
     return path
 
 
+def _why_not_absolute(variable: str, path: Path) -> str:
+    why = "depends on the current folder"
+    if str(path).startswith("~"):
+        why = "begins with ~, which only a shell replaces"
+    try:
+        advice = f"{variable}={shlex.quote(str(path.expanduser().absolute()))}"
+    except (RuntimeError, FileNotFoundError):  # no such user; or the current folder is gone
+        advice = "an absolute path"
+    return f"{why}: write {advice}"
+
+
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_FIXES = (
+    (_NO_ROOM, "make room, or "),
+    ((errno.EACCES, errno.EPERM, errno.EROFS), "make it yours to write, or "),
+    ((errno.ENOTDIR, errno.EEXIST), "make it a folder, or "),
+)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
@@ -99,13 +115,10 @@ def as_host_error() -> Iterator[None]:
         if error.filename is None and error.errno not in _NO_ROOM:  # not of the file system
             raise
         where = os.fsdecode(error.filename) if error.filename else "the disk"
-        fix = "make it a folder"
-        if error.errno in _NO_ROOM:
-            fix = "make room"
-        elif error.errno in _NOT_ALLOWED:
-            fix = "make it yours to write"
+        fixes = {number: fix for numbers, fix in _FIXES for number in numbers}
+        fix = fixes.get(error.errno or 0, "")
         raise HostError(
-            f"{where} can't be used ({error.strerror}): {fix}, or name other folders"
+            f"{where} can't be used ({error.strerror}): {fix}name other folders"
             f" in {CACHE_NAMED} and {RUN_NAMED}"
         ) from error
 
@@ -132,6 +145,13 @@ def locked(
         except BlockingIOError:
             with waiting():
                 fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            raise HostError(
+                f"{folder} is on a file system without locks: name a folder on a local disk in"
+                f" {CACHE_NAMED}"
+            ) from error
         yield
 
 
@@ -139,31 +159,42 @@ def locked(
 def made_whole(target: Path, *, kin: str = "") -> Iterator[Path]:
     """Make a folder that is either there whole or not at all.
 
-    The caller holds the lock of what it makes: whatever an interrupted run left
-    half made beside the target is removed first.
+    The caller holds the lock of what it makes, and knows that it isn't there whole:
+    whatever an interrupted run left half made or half removed is removed first.
 
     Args:
         target: the folder.
-        kin: a pattern of other folders that the same lock protects, such as
-            ``bookworm-i386-*``. What interrupted runs left of those is removed,
-            too, and those that nobody has used for a week.
+        kin: the name that other folders which the same lock protects begin with, such
+            as ``bookworm-i386``; 12 hex digits follow. What interrupted runs left of
+            those is removed, too, and those that nobody has used for a week.
 
     Yields:
         A folder beside the target, renamed to it when the block ends well.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(f".{kin or target.name + '.*'}"):
+    pattern = f"{kin}-{'[0-9a-f]' * 12}" if kin else target.name
+    for left in target.parent.glob(f".{pattern}.*"):
         shutil.rmtree(left, ignore_errors=True)
-    for old in target.parent.glob(kin) if kin else ():
-        if time.time() - old.stat().st_mtime > _UNUSED_SECONDS:
-            shutil.rmtree(old, ignore_errors=True)
-    making = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}"
+    for old in target.parent.glob(pattern):
+        if old == target or time.time() - old.stat().st_mtime > _UNUSED_SECONDS:
+            _remove(old)
+    making = _beside(target)
     making.mkdir()
     try:
         yield making
         making.rename(target)
     finally:
         shutil.rmtree(making, ignore_errors=True)
+
+
+def _beside(target: Path) -> Path:
+    return target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}"
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, which is either there whole or not at all."""
+    leaving = folder.rename(_beside(folder))
+    shutil.rmtree(leaving, ignore_errors=True)
 
 
 def used(folder: Path) -> None:

@@ -15,16 +15,18 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import psutil
 from qemu.qmp import ConnectError, QMPClient, QMPError
 
+from pyharness import kept
 from pyharness.accel import Accelerator
 from pyharness.clock import Clock
 from pyharness.errors import GuestError, GuestTimeout, HostError
 from pyharness.guests import GuestSpec
-from pyharness.host import ends_with_parent, environment, free_port, requires, run
+from pyharness.host import began, ends_with_parent, environment, free_port, requires, run
 from pyharness.image import Image
 
 CONSOLE_LOG = "console.log"
@@ -120,6 +122,17 @@ def instruction_pointers(registers: str) -> list[int]:
     return [int(found, 16) for found in re.findall(r"\b(?:[ER]IP|PC)=([0-9a-f]+)", registers)]
 
 
+# What machine.json has.
+_KINDS = {
+    "guest": str,
+    "accel": str,
+    "port": int,
+    "pid": int,
+    "began": str,
+    "owner": int | NoneType,
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Machine:
     """A QEMU process, running or not.
@@ -129,8 +142,9 @@ class Machine:
         guest: the guest's name.
         accel: ``kvm`` or ``tcg``.
         port: the port of 127.0.0.1 that leads to the guest's SSH.
-        pid: QEMU's process, and when it began (s since the epoch): a number
-            that is used again is not taken for it.
+        pid: QEMU's process.
+        began: when that began, see host.began(): a number that is used again is not
+            taken for it.
         owner: the process that it ends with, or None if it stays.
     """
 
@@ -139,7 +153,7 @@ class Machine:
     accel: str
     port: int
     pid: int
-    began: float
+    began: str
     owner: int | None
 
     @classmethod
@@ -189,7 +203,7 @@ class Machine:
                 accel=accel.name,
                 port=port,
                 pid=process.pid,
-                began=psutil.Process(process.pid).create_time(),
+                began=began(process.pid),
                 owner=None if stays else os.getpid(),
             )
             machine._remember()
@@ -220,11 +234,8 @@ class Machine:
     @classmethod
     def of(cls, folder: Path) -> "Machine | None":
         """The machine of a folder; None if none was ever started there."""
-        try:
-            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-            return cls(folder=folder, **facts)
-        except (FileNotFoundError, json.JSONDecodeError, TypeError):
-            return None
+        facts = kept.read(folder / FACTS, _KINDS)
+        return cls(folder=folder, **facts) if facts else None
 
     @property
     def console_log(self) -> Path:
@@ -243,7 +254,7 @@ class Machine:
     def _process(self) -> psutil.Process | None:
         try:
             process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.began) < 1
+            same = began(self.pid) == self.began
             return process if same and process.status() != psutil.STATUS_ZOMBIE else None
         except psutil.NoSuchProcess:
             return None

@@ -225,7 +225,7 @@ def enter(address: Address) -> Guest:
         accel=_ACCEL.name,
         port=address.port,
         pid=0,
-        began=0.0,
+        began="",
         owner=None,
     )
     return Guest(frozen, machine, fresh=False, way_in=connection)

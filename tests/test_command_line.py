@@ -117,7 +117,7 @@ def test_resting_guests_are_listed(run: Callable[..., str], environment: dict[st
     for name, left in (("bookworm-i386", "state"), ("bookworm-amd64", "off"), ("trixie-amd64", "")):
         folder = Path(environment["PYHARNESS_RUN"]) / name
         folder.mkdir(parents=True)
-        facts = {"guest": name, "accel": "tcg", "port": 1, "pid": 0, "began": 0.0, "owner": None}
+        facts = {"guest": name, "accel": "tcg", "port": 1, "pid": 0, "began": "", "owner": None}
         (folder / "machine.json").write_text(json.dumps(facts), encoding="ascii")
         if left:
             (folder / left).touch()

@@ -22,7 +22,7 @@ def spoken(tmp_path: Path) -> socket.socket:
 
 def console(folder: Path) -> Console:
     return Console(
-        Machine(folder=folder, guest="made-up", accel="tcg", port=0, pid=0, began=0.0, owner=None)
+        Machine(folder=folder, guest="made-up", accel="tcg", port=0, pid=0, began="", owner=None)
     )
 
 

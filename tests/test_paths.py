@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The cache stays sound, however a run ends."""
 
+import errno
 import multiprocessing
 import os
 import shlex
@@ -66,15 +67,19 @@ def test_a_kill_leaves_nothing_for_long(cache: Path) -> None:
 
 
 def test_what_is_not_used_goes_when_its_like_is_made(cache: Path) -> None:
-    for name in ("a-old", "a-new", "b-old", ".a-other.1234"):
+    old, new, target, other = (f"a-{digit * 12}" for digit in "0123")
+    kept = ("a-b-" + "0" * 12, "a-b", f".a-b-{'0' * 12}.1234")
+    for name in (old, new, f".{other}.1234", target, *kept):
         (cache / "x" / name).mkdir(parents=True)
     month_ago = time.time() - 30 * 24 * 3600
-    for name in ("a-old", "a-new", "b-old"):
+    for name in (old, new, *kept):
         os.utime(cache / "x" / name, (month_ago, month_ago))
-    paths.used(cache / "x" / "a-new")
-    with paths.made_whole(cache / "x" / "a-target", kin="a-*"):
+    paths.used(cache / "x" / new)
+    (cache / "x" / target / "half").touch()
+    with paths.made_whole(cache / "x" / target, kin="a"):
         pass
-    assert {path.name for path in (cache / "x").iterdir()} == {"a-new", "b-old", "a-target"}
+    assert {path.name for path in (cache / "x").iterdir()} == {new, target, *kept}
+    assert list((cache / "x" / target).iterdir()) == []
 
 
 def test_one_at_a_time(cache: Path) -> None:
@@ -165,8 +170,7 @@ def test_a_relative_path_is_refused(variable: str, tmp_path: Path) -> None:
     assert done.returncode == 2
     wanted = shlex.quote(str(Path.cwd() / "my cache"))
     assert done.stderr == (
-        f"pyharness: {variable}=my cache depends on the folder that one is in:"
-        f" write {variable}={wanted}\n"
+        f"pyharness: {variable}=my cache depends on the current folder: write {variable}={wanted}\n"
     )
     assert not Path("my cache").exists()
 
@@ -174,6 +178,9 @@ def test_a_relative_path_is_refused(variable: str, tmp_path: Path) -> None:
 def test_a_tilde_that_no_shell_has_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYHARNESS_CACHE", "~/x")
     with pytest.raises(UsageError, match=f"write PYHARNESS_CACHE={Path.home()}/x"):
+        paths.cache()
+    monkeypatch.setenv("PYHARNESS_CACHE", "~nosuchuser/x")
+    with pytest.raises(UsageError, match="write an absolute path"):
         paths.cache()
 
 
@@ -186,9 +193,18 @@ def test_a_control_character_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.usefixtures("cache")
 def test_a_run_folder_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYHARNESS_RUN", A_FILE)
-    assert machines.all_machines() == []
-    with pytest.raises(HostError, match="Not a directory"), paths.as_host_error():
-        (paths.run() / "guest").mkdir(parents=True)
+    with pytest.raises(HostError, match="make it a folder, or name other folders in PYHARNESS_C"):
+        machines.all_machines()
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_file_system_without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_file: object, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("pyharness.paths.fcntl.flock", refuse)
+    with pytest.raises(HostError, match="is on a file system without locks"), paths.locked("x"):
+        pass
 
 
 def test_an_error_that_is_not_of_the_file_system_stays() -> None:

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Facts in the cache, which a power failure or another version may have left in any form."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pyharness import host, image, kept
+
+KINDS = {"name": str, "number": int}
+DAMAGED = (
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b"{}",
+    b'{"name": 1}',
+    b'{"name": "a", "number": "1"}',
+    b"\xff",
+)
+
+
+def test_facts(tmp_path: Path) -> None:
+    path = tmp_path / "facts.json"
+    assert kept.read(path, KINDS) is None
+    path.write_text('{"name": "a", "number": 1}', encoding="ascii")
+    assert kept.read(path, KINDS) == {"name": "a", "number": 1}
+
+
+@pytest.mark.parametrize("data", DAMAGED)
+def test_damaged_facts_are_no_facts(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "facts.json"
+    path.write_bytes(data)
+    assert kept.read(path, KINDS) is None
+
+
+def test_an_image_that_lacks_a_file_is_none(tmp_path: Path) -> None:
+    facts = '{"release": "6.1", "version": "1", "host_key": "key"}'
+    (tmp_path / "image.json").write_text(facts, encoding="ascii")
+    for name in ("root.raw", "vmlinuz", "initrd"):
+        assert image.read(tmp_path) is None
+        (tmp_path / name).touch()
+    assert image.read(tmp_path) is not None
+
+
+def test_when_a_process_began() -> None:
+    """It tells processes apart, and does not depend on the wall clock."""
+    own = host.began(os.getpid())
+    assert own == host.began(os.getpid())
+    with subprocess.Popen(["sleep", "100"]) as other:
+        assert host.began(other.pid) not in ("", own)
+        other.kill()
+    assert host.began(other.pid) == ""
