@@ -13,9 +13,10 @@ VENV := .venv
 READY := $(VENV)/.ready
 RUN ?= make demo
 
-# .ready has the folder that .venv was made in, which its programs name: after the checkout
-# has moved, .venv is made again.
-$(shell [ "$$(cat $(READY) 2>/dev/null)" = "$$(pwd -P)" ] || rm -f $(READY))
+# .ready has the folder that .venv was made in, which its programs name. After the checkout has
+# moved or the system's Python has changed, .venv is made again.
+IS_READY := [ "$$(cat $(READY))" = "$$(pwd -P)" ] && $(VENV)/bin/python -P -c "import pyharness"
+$(shell { $(IS_READY); } >/dev/null 2>&1 || rm -f $(READY))
 
 setup: $(READY)
 
@@ -45,8 +46,10 @@ lint: $(READY)
 # Editable: the commands run the code of this checkout.
 $(READY): pyproject.toml vm/host-setup vm/host-packages
 	vm/host-setup
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	    echo 'pyharness needs Python 3.11 or later: name one, such as make PYTHON=python3.12' >&2; exit 3; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
+	    '$(PYTHON) is not Python 3.11 or later: name one, such as make PYTHON=python3.12' >&2; exit 3; }
+	@[ ! -e $(VENV) ] || { [ -d $(VENV) ] && [ -w $(VENV) ]; } || { echo \
+	    '$(VENV) is no folder that you may write to: remove it, by sudo rm -r $(VENV)' >&2; exit 3; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/pip install --disable-pip-version-check --editable '.[dev]'
 	@pwd -P > $@

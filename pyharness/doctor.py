@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyharness import accel, image, needs, paths, privileges
+from pyharness.errors import HostError
 from pyharness.guests import GuestSpec
 from pyharness.host import which
 
@@ -52,13 +53,17 @@ def examine(spec: GuestSpec) -> Iterator[Finding]:
         )
     if not lacking:
         yield _permission()
-    made = image.find(spec) if which("ssh-keygen") else None
+    made, unreadable = None, ""
+    try:
+        made = image.find(spec) if which("ssh-keygen") else None
+    except HostError as error:
+        unreadable = str(error)
     yield _space(made)
     yield Finding(
         what="image",
-        good=True,
-        said=f"kernel {made.release} ({made.version})" if made else "not made yet",
-        mend="" if made else "pyharness up makes it, in a minute or two",
+        good=not unreadable,
+        said=f"kernel {made.release} ({made.version})" if made else unreadable or "not made yet",
+        mend="" if made or unreadable else "pyharness up makes it, in two to five minutes",
     )
     yield _accelerator(spec, made)
 

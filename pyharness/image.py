@@ -303,11 +303,14 @@ def _mmdebstrap(spec: GuestSpec, sources: list[str], folder: Path, task: Task) -
                         task.at(fraction, doing)
         if process.returncode:
             raise _MmdebstrapError("".join(lines))
-        with (
-            open(results, "rb", closefd=False) as archive,
-            tarfile.open(fileobj=archive) as tar,
-        ):
-            _describe(folder, tar)
+        try:
+            with (
+                open(results, "rb", closefd=False) as archive,
+                tarfile.open(fileobj=archive) as tar,
+            ):
+                _describe(folder, tar)
+        except (tarfile.TarError, KeyError, ValueError) as error:
+            raise _MmdebstrapError(f"{''.join(lines)}it gave back no kernel: {error}") from error
 
 
 @contextmanager
@@ -353,8 +356,7 @@ def _tree(folder: Path) -> Iterator[tuple[list[str], Path]]:
     pass through a private home: then it's the system's folder for temporary files,
     and mmdebstrap cleans up there.
     """
-    named = os.environ.get("TMPDIR", "")
-    system = Path(named if re.fullmatch(r"/[\w./-]+", named, re.ASCII) else "/tmp")
+    system = privileges.temporary_folder()
     if os.geteuid():
         yield [], system
         return

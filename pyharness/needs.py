@@ -51,7 +51,7 @@ class Table:
     def family(self, os_release: str) -> str:
         """The family of a distribution, by the text of its ``/etc/os-release``; "" if unknown."""
         values = dict(line.split("=", 1) for line in os_release.splitlines() if "=" in line)
-        names = f"{values.get('ID', '')} {values.get('ID_LIKE', '')}".replace('"', "")
+        names = " ".join(values.get(name, "").strip("\"' ") for name in ("ID", "ID_LIKE"))
         return next((name for name in names.split() if name in self.install), "")
 
     def advice(self, missing: Iterable[str], family: str) -> str:

@@ -22,6 +22,7 @@ arm64  nor-of-this    the-package  arm-things  runs more
 host   sh             dash         bash       is there
 """
 DEBIAN = "ID=debian\n"
+CRLF = "ID='debian'\r\n"
 UBUNTU = 'NAME="Ubuntu"\nID=ubuntu\nID_LIKE=debian\n'
 FEDORA = "ID=fedora\n"
 RHEL = 'ID="rhel"\nID_LIKE="fedora"\n'
@@ -51,7 +52,7 @@ def set_up(
     )
 
 
-@pytest.mark.parametrize("os_release", [DEBIAN, UBUNTU])
+@pytest.mark.parametrize("os_release", [DEBIAN, UBUNTU, CRLF])
 def test_it_installs_what_is_missing(tmp_path: Path, os_release: str) -> None:
     done = set_up(tmp_path, os_release)
     assert done.returncode == 0, done.stderr
@@ -87,6 +88,9 @@ def test_it_refuses_what_it_does_not_know(tmp_path: Path) -> None:
 def test_a_package_manager_that_fails_is_reported(tmp_path: Path) -> None:
     done = set_up(tmp_path, DEBIAN, table=TABLE.replace("apt-get update", "false"))
     assert done.returncode == 3
+    assert "host-setup could not refresh the package lists (false)" in done.stderr
+    done = set_up(tmp_path, DEBIAN, table=TABLE.replace("apt-get install", "false"))
+    assert done.returncode == 3
     assert "host-setup could not install the-package" in done.stderr
 
 
@@ -107,6 +111,7 @@ def test_each_need_has_a_package_in_each_family() -> None:
         (FEDORA, ["there-is-none"], "work in a container"),
         (UNKNOWN, ["nor-of-this"], "work in a container"),
         (DEBIAN, ["not-in-the-table"], "by hand"),
+        (CRLF, ["there-is-none"], "apt-get install the-package"),
     ],
 )
 def test_advice(os_release: str, missing: list[str], said: str) -> None:
@@ -128,8 +133,9 @@ def test_a_missing_program_is_reported_with_the_fix(
 @pytest.mark.parametrize(
     ("files", "fix"),
     [
-        ({}, "sudo usermod --add-subuids"),
-        ({"/etc/subuid": "student:100000:65536\n"}, "sudo usermod --add-subuids"),
+        ({}, "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 student"),
+        ({"/etc/subuid": "other:100000:65536\n"}, "sudo usermod --add-subuids 165536-231071"),
+        ({"/etc/subuid": "student:100000:65536\n"}, "sudo usermod --add-subuids 165536-231071"),
         (
             {"/proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1\n"},
             "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0",
@@ -169,9 +175,11 @@ def test_a_device_that_a_user_may_not_use(group_may: bool, is_member: bool, fix:
     assert found.fix.startswith(fix)
 
 
-def in_container(folder: Path, *engines: str) -> "subprocess.CompletedProcess[str]":
+def in_container(
+    folder: Path, *engines: str, cache: str = ""
+) -> "subprocess.CompletedProcess[str]":
     """Run in-container where there are engines that print their calls, and just what it needs."""
-    for name in ("sh", "dirname"):
+    for name in ("sh", "dirname", "mkdir"):
         program = shutil.which(name)
         assert program
         (folder / name).symlink_to(program)
@@ -180,7 +188,7 @@ def in_container(folder: Path, *engines: str) -> "subprocess.CompletedProcess[st
         (folder / name).chmod(0o755)
     return subprocess.run(
         [str(paths.VM / "in-container"), "make", "test"],
-        env={"PATH": str(folder), "PYHARNESS_CACHE": "/some/cache"},
+        env={"PATH": str(folder), "PYHARNESS_CACHE": cache or str(folder / "cache")},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -196,7 +204,8 @@ def test_in_container(tmp_path: Path, engines: tuple[str, ...]) -> None:
     top = paths.VM.parent
     assert build == f"{engines[0]} build --tag pyharness --file {top}/Containerfile {top}/vm"
     assert run.startswith(f"{engines[0]} run --rm --privileged")
-    assert f"--volume {top}:{top} --volume /some/cache:/var/cache/pyharness" in run
+    assert f"--mount type=bind,source={top},target={top} " in run
+    assert f"--mount type=bind,source={tmp_path}/cache,target=/var/cache/pyharness" in run
     assert run.endswith(" pyharness make test")
 
 
@@ -226,3 +235,23 @@ def test_doctor_asks_for_the_room_that_is_still_needed(
     found = doctor._space(made)
     assert found.good == good
     assert ("make room" in found.mend) != good
+
+
+@pytest.mark.parametrize(
+    ("free", "takes_programs", "what"),
+    [(1 << 20, True, "/tmp has 1 MiB free"), (1 << 40, False, "noexec"), (1 << 40, True, "")],
+)
+def test_a_place_for_temporary_files(free: int, takes_programs: bool, what: str) -> None:
+    found = privileges.why_no_place(Path("/tmp"), free=free, takes_programs=takes_programs)
+    assert (what in str(found) and "TMPDIR" in str(found)) if what else found is None
+
+
+def test_an_attempt_that_hangs_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(privileges, "_SECONDS", 0.1)
+    assert privileges._works("sleep", "100") == (False, "sleep was not done after 0 s")
+
+
+def test_a_container_engine_gets_no_relative_path(tmp_path: Path) -> None:
+    done = in_container(tmp_path, "podman", cache="rel")
+    assert done.returncode == 2
+    assert "PYHARNESS_CACHE=rel depends on the current folder" in done.stderr
