@@ -65,6 +65,7 @@ _HOST_KEY = "etc/ssh/ssh_host_ed25519_key.pub"
 _STATUS = "var/lib/dpkg/status"
 
 # Keeps the mounts and processes of a command of root's apart; see apart.py.
+_WARDEN = (sys.executable, "-P", str(Path(__file__).with_name("warden.py")))
 _APART = (
     *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "unchanged", "--"),
     *(sys.executable, "-I", "-S", str(Path(__file__).with_name("apart.py"))),
@@ -264,10 +265,10 @@ def _mmdebstrap(spec: GuestSpec, sources: list[str], folder: Path, task: Task) -
         _in_memory((paths.VM / "setup.sh").read_bytes()) as setup,
         _in_memory() as results,
         _disk(folder / "root.raw") as disk,
-        _tree(folder) as (apart, temporary),
+        _tree(folder) as (first, temporary, inherited),
     ):
         command = [
-            *apart,
+            *first,
             "mmdebstrap", "--variant=minbase", "--format=null",
             f"--architectures={spec.architecture}",
             f"--include={','.join(spec.all_packages)}",
@@ -283,14 +284,14 @@ def _mmdebstrap(spec: GuestSpec, sources: list[str], folder: Path, task: Task) -
             base_of(spec.suite), "/dev/null", *sources,
         ]  # fmt: skip
         process = subprocess.Popen(
-            ends_with_parent(command),
+            command,
             cwd="/",  # which the root of a user namespace may enter, too
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            pass_fds=[files, setup, results, disk],
+            pass_fds=[files, setup, results, disk, *inherited],
             env=environment(TMPDIR=str(temporary), LC_ALL="C.UTF-8"),
         )
         assert process.stdout is not None
@@ -345,28 +346,33 @@ def _disk(path: Path) -> Iterator[int]:
 
 
 @contextmanager
-def _tree(folder: Path) -> Iterator[tuple[list[str], Path]]:
-    """What a command is to begin with that makes a tree of files, and where it makes it.
+def _tree(folder: Path) -> Iterator[tuple[list[str], Path, list[int]]]:
+    """What a command is to begin with that makes a tree of files, where, and what it inherits.
 
     Root's is beside the image, where it is cleaned up for sure, and is mounted where
     its path is plain: apt and dpkg stumble on others. Mounts and processes are apart:
     killed in the middle, the command leaves neither, as the kernel ends both.
 
     As a plain user mmdebstrap does that by itself, in a user namespace whose root can't
-    pass through a private home: then it's the system's folder for temporary files,
-    and mmdebstrap cleans up there.
+    pass through a private home: then it's a folder for temporary files. The kernel does
+    not end it with this process; warden.py does.
     """
-    system = privileges.temporary_folder()
+    plain = Path(tempfile.mkdtemp(prefix="pyharness-", dir=privileges.temporary_folder()))
     if os.geteuid():
-        yield [], system
+        plain.chmod(0o1777)
+        reading, writing = os.pipe()
+        try:
+            yield [*_WARDEN, str(reading), str(plain)], plain, [reading]
+        finally:
+            os.close(reading)
+            os.close(writing)
         return
     requires("unshare")
     tree = folder / "tmp"
     tree.mkdir()
     tree.chmod(0o755)
-    plain = Path(tempfile.mkdtemp(prefix="pyharness-", dir=system))
     try:
-        yield [*_APART, str(tree), str(plain)], plain
+        yield ends_with_parent([*_APART, str(tree), str(plain)]), plain, []
     finally:
         plain.rmdir()
         shutil.rmtree(tree, ignore_errors=True)

@@ -5,9 +5,11 @@ import io
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pyharness import guests, image, paths
@@ -91,3 +93,44 @@ def test_mounts_are_apart_in_a_plain_chroot(tmp_path: Path) -> None:
         check=False,
     )
     assert done.stdout == "mounted\n0\n0\n"
+
+
+PARENT = """
+import os, subprocess, sys
+reading, writing = os.pipe()
+words = [sys.executable, "-P", sys.argv[1], str(reading), sys.argv[2], "sh", "-c", sys.argv[3]]
+subprocess.Popen(words, pass_fds=[reading]).wait()
+"""
+
+
+def test_a_command_with_a_warden_ends_whole(tmp_path: Path) -> None:
+    """Its parent is killed, and its processes have sessions of their own, or lost their parents."""
+    folder, seconds = tmp_path / "tree", str(10_000_000 + os.getpid())
+    (folder / "left").mkdir(parents=True)
+    sleep = f"sleep {seconds}"
+    line = f"setsid {sleep} & (setsid sh -c '{sleep} & {sleep}' &) ; {sleep}"
+
+    def sleepers() -> int:
+        lines = (process.info["cmdline"] for process in psutil.process_iter(["cmdline"]))
+        return sum(words == ["sleep", seconds] for words in lines)
+
+    warden = str(Path(image.__file__).with_name("warden.py"))
+    with subprocess.Popen([sys.executable, "-c", PARENT, warden, str(folder), line]) as parent:
+        while sleepers() < 4:
+            assert parent.poll() is None
+        parent.kill()
+    while sleepers() or folder.exists():
+        pass
+
+
+def test_a_wardens_status_is_its_commands(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    for line, status in (("exit 7", 7), ("kill -9 $$", 128 + 9)):
+        (tmp_path / "tree").mkdir()
+        assert subprocess.run(
+            [sys.executable, "-P", Path(image.__file__).with_name("warden.py"), str(reading),
+             str(tmp_path / "tree"), "sh", "-c", line],
+            pass_fds=[reading], check=False,
+        ).returncode == status  # fmt: skip
+    os.close(reading)
+    os.close(writing)

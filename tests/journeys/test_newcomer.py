@@ -15,6 +15,13 @@ SOME_TESTS = (
     "tests/test_facts.py tests/test_elf.py tests/test_paths.py tests/test_addresses.py"
     " tests/test_monitor.py tests/test_full.py::test_log_line_to_the_letter"
 )
+# SIGKILL amid a user's image making: what it started ends, and what it has made goes.
+KILLED_IMAGE_MAKING = """cd checkout
+PYHARNESS_CACHE=$HOME/other .venv/bin/pyharness up & up=$!
+until test -d /tmp/pyharness-*/mmdebstrap.*/usr; do kill -0 $up || exit 1; done
+kill -KILL $up
+while cat /proc/[0-9]*/comm 2>/dev/null | grep -q mmdebstrap || ls -d /tmp/pyharness-*; do :; done
+"""
 # A person who sees nothing move for longer than that thinks that it hangs (s).
 SILENCE = 30
 
@@ -62,6 +69,8 @@ def test_the_two_commands(
     assert (machine.home / ".cache" / "pyharness" / "images").is_dir()
 
     if machine.user != "root":
+        killed = machine.type(KILLED_IMAGE_MAKING, seconds=300)
+        assert killed.status == 0, killed.text
         refused = machine.type(
             "cd checkout && sudo mv /etc/subuid /etc/subuid.away"
             " && PYHARNESS_CACHE=$HOME/other .venv/bin/pyharness up",
