@@ -18,7 +18,7 @@ import paramiko
 
 from pyharness import guestfile, kmsg, memory, paths
 from pyharness.abi import Abi, Command
-from pyharness.errors import ActorGone, GuestError, GuestTimeout, UsageError
+from pyharness.errors import ActorGone, GuestCrashed, GuestError, GuestTimeout, UsageError
 from pyharness.guestfile import GuestFile
 from pyharness.history import History, Step
 from pyharness.memory import Argument
@@ -39,6 +39,8 @@ _KMSG_MOST = 2000
 # What an argument is noted as in the history of a guest.
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
+_SYSCALL = "syscall"  # the order to issue one
+_SIGNALS = range(65)  # with 0, which tests whether a process is there
 # The module takes its commands there, by every door.
 CUSTOM = "restart_syscall"
 
@@ -266,7 +268,8 @@ class Agent:
 
     def let_go(self, task: int) -> None:
         """Let a launched command run."""
-        self.request("send", task=task, message={"go": True})
+        if self.request("send", task=task, message={"go": True}).get("gone"):
+            self.lost(ActorGone(f"the command that was launched as process {task} is gone"))
 
     def kill(self, task: int, number: int) -> None:
         """Send a signal to a process or thread of the guest."""
@@ -284,6 +287,7 @@ class Actor:
         """An actor that the agent has met."""
         self._agent = agent
         self._step = Step("")
+        self._unanswered = ""  # the order that it still carries out
         self.pid = task
 
     def __repr__(self) -> str:
@@ -306,9 +310,25 @@ class Actor:
         return answer
 
     def _carry_out(self, message: dict[str, Any]) -> dict[str, Any]:
-        return self._answer(
-            self._agent.request("ask", task=self.pid, message=message, seconds=self._agent.seconds)
-        )
+        self._must_be_idle()
+        return self._exchange("ask", message["do"], message=message, seconds=self._agent.seconds)
+
+    def _must_be_idle(self) -> None:
+        """Make sure that the next answer is not an earlier order's."""
+        if self._unanswered == _SYSCALL:
+            raise UsageError(
+                f"actor {self.pid} is still in a call that was begun: finish() it first"
+            )
+        if self._unanswered:
+            raise UsageError(f"actor {self.pid} is still in {self._unanswered}(): use another one")
+
+    def _exchange(self, do: str, order: str, **arguments: Any) -> dict[str, Any]:
+        """A request of the agent about this actor, which carries out that order."""
+        try:
+            return self._answer(self._agent.request(do, task=self.pid, **arguments))
+        except (GuestTimeout, GuestCrashed):
+            self._unanswered = order
+            raise
 
     def _answer(self, answer: dict[str, Any]) -> dict[str, Any]:
         if answer.get("gone"):
@@ -323,11 +343,14 @@ class Actor:
         self, call: str | int, args: tuple[Argument, ...], repeat: int = 1, *, told: str = ""
     ) -> dict[str, Any]:
         door, number = self._agent.syscalls.door_and_number(call)
-        name = self._agent.syscalls.by(door).name(number)
-        sent = memory.encoded(args)
+        syscalls = self._agent.syscalls.by(door)
+        name = syscalls.name(number)
+        sent = memory.encoded(args, bytes_of_long=syscalls.bytes_of_long)
+        if not isinstance(repeat, int) or repeat < 1:
+            raise UsageError(f"repeat is a whole number, 1 or more, not {repeat!r}")
         given = ", ".join(map(_SHORT.repr, args))
         self._note(told or f"{name}({given}){door and f' by {door}'}")
-        order = {"do": "syscall", "number": number, "args": sent, "repeat": repeat}
+        order = {"do": _SYSCALL, "number": number, "args": sent, "repeat": repeat}
         return order | ({"door": door} if door else {})
 
     def syscall(self, call: str | int, *args: Argument, repeat: int = 1) -> Result:
@@ -337,9 +360,9 @@ class Actor:
 
         Args:
             call: its name or number; ``i386:mkdir`` is issued by that ABI.
-            *args: numbers; for pointers what they are to point to: bytes, a string
-                (one byte for each character, and a zero byte), Out, or InOut. Those
-                have 64 KiB together at most.
+            *args: numbers; for pointers what they are to point to: bytes or what is like
+                them, a string (one byte for each character, and a zero byte), Out, or
+                InOut. Those have 64 KiB together at most.
             repeat: how often; the last one's result is returned. What a call has
                 written into an InOut, the next one reads.
         """
@@ -356,20 +379,31 @@ class Actor:
         return result
 
     def begin(self, call: str | int, *args: Argument, repeat: int = 1) -> None:
-        """Issue a system call that lasts, or many; finish() has the result."""
-        message = self._order(call, args, repeat)
-        self._agent.request("send", task=self.pid, message=message)
+        """Issue a system call that lasts, or many; finish() has the result.
 
-    def finish(self, seconds: float | None = None) -> Result:
-        """The result of the call that was begun.
+        Until then the actor can do nothing else.
 
         Raises:
-            GuestTimeout: it still lasts.
+            UsageError: it is still in a call that was begun before.
         """
+        message = self._order(call, args, repeat)
+        self._must_be_idle()
+        self._exchange("send", _SYSCALL, message=message)
+        self._unanswered = _SYSCALL
+
+    def finish(self, seconds: float | None = None) -> Result:
+        """The result of the call that was begun, or that had a GuestTimeout.
+
+        Raises:
+            GuestTimeout: it still lasts; finish() can be called again.
+            UsageError: the actor is in no call.
+        """
+        if self._unanswered != _SYSCALL:
+            raise UsageError(f"actor {self.pid} is in no call that was begun: begin() one first")
         wait = self._agent.seconds if seconds is None else seconds
-        return self._result(
-            self._answer(self._agent.request("receive", task=self.pid, seconds=wait))
-        )
+        answer = self._exchange("receive", _SYSCALL, seconds=wait)
+        self._unanswered = ""
+        return self._result(answer)
 
     def open(self, path: str, flags: int = os.O_RDONLY, mode: int = 0o666) -> GuestFile:
         """Open a file or device of the guest; use it as a context, and it is closed.
@@ -384,14 +418,19 @@ class Actor:
 
         Raises:
             OSError: the kernel refuses: PermissionError, FileNotFoundError, or another.
+            ValueError: the path has a zero byte.
         """
         flags = guestfile.translated(flags, self.syscalls.architecture)
-        name = os.fsencode(path) + b"\0"
-        result = self.syscall("openat", guestfile.AT_FDCWD, name, flags, mode)
+        name = os.fsencode(path)
+        if b"\0" in name:
+            raise ValueError("embedded null byte")  # as Python's open() has it
+        result = self.syscall("openat", guestfile.AT_FDCWD, name + b"\0", flags, mode)
         return GuestFile(self, guestfile.succeeded(result, path).value, path)
 
     def read_memory(self, address: int, count: int) -> bytes:
         """Read the actor's own memory; a signal ends an actor that may not."""
+        self._check_address(address)
+        memory.checked_size(count)
         found = b""
         while len(found) < count:
             most = min(count - len(found), memory.LARGEST_BYTES)
@@ -399,8 +438,13 @@ class Actor:
             found += base64.b64decode(answer["data"])
         return found
 
-    def write_memory(self, address: int, data: bytes) -> None:
+    def _check_address(self, address: int) -> None:
+        memory.in_register(address, bits=8 * self.syscalls.bytes_of_long)
+
+    def write_memory(self, address: int, data: memory.BytesLike) -> None:
         """Write the actor's own memory; a signal ends an actor that may not."""
+        self._check_address(address)
+        data = memory.bytes_of(data)
         for at in range(0, len(data), memory.LARGEST_BYTES):
             part = base64.b64encode(data[at : at + memory.LARGEST_BYTES]).decode()
             self._ask("poke", address=address + at, data=part)
@@ -460,7 +504,13 @@ class Actor:
         return status
 
     def kill(self, number: int) -> None:
-        """Send it a signal."""
+        """Send it a signal.
+
+        Raises:
+            UsageError: there is no such signal.
+        """
+        if number not in _SIGNALS:
+            raise UsageError(f"{number!r} is no signal: give a number from 0 to 64")
         self._agent.kill(self.pid, number)
 
     def reap(self) -> int:

@@ -169,6 +169,7 @@ class Guest(Closes):
         if "agent" in self.__dict__:
             self.agent.close()
         self._ssh.close()
+        self.health.closed()
 
     def pause(self) -> None:
         """Stop all its CPUs, and its time with them, until resume()."""

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """A file or device that an actor has open: short methods for the usual system calls."""
 
+import errno
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pyharness.closing import Closes
 from pyharness.errors import ActorGone
-from pyharness.memory import Argument, Out
+from pyharness.memory import Argument, BytesLike, Out, bytes_of
 
 if TYPE_CHECKING:
     from pyharness.agent import Actor, Result
@@ -52,8 +53,12 @@ def succeeded(result: "Result", path: str) -> "Result":
         OSError: it has; it is the subclass that Python has for the error.
     """
     if result.errno:
-        raise OSError(result.errno, f"{os.strerror(result.errno)} (in the guest)", path)
+        raise _refusal(result.errno, path)
     return result
+
+
+def _refusal(number: int, path: str) -> OSError:
+    return OSError(number, f"{os.strerror(number)} (in the guest)", path)
 
 
 class Mapping(Closes):
@@ -67,29 +72,39 @@ class Mapping(Closes):
     def __init__(self, actor: "Actor", address: int, size: int) -> None:
         """What was mapped there."""
         self._actor = actor
+        self._closed = False
         self.address = address
         self.size = size
 
+    def _must_be_open(self) -> None:
+        if self._closed:
+            raise ValueError("operation on closed mapping")
+
     def read(self, count: int | None = None, offset: int = 0) -> bytes:
         """Read it: all of it, or a part. An actor that may not dies by a signal."""
+        self._must_be_open()
         return self._actor.read_memory(
             self.address + offset, self.size - offset if count is None else count
         )
 
-    def write(self, data: bytes, offset: int = 0) -> None:
+    def write(self, data: BytesLike, offset: int = 0) -> None:
         """Write it. An actor that may not dies by a signal."""
+        self._must_be_open()
         self._actor.write_memory(self.address + offset, data)
 
     def close(self) -> None:
-        """Unmap it; an actor that is gone has done so."""
-        with suppress(ActorGone):
-            self._actor.syscall("munmap", self.address, self.size)
+        """Unmap it, once; an actor that is gone has done so."""
+        if not self._closed:
+            with suppress(ActorGone):
+                self._actor.syscall("munmap", self.address, self.size)
+            self._closed = True
 
 
 class GuestFile(Closes):
     """A file or device that an actor has open; as a context, it is closed at its end.
 
-    Each method raises the OSError that the kernel's answer is.
+    Each method raises the OSError that the kernel's answer is, and ValueError
+    once it is closed: its number may be another file's by then.
 
     Attributes:
         fd: its number in the actor, for Actor.syscall().
@@ -106,7 +121,12 @@ class GuestFile(Closes):
     def __repr__(self) -> str:
         return f"GuestFile({self.path!r}, fd={self.fd})"
 
+    def _must_be_open(self) -> None:
+        if self._closed:
+            raise ValueError("I/O operation on closed file")
+
     def _call(self, name: str, *args: Argument) -> "Result":
+        self._must_be_open()
         return succeeded(self._actor.syscall(name, self.fd, *args), self.path)
 
     def read(self, count: int) -> bytes:
@@ -114,8 +134,9 @@ class GuestFile(Closes):
         result = self._call("read", Out(count), count)
         return result.data[: result.value]
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: BytesLike) -> int:
         """Write up to 64 KiB by one system call; it returns how many bytes were taken."""
+        data = bytes_of(data)
         return self._call("write", data, len(data)).value
 
     def ioctl(self, request: int, argument: Argument = 0) -> "Result":
@@ -145,9 +166,12 @@ class GuestFile(Closes):
             flags: how it is mapped.
             offset: where in the file, a multiple of the page's size.
         """
+        self._must_be_open()
         syscalls = self._actor.syscalls
         call, place = ("mmap", offset)
         if "mmap2" in syscalls.numbers:
+            if offset % _MMAP2_BYTES:
+                raise _refusal(errno.EINVAL, self.path)  # as by kernels that are told bytes
             call, place = ("mmap2", offset // _MMAP2_BYTES)
         mapped = self._actor.syscall(call, 0, size, protection, flags, self.fd, place)
         address = succeeded(mapped, self.path).value % (1 << 8 * syscalls.bytes_of_long)
@@ -156,6 +180,9 @@ class GuestFile(Closes):
     def close(self) -> None:
         """Close it, once; an actor that is gone has done so."""
         if not self._closed:
-            self._closed = True
+            result = None
             with suppress(ActorGone):
-                self._call("close")
+                result = self._actor.syscall("close", self.fd)
+            self._closed = True  # whatever the kernel says, the number is free
+            if result:
+                succeeded(result, self.path)

@@ -51,6 +51,7 @@ class Health:
         self._name = name
         self._slowness = slowness
         self._death: GuestCrashed | None = None
+        self._closed = False
         self._from = self._seen = 0 if fresh else self.console_size()
 
     def console_size(self) -> int:
@@ -72,15 +73,22 @@ class Health:
         except FileNotFoundError:
             return ""
 
+    def closed(self) -> None:
+        """Take note that the guest was closed: that it does not run is no crash."""
+        self._closed = True
+
     def check(self) -> None:
         """Make sure that the kernel lives and is well.
 
         Raises:
             GuestCrashed: it died, is in trouble, or hangs; or QEMU has ended.
+            GuestError: it was closed.
             HostError: QEMU has stopped it.
         """
         if self._death:
             raise self._death
+        if self._closed:
+            raise GuestError(f"{self._name} was closed: start another guest to go on")
         status = self._machine.status()
         if status == "io-error":
             raise self._machine.no_room()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pyharness import guests, kmsg, oops
-from pyharness.errors import CheckFailed, GuestCrashed, GuestError
+from pyharness.errors import CheckFailed, GuestCrashed, GuestError, UsageError
 from pyharness.guest import Guest
 from pyharness.guests import GuestSpec
 from pyharness.kmsg import Record
@@ -130,7 +130,13 @@ class Visit:
 
         Raises:
             GuestCrashed: it isn't.
+            UsageError: the guest was closed, so that it can't be known.
         """
+        if self.guest.closed:
+            raise UsageError(
+                "the guest was closed by this test or a fixture of it: leave that to the fixture"
+                " guest, or boot one that is the test's own"
+            )
         self.guest.health.check()
         wrong = [warned.report for warned in self._reports() if not self._is_expected(warned)]
         if wrong:

@@ -6,6 +6,7 @@ A test that fails, or in which the kernel reports trouble, costs its guest: the
 next test gets another.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from pyharness import (
     guests,
     kernels,
     machines,
+    markers,
     module_source,
     pytest_root,
     remote,
@@ -41,9 +43,12 @@ from pyharness.progress import Terminal
 from pyharness.report import Report
 
 VAGRANT = "vagrant"
-_NAME = 200  # characters of an artifact's name
+_NAME = 200  # characters of an artifact's name; file systems take 255
+_DIGEST = 8  # characters that tell names apart
+_PLAIN = re.compile(r"[\w./]+(::\w+)*", re.ASCII)  # a test's id that its file's name is made of
 _LAB = pytest.StashKey[Lab]()
 _VISIT = pytest.StashKey[Visit]()
+_SPOILT = pytest.StashKey[list[Guest]]()  # tests failed in these
 
 
 # ---- options and markers ----
@@ -76,6 +81,8 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     },
     "--report": {"metavar": "FILE", "help": "write a report of the run to FILE, as JSON"},
 }
+# Options of pytest's own with which nothing is run, as it keeps their values.
+_LISTS = ("collectonly", "showfixtures", "show_fixtures_per_test", "setupplan")
 _MARKERS = (
     "cpus(number): give the test a guest with this number of CPUs",
     "console: run the test only where the guest's serial console can be read",
@@ -116,6 +123,11 @@ def is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
 
+def only_lists(config: pytest.Config) -> bool:
+    """Whether this run shows tests or fixtures, and runs neither."""
+    return any(getattr(config.option, name, False) for name in _LISTS)
+
+
 def check_options(config: pytest.Config) -> None:
     """Find mistakes that concern all tests before the first one.
 
@@ -129,18 +141,27 @@ def check_options(config: pytest.Config) -> None:
         if config.getoption("artifacts"):
             writable.can_make_folder(artifacts_of(config), "--artifacts")
         if report := config.getoption("report"):
-            writable.can_write(Path(report), "--report")
+            writable.can_write(absolute(config, report), "--report")
+
+
+def absolute(config: pytest.Config, path: str | Path) -> Path:
+    """A path that the command line names, wherever a test has moved to since."""
+    return config.invocation_params.dir / path
 
 
 def artifacts_of(config: pytest.Config) -> Path:
     """Where to keep the console's output."""
-    return Path(config.getoption("artifacts") or "artifacts")
+    return absolute(config, config.getoption("artifacts") or "artifacts")
 
 
 def module_folder_of(config: pytest.Config) -> Path:
     """The folder of the module to test, by options and configuration."""
     named = config.getoption("module")
-    return Path(named) if named else config.rootpath / (config.getini("module") or "module")
+    return (
+        absolute(config, named)
+        if named
+        else config.rootpath / (config.getini("module") or "module")
+    )
 
 
 # ---- which guest ----
@@ -201,7 +222,7 @@ def _find_place(config: pytest.Config) -> Place:
             remote.parse(
                 config.getoption("ssh"),
                 user=config.getoption("ssh_user"),
-                key=Path(key) if key else None,
+                key=absolute(config, Path(key).expanduser()) if key else None,
             ),
         )
     if named == VAGRANT or (not named and vagrant.is_likely(config.rootpath)):
@@ -263,11 +284,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     progress is not shown.
     """
     config = session.config
-    if not is_worker(config) and not config.option.collectonly:
+    if not is_worker(config) and not only_lists(config):
         check_options(config)
     if any((config.getini("guest"), config.getoption("guest"), config.getoption("ssh"))):
         place_of(config)
-        if config.getoption("numprocesses", None) and not config.option.collectonly:
+        if config.getoption("numprocesses", None) and not only_lists(config):
             make_ready(config)
 
 
@@ -300,7 +321,11 @@ def pytest_testnodedown(node: Any) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is not for this guest; nothing is booted just to list tests."""
-    if config.option.collectonly or not any(map(needs_guest, items)):
+    if only_lists(config):
+        return
+    for item in items:
+        markers.check(item, uses_guest=needs_guest(item))
+    if not any(map(needs_guest, items)):
         return
     if any(item.get_closest_marker("kernel") for item in items):
         make_ready(config)
@@ -335,7 +360,7 @@ def is_known(config: pytest.Config) -> bool:
 def pytest_report_header(config: pytest.Config) -> str | None:
     """The line about the guest, if workers collect the tests."""
     early = config.getoption("numprocesses", None) and is_known(config)
-    return f"guest: {describe(config)}" if early and not config.option.collectonly else None
+    return f"guest: {describe(config)}" if early and not only_lists(config) else None
 
 
 # Before the terminal's own, which asks for the line about the guest.
@@ -344,15 +369,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Make ready what the tests ask for, once it is known that they do."""
     config = session.config
     wanting = [item for item in session.items if needs_guest(item)]
-    if not wanting or config.option.collectonly:
+    if not wanting or only_lists(config):
         return
-    for item in wanting:
-        expected_of(item)
     with _told():
         writable.can_make_folder(artifacts_of(config), "--artifacts")
         if any(map(takes_module_folder, wanting)):
             module_source.check(module_folder_of(config))
-    make_ready(config, *sorted({_cpus_of(item) for item in wanting}))
+    make_ready(config, *sorted({markers.cpus_of(item) for item in wanting}))
 
 
 def takes_module_folder(item: pytest.Item) -> bool:
@@ -366,7 +389,7 @@ def pytest_report_collectionfinish(
     config: pytest.Config, items: list[pytest.Item]
 ) -> list[str] | None:
     """The line about the guest, if tests are collected here."""
-    if not any(map(needs_guest, items)) or config.option.collectonly:
+    if not any(map(needs_guest, items)) or only_lists(config):
         return None
     return [f"guest: {describe(config)}"]
 
@@ -384,34 +407,6 @@ def describe(config: pytest.Config) -> str:
 
 
 # ---- what a test does there ----
-
-
-def _cpus_of(item: pytest.Item) -> int:
-    marker = item.get_closest_marker("cpus")
-    return int(marker.args[0]) if marker else 0
-
-
-def expected_of(item: pytest.Item) -> tuple[re.Pattern[str], ...]:
-    """The warnings of the kernel that a test expects.
-
-    Raises:
-        pytest.UsageError: its marker has something that is no regular expression.
-    """
-    found = []
-    for marker in item.iter_markers("expects_warning"):
-        if not marker.args:
-            raise pytest.UsageError(
-                f'{item.nodeid}: write what is expected: expects_warning("a regular expression")'
-            )
-        for pattern in marker.args:
-            try:
-                found.append(re.compile(pattern, re.MULTILINE))
-            except (re.error, TypeError) as error:
-                raise pytest.UsageError(
-                    f"{item.nodeid}: expects_warning({pattern!r}) has no regular expression:"
-                    f" {error}"
-                ) from error
-    return tuple(found)
 
 
 def attend(item: pytest.Item, *, ends: bool) -> Generator[None, object, object]:
@@ -446,7 +441,7 @@ def attend(item: pytest.Item, *, ends: bool) -> Generator[None, object, object]:
             item.add_report_section("call", "kernel log of this test", log_of(visit))
             item.add_report_section("call", "console of this test", console)
             del item.stash[_VISIT]
-            item.config.stash[_LAB].discard(visit.guest)
+            item.config.stash.setdefault(_SPOILT, []).append(visit.guest)
     if error is not None:
         raise error
     return result
@@ -466,6 +461,15 @@ def log_of(visit: Visit) -> str:
         return "it can't be read any more; see the console"
 
 
+def console_name(test: str) -> str:
+    """The name of the file with the console's output of a test; no other test's is the same."""
+    name = re.sub(r"[^\w.]+", "-", test, flags=re.ASCII).strip("-")
+    if len(name) > _NAME or not _PLAIN.fullmatch(test):
+        digest = hashlib.sha256(test.encode(errors="surrogatepass")).hexdigest()
+        name = f"{name[:_NAME]}-{digest[:_DIGEST]}"
+    return f"{name}.console.log"
+
+
 def keep_console(item: pytest.Item, visit: Visit) -> str:
     """Keep what came out of the serial console during a test, and return it."""
     text = visit.console_text()
@@ -474,10 +478,10 @@ def keep_console(item: pytest.Item, visit: Visit) -> str:
         folder.mkdir(parents=True, exist_ok=True)
         # So that neither git nor the module's build takes the folder for a part of the project.
         (folder / ".gitignore").write_text("*\n", encoding="ascii")
-    name = re.sub(r"[^\w.-]+", "-", item.nodeid).strip("-")[:_NAME]
-    path = folder / f"{name}.console.log"
+    path = folder / console_name(item.nodeid)
     path.write_text(text, encoding="utf-8")
-    recorded = ("console", str(path))
+    invoked = item.config.invocation_params.dir
+    recorded = ("console", str(path.relative_to(invoked) if path.is_relative_to(invoked) else path))
     if recorded not in item.user_properties:
         item.user_properties.append(recorded)
     return text
@@ -491,6 +495,25 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     return (yield from attend(item, ends=True))
+
+
+# Before the fixtures' ends; after the debugger, which needs the guest (--pdb).
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    discard_spoilt(item.config)
+
+
+# Likewise, of a test whose end pytest was kept from.
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    discard_spoilt(session.config)
+
+
+def discard_spoilt(config: pytest.Config) -> None:
+    """End the guests in which tests failed."""
+    spoilt = config.stash.get(_SPOILT, [])
+    while spoilt:
+        config.stash[_LAB].discard(spoilt.pop())
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -524,10 +547,10 @@ def lab(pytestconfig: pytest.Config) -> Iterator[Lab]:
 @pytest.fixture
 def guest(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Guest]:
     """A running guest, shared by tests; a report of trouble by its kernel fails the test."""
-    cpus = _cpus_of(request.node)
+    cpus = markers.cpus_of(request.node)
     fresh = request.node.get_closest_marker("fresh_guest")
     entered = lab.fresh(cpus) if fresh else lab.guest(cpus)
-    visit = request.node.stash[_VISIT] = Visit.begin(entered, expected_of(request.node))
+    visit = request.node.stash[_VISIT] = Visit.begin(entered, markers.expected_of(request.node))
     yield entered
     if _VISIT not in request.node.stash:
         return
@@ -615,11 +638,17 @@ class Reporter:
             report.outcome,
             seconds=report.duration,
             message=_message(report),
-            properties=dict(report.user_properties),
+            properties={str(name): value for name, value in report.user_properties},
         )
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self._report.add(
+                report.nodeid, "collect", report.outcome, seconds=0.0, message=_message(report)
+            )
+
     @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
         guest = None
         if is_known(self._config):
             spec = place_of(self._config).spec
@@ -629,13 +658,13 @@ class Reporter:
                 "kernel": release_of(self._config),
                 "told": describe(self._config),
             }
-        target = Path(self._config.getoption("report"))
+        target = absolute(self._config, self._config.getoption("report"))
         target.parent.mkdir(parents=True, exist_ok=True)
-        whole = self._report.as_json(guest, time.time())
-        target.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+        whole = self._report.as_json(guest, time.time(), int(session.exitstatus))
+        target.write_text(json.dumps(whole, indent=1, default=str) + "\n", encoding="utf-8")
 
 
-def _message(report: pytest.TestReport) -> str:
+def _message(report: pytest.TestReport | pytest.CollectReport) -> str:
     if report.passed:
         return ""
     crash = getattr(report.longrepr, "reprcrash", None)

@@ -8,11 +8,13 @@ from typing import Any
 SCHEMA = 1
 # From what is worst to what is best: a test's outcome is the worst of its parts'.
 OUTCOMES = ("error", "failed", "skipped", "passed")
+# A run's outcome, where no test says otherwise, by pytest's exit status.
+_RUNS = {0: "passed", 2: "interrupted", 5: "no tests"}
 
 
 @dataclass
 class Test:
-    """One test.
+    """One test, or a file that could not be collected.
 
     Attributes:
         id: pytest's name for it.
@@ -53,7 +55,7 @@ class Report:
 
         Args:
             name: the test's.
-            phase: ``setup``, ``call`` or ``teardown``.
+            phase: ``collect``, ``setup``, ``call`` or ``teardown``.
             outcome: of the part, as pytest has it.
             seconds: how long it took.
             message: why it did not pass.
@@ -69,20 +71,25 @@ class Report:
         test.console = recorded.pop("console", test.console)
         test.properties |= recorded
 
-    def as_json(self, guest: dict[str, Any] | None, ended: float) -> dict[str, Any]:
+    def as_json(
+        self, guest: dict[str, Any] | None, ended: float, exit_status: int
+    ) -> dict[str, Any]:
         """All of it.
 
         Args:
             guest: what the tests ran on, None if none was asked for.
             ended: when, in seconds since the epoch.
+            exit_status: of pytest.
         """
         tests = [test | {"seconds": round(test["seconds"], 3)} for test in self._listed()]
         counts = {kind: sum(test["outcome"] == kind for test in tests) for kind in OUTCOMES}
+        wrong = counts["error"] + counts["failed"]
         return {
             "schema": SCHEMA,
             "started": datetime.fromtimestamp(self._started, UTC).isoformat(timespec="seconds"),
             "seconds": round(ended - self._started, 3),
-            "outcome": "failed" if counts["error"] + counts["failed"] else "passed",
+            "outcome": "failed" if wrong else _RUNS.get(exit_status, "failed"),
+            "exit_status": exit_status,
             "counts": counts,
             "guest": guest,
             "tests": tests,

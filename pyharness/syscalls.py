@@ -10,6 +10,7 @@ import system_calls
 from pyharness.errors import UsageError
 
 I386 = "i386"
+_NUMBERS = range(-(1 << 31), 1 << 31)  # a call's number is an int
 
 
 @dataclass(frozen=True)
@@ -69,17 +70,17 @@ class Syscalls:
         """The number of a call that is named, or given as a number already.
 
         Raises:
-            UsageError: there is no call of that name.
+            UsageError: there is no call of that name, and no call can have that number.
         """
-        if isinstance(call, int):
-            return call
         try:
-            return int(call, 0)
+            number = call if isinstance(call, int) else int(call, 0)
         except ValueError:
-            pass
-        if call not in self.numbers:
-            raise UsageError(f"{self.architecture} has no system call {call!r}")
-        return self.numbers[call]
+            if call not in self.numbers:
+                raise UsageError(f"{self.architecture} has no system call {call!r}") from None
+            return self.numbers[str(call)]
+        if number not in _NUMBERS:
+            raise UsageError(f"{number} is no number of a system call: it has more than 32 bits")
+        return number
 
     def name(self, number: int) -> str:
         """The name of a number; the number itself if it has none."""

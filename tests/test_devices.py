@@ -9,16 +9,21 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any, cast
 
 import pytest
+from portable import longs
 
 from pyharness import (
     Actor,
     ActorGone,
+    Argument,
     CheckFailed,
     Guest,
     GuestCrashed,
+    GuestError,
     GuestFile,
+    GuestTimeout,
     InOut,
     KernelLogOfTest,
     Out,
@@ -29,6 +34,7 @@ from pyharness import (
 )
 from pyharness.build import Built
 from pyharness.lab import Visit
+from pyharness.syscalls import Syscalls
 
 FOLDER = Path(__file__).parent / "modules" / "tryout"
 SWAP, ANSWER, WARN, WARN_SILENTLY = 0xC0087401, 0x80087402, 0x7403, 0x7404
@@ -39,7 +45,15 @@ PAGE = 4096
 
 
 def test_arguments_are_numbers_and_buffers() -> None:
-    sent = memory.encoded([-1, "é", b"\0\xff", Out(3), InOut(b"ab"), InOut(b"c", size=2)])
+    given: list[Argument] = [
+        -1,
+        "é",
+        bytearray(b"\0\xff"),
+        Out(3),
+        InOut(b"ab"),
+        InOut(memoryview(b"c"), size=2),
+    ]
+    sent = memory.encoded(given, bytes_of_long=8)
     buffers = [(one["data"], one["size"], one["out"]) for one in sent[1:] if isinstance(one, dict)]
     assert sent[0] == -1
     assert buffers == [
@@ -56,7 +70,10 @@ def test_arguments_are_numbers_and_buffers() -> None:
     [
         (Out(memory.LARGEST_BYTES + 1), "65536 at most"),
         ("x" * memory.LARGEST_BYTES, "65536 at most"),
-        (Out(-1), "make it larger"),
+        (Out(-1), "0 or more, not -1"),
+        (Out(2.0), "0 or more, not 2.0"),  # type: ignore[arg-type]
+        (InOut("abc"), "'abc' is not bytes"),  # type: ignore[arg-type]
+        (InOut(b"", size=-1), "0 or more, not -1"),
         (InOut(b"abc", size=2), "make it larger"),
         ("→", r"give '→'\.encode\(\)"),
         (1.5, "1.5 is no argument for a system call"),
@@ -65,7 +82,23 @@ def test_arguments_are_numbers_and_buffers() -> None:
 )
 def test_what_cannot_be_given_is_refused(argument: memory.Argument, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        memory.encoded([1, argument])
+        memory.encoded([1, argument], bytes_of_long=8)
+
+
+@pytest.mark.parametrize(("bytes_of_long", "bits"), [(4, 32), (8, 64)])
+def test_a_number_fits_into_a_register(bytes_of_long: int, bits: int) -> None:
+    for fits in (-(1 << bits - 1), (1 << bits) - 1):
+        assert memory.encoded([fits], bytes_of_long=bytes_of_long) == [fits]
+    for larger in (-(1 << bits - 1) - 1, 1 << bits):
+        with pytest.raises(UsageError, match=f"{larger} does not fit into {bits} bits"):
+            memory.encoded([larger], bytes_of_long=bytes_of_long)
+
+
+@pytest.mark.parametrize("number", [1 << 32, "0x100000014", -(1 << 31) - 1])
+def test_a_number_that_is_no_calls_is_refused(number: int | str) -> None:
+    with pytest.raises(UsageError, match="is no number of a system call"):
+        Syscalls("i386").number(number)
+    assert Syscalls("i386").number("-1") == -1
 
 
 def test_flags_have_the_guests_numbers() -> None:
@@ -195,9 +228,67 @@ def test_a_device_by_short_methods(tryout: Actor, device: GuestFile, guest: Gues
         assert other.read(5) == b"HEllo"
     device.close()
     device.close()
-    with pytest.raises(OSError, match=r"\(in the guest\): '/dev/tryout'") as refused:
-        device.read(1)
-    assert refused.value.errno == errno.EBADF
+    with tryout.open("/etc/hostname") as other:
+        assert other.fd == device.fd
+        for call in (lambda: device.read(1), lambda: device.mmap(PAGE)):
+            with pytest.raises(ValueError, match="closed file"):
+                call()
+        device.close()
+        assert other.read(1)
+        with pytest.raises(ValueError, match="closed mapping"):
+            mapping.read(1)
+
+
+def test_an_actor_answers_one_order_at_a_time(guest: Guest) -> None:
+    actor = guest.actor()
+    a_second = longs(guest, 1, 0)
+    with pytest.raises(UsageError, match=r"in no call that was begun: begin\(\) one"):
+        actor.finish()
+    actor.begin("nanosleep", a_second, 0)
+    for order in (lambda: actor.syscall("getpid"), lambda: actor.begin("getuid"), actor.fork):
+        with pytest.raises(UsageError, match=rf"actor {actor.pid} is still in a call"):
+            order()
+    with pytest.raises(GuestTimeout):
+        actor.finish(0)
+    with pytest.raises(UsageError, match=r"finish\(\) it first"):
+        actor.syscall("getpid")
+    assert actor.finish().value == 0
+    assert actor.syscall("getpid").value == actor.pid
+
+
+def test_what_is_of_the_wrong_kind_ends_nobody(guest: Guest) -> None:
+    actor = guest.actor()
+    wrong: list[Any] = [None, "a\0b", 3]
+    for user in wrong:
+        with pytest.raises(UsageError, match="the guest has no user"):
+            guest.actor(user)
+    for signal_number in ("x", 1 << 40, None, -1):
+        with pytest.raises(UsageError, match="is no signal"):
+            actor.kill(cast(int, signal_number))
+    for repeat in (0, -1, 1.5, None):
+        with pytest.raises(UsageError, match="repeat is a whole number"):
+            actor.syscall("getpid", repeat=cast(int, repeat))
+    with pytest.raises(ValueError, match="embedded null byte"):
+        actor.open("/etc/hostname\0zzz")
+    with pytest.raises(UsageError, match="does not fit"):
+        actor.read_memory(1 << 64, 1)
+    for words in ((), ("a\0b",)):
+        with pytest.raises(GuestError, match="Error: "):
+            actor.execute(*words)
+    with pytest.raises(GuestError, match="OverflowError: "):
+        actor.exit(1 << 40)
+    with actor.open("/root/kinds", os.O_RDWR | os.O_CREAT | os.O_TRUNC) as file:
+        assert file.write(bytearray(b"ab")) == file.write(memoryview(b"cd")) == 2
+        with pytest.raises(UsageError, match="0 or more, not -1"):
+            file.read(-1)
+        with pytest.raises(OSError, match="Invalid argument") as refused:
+            file.mmap(PAGE, offset=100)
+    assert refused.value.errno == errno.EINVAL
+    assert actor.syscall("getpid").value == actor.pid
+    actor.exit()
+    for call in (lambda: actor.begin("getpid"), lambda: actor.syscall("getpid")):
+        with pytest.raises(ActorGone):
+            call()
 
 
 def test_what_the_kernel_refuses_is_an_oserror(device: GuestFile, guest: Guest) -> None:

@@ -9,17 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from pyharness import Guest, UsageError, kernels
+from pyharness import Guest, UsageError, kernels, pytest_plugin
 from pyharness.report import OUTCOMES, Report
 
 
-def run(folder: Path, guest: Guest, *words: str) -> "subprocess.CompletedProcess[str]":
+def run(
+    folder: Path, guest: Guest, *words: str, stdin: str = ""
+) -> "subprocess.CompletedProcess[str]":
     """Run the tests of a project, in guests of their own."""
     line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly"]
     return subprocess.run(
         [*line, f"--guest={guest.frozen.spec.name}", *words],
         cwd=folder,
         env=os.environ | {"PYHARNESS_RUN": str(folder / "run"), "PYTEST_ADDOPTS": ""},
+        input=stdin,
         capture_output=True,
         text=True,
         check=False,
@@ -58,7 +61,7 @@ def test_kernel(actor):
 def test_no_such_kernel(guest):
     raise AssertionError
 
-@pytest.mark.architecture("m68k")
+@pytest.mark.architecture("OTHER")
 def test_no_such_architecture(guest):
     raise AssertionError
 
@@ -83,9 +86,10 @@ def test_one_of_two_warned(guest):
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def project(tmp_path: Path, guest: Guest) -> Path:
     (tmp_path / "pytest.ini").write_text("[pytest]\nguest = default\n", encoding="ascii")
-    (tmp_path / "test_made_up.py").write_text(TESTS, encoding="ascii")
+    other = next(name for name in ("arm64", "i386") if name != guest.frozen.spec.architecture)
+    (tmp_path / "test_made_up.py").write_text(TESTS.replace("OTHER", other), encoding="ascii")
     return tmp_path
 
 
@@ -116,6 +120,34 @@ def test_fixtures_markers_and_report(guest: Guest, project: Path, workers: tuple
         assert f"::test_{name} - pyharness.errors.CheckFailed" in said
     assert "pytest_plugin.py" not in said
     assert (project / by_name["test_fail"]["console"]).is_file()
+
+
+DEBUGGED = """
+def test_it_fails(guest):
+    assert guest.run("false").status == 0
+
+def test_it_closes_its_guest(guest):
+    guest.close()
+
+def test_it_uses_a_closed_guest(guest):
+    guest.close()
+    guest.run("true")
+
+def test_the_next_has_another(guest):
+    guest.run("true").check()
+"""
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(300)
+def test_the_guest_lives_as_long_as_the_debugger(guest: Guest, project: Path) -> None:
+    (project / "test_made_up.py").write_text(DEBUGGED, encoding="ascii")
+    asked = "print(guest.run('echo lives $((40 + 2))').stdout)\nc\nc\nc\n"
+    said = run(project, guest, "--pdb", stdin=asked).stdout
+    assert "lives 42" in said, said
+    assert said.count("UsageError: the guest was closed by this test or a fixture of it") >= 2
+    assert "3 failed, 1 passed" in said
+    assert "does not run any more" not in said
 
 
 @pytest.mark.alone
@@ -152,7 +184,7 @@ def test_a_report_has_the_worst_of_each_test() -> None:
     report.add("b", "call", "failed", seconds=2, message="no", properties={"n": 1, "console": "c"})
     report.add("b", "teardown", "failed", seconds=1, message="worse")
     report.add("a", "setup", "skipped", seconds=0)
-    whole = report.as_json(None, 10.0)
+    whole = report.as_json(None, 10.0, 1)
     assert [test["id"] for test in whole["tests"]] == ["a", "b"]
     assert whole["tests"][1] == {
         "id": "b", "outcome": "error", "seconds": 4, "message": "worse",
@@ -160,3 +192,36 @@ def test_a_report_has_the_worst_of_each_test() -> None:
     }  # fmt: skip
     assert whole["counts"] == dict.fromkeys(OUTCOMES, 0) | {"error": 1, "skipped": 1}
     assert (whole["outcome"], whole["seconds"], whole["guest"]) == ("failed", 10, None)
+
+
+@pytest.mark.parametrize(
+    ("exit_status", "outcome"),
+    [
+        (0, "passed"),
+        (2, "interrupted"),
+        (3, "failed"),
+        (4, "failed"),
+        (5, "no tests"),
+        (77, "failed"),
+    ],
+)
+def test_a_report_has_the_outcome_of_the_run(exit_status: int, outcome: str) -> None:
+    report = Report(0.0)
+    report.add("a", "call", "passed", seconds=1)
+    whole = report.as_json(None, 1.0, exit_status)
+    assert (whole["outcome"], whole["exit_status"]) == (outcome, exit_status)
+    report.add("test_b.py", "collect", "failed", seconds=0, message="SyntaxError")
+    whole = report.as_json(None, 1.0, exit_status)
+    assert (whole["outcome"], whole["counts"]["error"]) == ("failed", 1)
+
+
+def test_each_test_has_a_console_of_its_own() -> None:
+    names = (
+        "tests/test_a.py::test_b", "tests-test_a.py::test_b", "test_a.py::test_b[1]",
+        "test_a.py::test_b[1-]", "test_a.py::test_b[é]", "test_a.py::test_b[\udcff]",
+        "é" * 200 + ".py", "é" * 201 + ".py", "a" * 300 + "b", "a" * 300 + "c",
+    )  # fmt: skip
+    files = [pytest_plugin.console_name(name) for name in names]
+    assert files[0] == "tests-test_a.py-test_b.console.log"
+    assert len(set(files)) == len(files)
+    assert all(len(file.encode()) < 256 for file in files)

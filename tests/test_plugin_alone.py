@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """The pytest plugin where no guest is needed: options, order, mistakes, and what an error shows."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -166,13 +168,13 @@ def test_a_path_that_moves_nothing_works(project: Path, run: Run, elsewhere: Pat
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--module=nosuch",), "there is no folder nosuch"),
+        (("--module=nosuch",), "/project/nosuch"),
         (("--module=.", "-n1"), "has neither Kbuild nor Makefile"),
         (("-o", "module=nosuch"), "there is no folder"),
         (("-o", "guest=nosuch", "-n1"), "no guest is called 'nosuch'"),
         (("--artifacts=pytest.ini/deeper/still",), "pytest.ini is not a folder"),
         (("--report=pytest.ini/report.json",), "pytest.ini is not a folder"),
-        (("--report=.",), "--report: . is a folder"),
+        (("--report=.",), "/project is a folder: name a file"),
     ],
 )
 def test_a_mistake_is_one_usage_error(run: Run, words: tuple[str, ...], said: str) -> None:
@@ -210,6 +212,11 @@ def test_a_module_that_is_not_there_is_one_usage_error(project: Path, run: Run) 
         ('expects_warning("(")', "has no regular expression"),
         ("expects_warning(3)", "has no regular expression"),
         ("expects_warning()", "write what is expected"),
+        ('expects_warning(b"x")', "has no regular expression: write it as a string"),
+        ("cpus()", "::test_it: write the number of CPUs: cpus(4)"),
+        ('cpus("four")', "::test_it: write the number of CPUs: cpus(4)"),
+        ("cpus(n=4)", "::test_it: write the number of CPUs: cpus(4)"),
+        ('architecture("x86")', "architecture('x86') has to name architectures that guests have"),
     ],
 )
 def test_a_marker_that_says_nothing_is_one_usage_error(
@@ -219,6 +226,92 @@ def test_a_marker_that_says_nothing_is_one_usage_error(
     test = f"import pytest\n\n@pytest.mark.{marker}\ndef test_it(guest):\n    pass\n"
     (project / "test_made_up.py").write_text(test, encoding="ascii")
     assert is_refused(run(), said)
+
+
+def test_a_warning_is_expected_in_a_guest_alone(project: Path, run: Run) -> None:
+    test = "import pytest\n\n@pytest.mark.expects_warning('x')\ndef test_it():\n    pass\n"
+    (project / "test_made_up.py").write_text(test, encoding="ascii")
+    assert is_refused(run(), "is for a test that takes the fixture guest")
+
+
+def test_a_pattern_may_be_compiled(project: Path, run: Run) -> None:
+    (project / "conftest.py").write_text(NO_GUEST, encoding="ascii")
+    marked = "@pytest.mark.expects_warning(re.compile('x'))\ndef test_it(guest):\n    pass\n"
+    (project / "test_made_up.py").write_text(f"import pytest, re\n\n{marked}", encoding="ascii")
+    assert "1 passed" in run().stdout
+
+
+@pytest.mark.parametrize("option", ["--fixtures", "--fixtures-per-test", "--setup-plan"])
+def test_nothing_is_booted_to_list_fixtures(project: Path, run: Run, option: str) -> None:
+    (project / "conftest.py").write_text(NO_GUEST, encoding="ascii")
+    (project / "test_made_up.py").write_text("def test_it(guest):\n    pass\n", encoding="ascii")
+    done = run(option)
+    assert done.returncode == 0
+    assert "guest" in done.stdout
+    assert "boots" not in done.stdout.lower().replace("the tests in (pyharness list)", "")
+
+
+# ---- the report ----
+
+MOVES = """
+import pytest
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+@pytest.fixture(scope="session", autouse=True)
+def elsewhere_for_good(tmp_path_factory):
+    import os
+    os.chdir(tmp_path_factory.mktemp("elsewhere"))
+
+def test_it(record_property, tmp_path, pytestconfig):
+    record_property("where", tmp_path)
+    record_property(3, {1})
+    from pyharness import pytest_plugin
+    record_property("artifacts", pytest_plugin.artifacts_of(pytestconfig))
+    record_property("module", pytest_plugin.module_folder_of(pytestconfig))
+"""
+
+
+def test_a_report_is_written_where_pytest_was_started(project: Path, run: Run) -> None:
+    (project / "test_made_up.py").write_text(MOVES, encoding="ascii")
+    module = project / "there"
+    module.mkdir()
+    (module / "Kbuild").touch()
+    done = run("--report=report.json", "--artifacts=consoles", "--module=there")
+    assert "1 passed" in done.stdout, done.stdout
+    properties = reported(project)["tests"][0]["properties"]
+    assert "test_it" in properties.pop("where")
+    assert properties == {
+        "3": "{1}", "artifacts": str(project / "consoles"), "module": str(module),
+    }  # fmt: skip
+
+
+def reported(project: Path) -> dict[str, Any]:
+    """What the report says."""
+    whole: dict[str, Any] = json.loads((project / "report.json").read_text(encoding="utf-8"))
+    return whole
+
+
+@pytest.mark.parametrize(
+    ("test", "outcome", "exit_status"),
+    [
+        ("def test_it(:\n", "failed", 2),
+        ("def test_it():\n    raise KeyboardInterrupt\n", "interrupted", 2),
+        ("", "no tests", 5),
+    ],
+)
+def test_a_report_says_how_a_run_ended(
+    project: Path, run: Run, test: str, outcome: str, exit_status: int
+) -> None:
+    (project / "test_made_up.py").write_text(test, encoding="ascii")
+    assert run("--report=report.json").returncode == exit_status
+    whole = reported(project)
+    assert (whole["outcome"], whole["exit_status"]) == (outcome, exit_status)
+    if outcome == "failed":
+        assert whole["tests"][0]["id"] == "test_made_up.py"
+        assert "SyntaxError" in whole["tests"][0]["message"]
 
 
 # ---- what an error shows ----

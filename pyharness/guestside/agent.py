@@ -69,15 +69,20 @@ def serve(channel: socket.socket, address: bytes) -> None:
         packet = channel.recv(PACKET)
         if not packet:
             os._exit(0)
-        order = json.loads(packet)
         try:
+            order = json.loads(packet)
             answer = getattr(actor, order.pop("do"))(**order)
-        except OSError as error:
-            answer = {"error": str(error), "errno": error.errno}
+        except Exception as error:  # the actor lives on, whatever it was asked for
+            answer = {"error": described(error)}
         tell(channel, answer)
         if answer.get("leave"):
             channel.close()
             LIBC.syscall(ctypes.c_long(answer["leave"]), ctypes.c_long(0))
+
+
+def described(error: Exception) -> str:
+    """An error in one line; the kernel's are sentences already."""
+    return str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
 
 
 class Actor:
@@ -284,7 +289,7 @@ class Agent:
         """Start an actor of that user."""
         try:
             entry = pwd.getpwnam(user)
-        except KeyError:
+        except (KeyError, TypeError, ValueError):  # it has no such user, or none can be called so
             return {"no_user": True}
         child = os.fork()
         if not child:
@@ -318,12 +323,17 @@ class Agent:
 
     def do_send(self, task: int, message: dict[str, Any]) -> dict[str, Any]:
         """Give an actor an order; its answer is for do_receive."""
-        tell(self.actors[task], message)
+        try:
+            tell(self.actors[task], message)
+        except (ConnectionError, KeyError):
+            return {"gone": True}
         return {}
 
     def do_receive(self, task: int, seconds: float) -> dict[str, Any]:
         """An actor's answer, or that it's gone."""
-        channel = self.actors[task]
+        channel = self.actors.get(task)
+        if channel is None:
+            return {"gone": True}
         if not self.is_ready(channel, seconds):
             return {"timeout": True}
         try:
@@ -338,11 +348,7 @@ class Agent:
 
     def do_ask(self, task: int, message: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Give an actor an order and wait for the answer."""
-        try:
-            self.do_send(task, message)
-        except (BrokenPipeError, KeyError):
-            return {"gone": True}
-        return self.do_receive(task, seconds)
+        return self.do_send(task, message) or self.do_receive(task, seconds)
 
     def do_kill(self, task: int, number: int) -> dict[str, Any]:
         """Send a signal."""
@@ -435,7 +441,7 @@ class Agent:
         """Do what is asked."""
         try:
             answer: dict[str, Any] = getattr(self, "do_" + request.pop("do"))(**request)
-        except (OSError, KeyError) as error:
+        except Exception as error:  # all others that act here depend on the agent
             answer = {"error": f"{type(error).__name__}: {error}"}
         return answer
 
