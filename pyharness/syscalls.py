@@ -10,6 +10,8 @@ import system_calls
 from pyharness.errors import UsageError
 
 I386 = "i386"
+# What a C int holds: the numbers of system calls and of processes.
+INT_LEAST, INT_MOST = -(1 << 31), (1 << 31) - 1
 
 
 @dataclass(frozen=True)
@@ -69,21 +71,28 @@ class Syscalls:
         """The number of a call that is named, or given as a number already.
 
         Raises:
-            UsageError: there is no call of that name.
+            UsageError: there is no call of that name, or the number does not fit into a C int.
         """
-        if isinstance(call, int):
-            return call
-        try:
-            return int(call, 0)
-        except ValueError:
-            pass
-        if call not in self.numbers:
+        number = _given(call)
+        if number is None:
+            number = self.numbers.get(str(call), INT_MOST + 1)
+        if not INT_LEAST <= number <= INT_MOST:  # a kernel would see another, cut off
             raise UsageError(f"{self.architecture} has no system call {call!r}")
-        return self.numbers[call]
+        return number
 
     def name(self, number: int) -> str:
         """The name of a number; the number itself if it has none."""
         return self.names.get(number, str(number))
+
+
+def _given(call: str | int) -> int | None:
+    """The number that a call is given as, None if it is a name."""
+    if isinstance(call, int):
+        return call
+    try:
+        return int(call, 0)
+    except ValueError:
+        return None
 
 
 def errno_name(number: int) -> str:

@@ -22,8 +22,11 @@ from pyharness.errors import CheckFailed, UsageError
 from pyharness.guest import Guest, inspect, read_module
 from pyharness.module import Module
 from pyharness.progress import Terminal
-from pyharness.syscalls import Syscalls
+from pyharness.syscalls import INT_LEAST, INT_MOST, Syscalls
 from pyharness.wording import counted
+
+# Others than a process may have are the module's to refuse.
+_PROCESS = click.IntRange(INT_LEAST, INT_MOST)
 
 
 def _enter(guest: str) -> Guest:
@@ -150,7 +153,7 @@ def _four(name: str, about: str, *, has_pid: bool) -> click.Command:
             result = issued(*arguments, by=entered.actor(user))
             return _show_result(entered.syscalls.name(number), number, result)
 
-    decorated: Any = click.argument("pid", type=int)(issue) if has_pid else issue
+    decorated: Any = click.argument("pid", type=_PROCESS)(issue) if has_pid else issue
     decorated = click.argument("syscall", shell_complete=options.complete_syscalls)(decorated)
     for option in (options.as_user, options.module, options.guest):
         decorated = option(decorated)
