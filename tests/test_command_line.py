@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 from pyharness import DEFAULT_GUEST, CheckFailed, interrupt
 from pyharness.cli import cli as commands
-from pyharness.cli import outcome
+from pyharness.cli import module_commands, outcome
 from pyharness.wording import counted
 
 LINE = [sys.executable, "-m", "pyharness"]
@@ -420,6 +420,12 @@ def test_a_full_disk_is_told_in_a_sentence(environment: dict[str, str]) -> None:
         ("intercept 4294967335", 2, "has no system call '4294967335'"),
         ("release 0x100000027", 2, "has no system call '0x100000027'"),
         ("trace 4294967335 -- true", 2, "has no system call '4294967335'"),
+        ("build --module /etc", 2, "/etc has neither Kbuild nor Makefile"),
+        ("load --module /etc", 2, "/etc has neither Kbuild nor Makefile"),
+        ("inspect --module /etc", 2, "/etc has neither Kbuild nor Makefile"),
+        ("bench --module /etc", 2, "/etc has neither Kbuild nor Makefile"),
+        ("demo --module /etc", 2, "/etc has neither Kbuild nor Makefile"),
+        ("ssh --guest nosuch df -h", 2, "no guest is called 'nosuch'"),
         ("nosuch", 2, "No such command 'nosuch'"),
         ("load =1", 2, "'=1' is no parameter of a module: write NAME=VALUE"),
         ("up --guest ", 2, "no guest is called ''"),
@@ -441,3 +447,13 @@ def test_a_module_file_that_is_none_is_told(run: Callable[..., str], tmp_path: P
         ko.write_bytes(data)
         assert f"{ko}: " in run("report", "/dev/null", "--ko", str(ko), status=1)
         assert f"{ko}: " in run("inspect", str(ko), status=1)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["obj-m := a-b.o", "obj-m = a-b.o", "obj-m += a-b.o c.o", "obj-m := a-b.o # note",
+     "obj-m:=a-b.o#note", "ifneq ($(KERNELRELEASE),)\n  obj-m\t+=\ta-b.o\nendif"],
+)  # fmt: skip
+def test_a_makefile_names_the_module(tmp_path: Path, line: str) -> None:
+    (tmp_path / "Makefile").write_text(f"# obj-m := x.o\n{line}\na-b-y := d.o\n", encoding="ascii")
+    assert module_commands._name(tmp_path) == "a_b"

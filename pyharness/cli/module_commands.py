@@ -13,7 +13,7 @@ import click
 
 from pyharness import bench as benchmark
 from pyharness import demo as demonstration
-from pyharness import guests, interrupt, kmsg, machines
+from pyharness import guests, interrupt, kmsg, machines, module_source
 from pyharness import trace as tracing
 from pyharness.agent import Result
 from pyharness.build import Built
@@ -39,16 +39,19 @@ def _build(entered: Guest, folder: Path) -> Built:
         return entered.build(folder)
 
 
+# The first object that a makefile builds as a module.
+_OBJECT = re.compile(r"^[ \t]*obj-m[ \t]*[:+?]*=[ \t]*([\w.-]+)\.o(?=\s|#|$)", re.MULTILINE)
+
+
 def _name(folder: Path) -> str:
     """What the kernel calls the module of a folder, by its Kbuild or Makefile."""
     for name in ("Kbuild", "Makefile"):
         path = folder / name
         if not path.is_file():
             continue
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            words = line.replace("+=", ":=").split(":=")
-            if len(words) == 2 and words[0].strip() == "obj-m":
-                return words[1].strip().removesuffix(".o").replace("-", "_")
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if found := _OBJECT.search(text):
+            return found[1].replace("-", "_")
     raise UsageError(f"{folder} has no Kbuild or Makefile with obj-m")
 
 
@@ -58,6 +61,7 @@ def _name(folder: Path) -> str:
 @options.module
 def build_command(guest: str, folder: Path, anew: bool) -> None:
     """Build the module in the guest, with warnings on (W=1 C=1)."""
+    module_source.check(folder)
     with _enter(guest) as entered:
         built = entered.build(folder, anew=True) if anew else _build(entered, folder)
     for warning in built.warnings:
@@ -75,6 +79,8 @@ def inspect_command(guest: str, folder: Path, ko: Path | None) -> None:
     """Whether the guest would load KO (or the module, built), and what it says of itself."""
     if ko:
         read_module(ko)  # before a guest is made for it
+    else:
+        module_source.check(folder)
     machine = machines.running(guests.find(guest).name)
     if ko is None:
         with _enter(guest) as entered:
@@ -104,6 +110,7 @@ def load_command(guest: str, folder: Path, parameters: tuple[str, ...]) -> None:
             raise UsageError(
                 f"{parameter!r} is no parameter of a module: write NAME=VALUE{like_guest}"
             )
+    module_source.check(folder)
     with _enter(guest) as entered:
         _build(entered, folder)
         with interrupt.held() as interruption:
@@ -264,6 +271,7 @@ def trace_command(
 @options.module
 def demo_command(guest: str, folder: Path) -> int:
     """The main job, step by step, in a guest of its own."""
+    module_source.check(folder)
     return demonstration.run(guests.find(guest).name, folder, Terminal(), click.echo)
 
 
@@ -273,6 +281,7 @@ def demo_command(guest: str, folder: Path) -> int:
 @options.module
 def bench_command(guest: str, folder: Path, as_json: bool) -> int:
     """What an intercepted call costs, in instructions of the guest."""
+    module_source.check(folder)
     with _enter(guest) as entered:
         built = _build(entered, folder)
         program = benchmark.build_program(entered, folder)
