@@ -313,6 +313,18 @@ def test_a_signal_is_held_back_until_it_is_asked_for(number: signal.Signals, wor
     assert said == f"held\nleft\ncleaning up after {word}\ndone\n"
 
 
+def test_output_that_nobody_reads_is_noticed() -> None:
+    """Before anything is written to it."""
+    reader, writer = os.pipe()
+    body = "from pyharness import interrupt; interrupt.check_output()"
+    line = [sys.executable, "-c", body]
+    assert subprocess.run(line, stdout=writer, check=False).returncode == 0
+    os.close(reader)
+    done = subprocess.run(line, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert "BrokenPipeError" in done.stderr
+
+
 ENDED = """
     import subprocess
     child = subprocess.Popen(["sleep", "1000"], stdout=subprocess.PIPE)

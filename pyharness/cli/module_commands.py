@@ -209,7 +209,7 @@ def log_command(guest: str, follow: bool, as_json: bool) -> None:
         for record in entered.log.fetch():
             show(record)
         if follow:
-            for record in entered.log.follow():
+            for record in entered.log.follow(waiting=interrupt.check_output):
                 show(record)
         if entered.log.lost:
             raise CheckFailed(
