@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,6 +126,7 @@ def build(folder: Path, against: str, ssh: Ssh, *, jobs: int, seconds: float) ->
     if made.status or not found:
         said = made.stdout.strip() if made.status else "make is content, and there is no .ko"
         raise CheckFailed(f"{folder} does not build in the guest:\n{said}{_left_out(folder)}")
+    _check_names(found)
     with paths.locked(f"module-{name}"):
         if not (built := _read(_kept(name), cached=False)):
             with paths.made_whole(_kept(name)) as making:
@@ -136,6 +138,23 @@ def build(folder: Path, against: str, ssh: Ssh, *, jobs: int, seconds: float) ->
             built = _read(_kept(name), cached=False)
     assert built is not None
     return built
+
+
+def _check_names(found: Sequence[str]) -> None:
+    """Refuse modules that the kernel would know by the same name.
+
+    Raises:
+        CheckFailed: there are some.
+    """
+    places: dict[str, str] = {}
+    for path in found:
+        name = module_name(Path(path))
+        if name in places:
+            raise CheckFailed(
+                f"the folder builds two modules that are called {name}, of which a kernel takes"
+                f" only one: rename {places[name]} or {path}"
+            )
+        places[name] = path
 
 
 def _left_out(folder: Path) -> str:

@@ -12,7 +12,7 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-from pyharness.errors import ModuleRefused
+from pyharness.errors import ModuleRefused, UsageError
 
 # What each Debian architecture's modules are made for.
 _MACHINES = {"i386": "EM_386", "amd64": "EM_X86_64", "arm64": "EM_AARCH64"}
@@ -25,6 +25,9 @@ _GPL = {
 _ANY_MODULES = ("dyndbg", "async_probe")
 # As kernel/params.c says it.
 _WRONG_VALUE = re.compile(r"`(.*)' (?:invalid|too large) for parameter `([^']+)'")
+_TOO_LONG = re.compile(r"(\S+): string parameter too long")
+# What separates parameters, for the kernel.
+_SPACES = {*b"\t\v\f\r ", 0xA0}
 _VERSION_ENTRY = 64  # sizeof(struct modversion_info)
 
 
@@ -145,6 +148,22 @@ def check_parameters(module: ModuleFile, names: Iterable[str]) -> None:
             )
 
 
+def quoted(name: str, value: str) -> str:
+    """A parameter's value as the kernel takes it: one with a space stands in double quotes.
+
+    Raises:
+        UsageError: there is no spelling that the kernel would take as this value.
+    """
+    # isspace() of the kernel, which takes bytes as Latin-1: a no-break space is one, too.
+    raw = value.encode(errors="surrogateescape")
+    if '"' in value or "\n" in value or "\0" in value:
+        raise UsageError(
+            f"the value {value!r} of the parameter {name} can't be given to a module:"
+            " the kernel takes no double quote, newline or zero byte in it"
+        )
+    return f'"{value}"' if set(raw) & _SPACES else value
+
+
 def wrong_value(module: ModuleFile, log: str) -> str:
     """The parameter whose value the kernel refuses, as a sentence; empty if it's another reason.
 
@@ -152,6 +171,8 @@ def wrong_value(module: ModuleFile, log: str) -> str:
         module: that was to be loaded.
         log: what the kernel logged about that.
     """
+    if found := _TOO_LONG.search(log):
+        return f"the value of {found[1]} is too long"
     if not (found := _WRONG_VALUE.search(log)):
         return ""
     value, name = found.groups()

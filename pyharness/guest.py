@@ -328,11 +328,11 @@ class Guest(Closes):
         """
         module = self.inspect(ko)
         elf.check_parameters(module, parameters)
+        words = [f"{key}={elf.quoted(key, str(value))}" for key, value in parameters.items()]
         target, data = f"/root/{ko.name}", ko.read_bytes()
         name = module_name(ko)
         self.put(data, target)
         mark = self.log.mark()
-        words = [f"{key}={value}" for key, value in parameters.items()]
         # Known by its functions even if it never comes back from its own init.
         self.health.lines[name] = Lines(data)
         done = self.run(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The signals that end a command: Ctrl-C, SIGTERM, and SIGHUP of a terminal that is closed."""
 
+import errno
 import os
 import select
 import signal
@@ -65,12 +66,26 @@ def drop_dead_streams() -> None:
 
     What is written to a terminal or pipe that is gone fails, and would break off the clean-up.
     """
-    poll = select.poll()
-    for stream in (1, 2):
-        poll.register(stream, 0)
-    dead = [stream for stream, event in poll.poll(0) if event & (select.POLLERR | select.POLLHUP)]
-    for stream in dead:
+    for stream in _dead(1, 2):
         silence(stream)
+
+
+def check_output() -> None:
+    """Make sure that somebody reads standard output.
+
+    Raises:
+        BrokenPipeError: nobody does any more.
+    """
+    if _dead(1):
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+def _dead(*streams: int) -> list[int]:
+    """Those of the streams that lead to a terminal or pipe that is gone."""
+    poll = select.poll()
+    for stream in streams:
+        poll.register(stream, 0)
+    return [stream for stream, event in poll.poll(0) if event & (select.POLLERR | select.POLLHUP)]
 
 
 def silence(stream: int) -> None:

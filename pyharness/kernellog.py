@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The kernel log of a guest, as it comes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pyharness import kmsg
 from pyharness.agent import Agent
@@ -51,7 +51,12 @@ class KernelLog:
         self.fetch()
         return list(self._records)
 
-    def follow(self) -> Iterator[kmsg.Record]:
-        """The records from now on, as they come, without end."""
+    def follow(self, waiting: Callable[[], object] = lambda: None) -> Iterator[kmsg.Record]:
+        """The records from now on, as they come, without end.
+
+        Args:
+            waiting: called each second at least; raises to end.
+        """
         while True:
+            waiting()
             yield from self.fetch(seconds=1.0)

@@ -10,7 +10,8 @@ import system_calls
 from pyharness.errors import UsageError
 
 I386 = "i386"
-_NUMBERS = range(-(1 << 31), 1 << 31)  # a call's number is an int
+# What a C int holds: the numbers of system calls and of processes.
+INT_LEAST, INT_MOST = -(1 << 31), (1 << 31) - 1
 
 
 @dataclass(frozen=True)
@@ -70,21 +71,28 @@ class Syscalls:
         """The number of a call that is named, or given as a number already.
 
         Raises:
-            UsageError: there is no call of that name, and no call can have that number.
+            UsageError: there is no call of that name, or the number does not fit into a C int.
         """
-        try:
-            number = call if isinstance(call, int) else int(call, 0)
-        except ValueError:
-            if call not in self.numbers:
-                raise UsageError(f"{self.architecture} has no system call {call!r}") from None
-            return self.numbers[str(call)]
-        if number not in _NUMBERS:
-            raise UsageError(f"{number} is no number of a system call: it has more than 32 bits")
+        number = _given(call)
+        if number is None:
+            number = self.numbers.get(str(call), INT_MOST + 1)
+        if not INT_LEAST <= number <= INT_MOST:  # a kernel would see another, cut off
+            raise UsageError(f"{self.architecture} has no system call {call!r}")
         return number
 
     def name(self, number: int) -> str:
         """The name of a number; the number itself if it has none."""
         return self.names.get(number, str(number))
+
+
+def _given(call: str | int) -> int | None:
+    """The number that a call is given as, None if it is a name."""
+    if isinstance(call, int):
+        return call
+    try:
+        return int(call, 0)
+    except ValueError:
+        return None
 
 
 def errno_name(number: int) -> str:

@@ -126,23 +126,50 @@ def _carry(channel: paramiko.Channel, look: Callable[[], None]) -> int:
 
     def tick() -> None:
         nonlocal stdin, looked
-        if stdin is not None and channel.send_ready() and select.select([stdin], [], [], 0)[0]:
-            if data := os.read(stdin, _CHUNK):
-                channel.sendall(data)
-            else:
-                channel.shutdown_write()
-                stdin = None
+        if (
+            stdin is not None
+            and channel.send_ready()
+            and select.select([stdin], [], [], 0)[0]
+            and not feed(channel, os.read(stdin, _CHUNK))
+        ):
+            stdin = None
         if time.monotonic() > looked + _LOOK_SECONDS:
             look()
             looked = time.monotonic()
 
     status = pump(
         channel,
-        stdout=lambda data: os.write(sys.stdout.fileno(), data),
-        stderr=lambda data: os.write(sys.stderr.fileno(), data),
+        stdout=lambda data: write_all(sys.stdout.fileno(), data),
+        stderr=lambda data: write_all(sys.stderr.fileno(), data),
         tick=tick,
     )
     look()
     if status < 0:
         raise CheckFailed("the command's exit status is not known")
     return status
+
+
+def feed(channel: paramiko.Channel, data: bytes) -> bool:
+    """Send a command its input, or the end of it if there is no data.
+
+    Returns:
+        Whether the command may read more.
+    """
+    try:
+        if data:
+            channel.sendall(data)
+        else:
+            channel.shutdown_write()
+    except OSError:  # it has ended
+        return False
+    return bool(data)
+
+
+def write_all(stream: int, data: bytes) -> None:
+    """Write all of the data to a file descriptor, even if that does not block."""
+    left = memoryview(data)
+    while left:
+        try:
+            left = left[os.write(stream, left) :]
+        except BlockingIOError:
+            select.select([], [stream], [])

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 from pyharness import DEFAULT_GUEST, CheckFailed, interrupt
 from pyharness.cli import cli as commands
-from pyharness.cli import outcome
+from pyharness.cli import module_commands, outcome
 from pyharness.wording import counted
 
 LINE = [sys.executable, "-m", "pyharness"]
@@ -313,6 +313,18 @@ def test_a_signal_is_held_back_until_it_is_asked_for(number: signal.Signals, wor
     assert said == f"held\nleft\ncleaning up after {word}\ndone\n"
 
 
+def test_output_that_nobody_reads_is_noticed() -> None:
+    """Before anything is written to it."""
+    reader, writer = os.pipe()
+    body = "from pyharness import interrupt; interrupt.check_output()"
+    line = [sys.executable, "-c", body]
+    assert subprocess.run(line, stdout=writer, check=False).returncode == 0
+    os.close(reader)
+    done = subprocess.run(line, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert "BrokenPipeError" in done.stderr
+
+
 ENDED = """
     import subprocess
     child = subprocess.Popen(["sleep", "1000"], stdout=subprocess.PIPE)
@@ -415,6 +427,17 @@ def test_a_full_disk_is_told_in_a_sentence(environment: dict[str, str]) -> None:
         ("inspect /nosuch.ko", 2, "/nosuch.ko can't be read"),
         ("start mkdir", 2, "Missing argument 'PID'"),
         ("start mkdir one", 2, "'one' is not a valid integer"),
+        ("start mkdir 4294967296", 2, "Invalid value for 'PID': 4294967296 is not in the range"),
+        ("stop mkdir -2147483649", 2, "Invalid value for 'PID': -2147483649 is not in the range"),
+        ("intercept 4294967335", 2, "has no system call '4294967335'"),
+        ("release 0x100000027", 2, "has no system call '0x100000027'"),
+        ("trace 4294967335 -- true", 2, "has no system call '4294967335'"),
+        ("build --module /etc", 2, "/etc has neither Kbuild nor Makefile"),
+        ("load --module /etc", 2, "/etc has neither Kbuild nor Makefile"),
+        ("inspect --module /etc", 2, "/etc has neither Kbuild nor Makefile"),
+        ("bench --module /etc", 2, "/etc has neither Kbuild nor Makefile"),
+        ("demo --module /etc", 2, "/etc has neither Kbuild nor Makefile"),
+        ("ssh --guest nosuch df -h", 2, "no guest is called 'nosuch'"),
         ("nosuch", 2, "No such command 'nosuch'"),
         ("load =1", 2, "'=1' is no parameter of a module: write NAME=VALUE"),
         ("up --guest ", 2, "no guest is called ''"),
@@ -436,3 +459,13 @@ def test_a_module_file_that_is_none_is_told(run: Callable[..., str], tmp_path: P
         ko.write_bytes(data)
         assert f"{ko}: " in run("report", "/dev/null", "--ko", str(ko), status=1)
         assert f"{ko}: " in run("inspect", str(ko), status=1)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["obj-m := a-b.o", "obj-m = a-b.o", "obj-m += a-b.o c.o", "obj-m := a-b.o # note",
+     "obj-m:=a-b.o#note", "ifneq ($(KERNELRELEASE),)\n  obj-m\t+=\ta-b.o\nendif"],
+)  # fmt: skip
+def test_a_makefile_names_the_module(tmp_path: Path, line: str) -> None:
+    (tmp_path / "Makefile").write_text(f"# obj-m := x.o\n{line}\na-b-y := d.o\n", encoding="ascii")
+    assert module_commands._name(tmp_path) == "a_b"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyharness import ModuleRefused, elf
+from pyharness import ModuleRefused, UsageError, elf
 
 VERMAGIC = "6.1.0-50-686-pae SMP preempt mod_unload modversions 686 "
 EXPORTS = {"_printk": 0x12345678, "module_layout": 1}
@@ -81,6 +81,27 @@ def test_a_value_that_the_kernel_refuses_is_told(module: bytes) -> None:
         read, "`' invalid for parameter `one-more'"
     )
     assert elf.wrong_value(read, "m: unknown parameter 'three' ignored") == ""
+
+
+def test_a_value_that_is_too_long_is_reported(module: bytes) -> None:
+    said = "way: string parameter too long"
+    assert elf.wrong_value(elf.read(module), said) == "the value of way is too long"
+
+
+@pytest.mark.parametrize(
+    ("value", "given"),
+    [("auto", "auto"), ("1", "1"), ("", ""), ("a,b=c'", "a,b=c'"), ("yes please", '"yes please"'),
+     ("way=auto x=2", '"way=auto x=2"'), ("a\tb", '"a\tb"'), ("\u00a0", '"\u00a0"')],
+)  # fmt: skip
+def test_a_value_with_a_space_is_one_value(value: str, given: str) -> None:
+    """The kernel would take what follows the space for another parameter, and ignore it."""
+    assert elf.quoted("way", value) == given
+
+
+@pytest.mark.parametrize("value", ['a"b', "auto\nx=2", "a\0b"])
+def test_a_value_that_the_kernel_cannot_take(value: str) -> None:
+    with pytest.raises(UsageError, match="of the parameter way can't be given to a module"):
+        elf.quoted("way", value)
 
 
 def test_what_a_module_says(module: bytes) -> None:

@@ -104,6 +104,22 @@ def test_a_place_to_install_to_that_the_kernels_build_cannot_handle(
     assert mine.exists()
 
 
+def test_what_make_uninstall_removes_is_no_pattern(tmp_path: Path) -> None:
+    """The folder [a] is not a."""
+    place = Path("lib/modules/1/extra/local/interceptor.ko")
+    other, mine = tmp_path / "a" / place, tmp_path / "[a]" / place
+    for ko in (other, mine):
+        ko.parent.mkdir(parents=True)
+        ko.touch()
+    kdir, place_named = f"KDIR={headers(tmp_path / 'headers')}", f"DESTDIR={tmp_path}/[a]"
+    status, errors = typed(
+        "make", "uninstall", kdir, "RELEASE=1", place_named, cwd=pyharness.MODULE
+    )
+    assert (status, errors) == (0, "")
+    assert other.exists()
+    assert not mine.exists()
+
+
 def test_headers_that_name_no_release(tmp_path: Path) -> None:
     kdir = f"KDIR={headers(tmp_path / 'headers')}"
     status, errors = typed("make", "uninstall", kdir, f"DESTDIR={tmp_path}", cwd=pyharness.MODULE)

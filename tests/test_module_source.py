@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pyharness import UsageError, build, guests, module_source
+from pyharness import CheckFailed, UsageError, build, guests, module_source
 from pyharness.accel import Accelerator
 from pyharness.guest import built_against
 from pyharness.image import Image
@@ -175,3 +175,9 @@ def test_a_build_depends_on_the_image_and_not_on_cpus() -> None:
     assert built_against(frozen(2)) == built_against(frozen(4))
     assert built_against(frozen(2)) != built_against(frozen(2, image="another"))
     assert built_against(frozen(2)) != built_against(frozen(2, release="6.1.1"))
+
+
+def test_two_modules_of_the_same_name_are_refused() -> None:
+    build._check_names(["/b/one/a.ko", "/b/two/b.ko"])
+    with pytest.raises(CheckFailed, match=r"called a_b, .* rename /b/one/a-b.ko or /b/two/a_b.ko"):
+        build._check_names(["/b/one/a-b.ko", "/b/two/a_b.ko"])

@@ -217,7 +217,7 @@ def test_report_of_a_saved_log(guest: Guest) -> None:
     assert status == 1
     assert said.startswith("--- oops ---\nBUG: kernel NULL pointer dereference")
     assert "EIP: do_my_syscall+0x0/0x420 [interceptor] at interceptor.c:" in said
-    assert said.endswith("1 reports of trouble\n")
+    assert said.endswith("1 report of trouble\n")
 
 
 def test_report_of_a_log_without_trouble() -> None:

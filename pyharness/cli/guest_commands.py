@@ -217,7 +217,7 @@ def status_command(guests: tuple[str, ...], as_json: bool) -> None:
         click.echo(f"{said} (pyharness up starts one)")
 
 
-@click.command("ssh", context_settings={"ignore_unknown_options": True})
+@click.command("ssh", context_settings={"allow_interspersed_args": False})
 @options.guest
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def ssh_command(guest: str, command: tuple[str, ...]) -> None:

@@ -13,7 +13,7 @@ import click
 
 from pyharness import bench as benchmark
 from pyharness import demo as demonstration
-from pyharness import guests, interrupt, kmsg, machines
+from pyharness import guests, interrupt, kmsg, machines, module_source
 from pyharness import trace as tracing
 from pyharness.agent import Result
 from pyharness.build import Built
@@ -22,8 +22,11 @@ from pyharness.errors import CheckFailed, UsageError
 from pyharness.guest import Guest, inspect, read_module
 from pyharness.module import Module
 from pyharness.progress import Terminal
-from pyharness.syscalls import Syscalls
+from pyharness.syscalls import INT_LEAST, INT_MOST, Syscalls
 from pyharness.wording import counted
+
+# Others than a process may have are the module's to refuse.
+_PROCESS = click.IntRange(INT_LEAST, INT_MOST)
 
 
 def _enter(guest: str) -> Guest:
@@ -36,16 +39,19 @@ def _build(entered: Guest, folder: Path) -> Built:
         return entered.build(folder)
 
 
+# The first object that a makefile builds as a module.
+_OBJECT = re.compile(r"^[ \t]*obj-m[ \t]*[:+?]*=[ \t]*([\w.-]+)\.o(?=\s|#|$)", re.MULTILINE)
+
+
 def _name(folder: Path) -> str:
     """What the kernel calls the module of a folder, by its Kbuild or Makefile."""
     for name in ("Kbuild", "Makefile"):
         path = folder / name
         if not path.is_file():
             continue
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            words = line.replace("+=", ":=").split(":=")
-            if len(words) == 2 and words[0].strip() == "obj-m":
-                return words[1].strip().removesuffix(".o").replace("-", "_")
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if found := _OBJECT.search(text):
+            return found[1].replace("-", "_")
     raise UsageError(f"{folder} has no Kbuild or Makefile with obj-m")
 
 
@@ -55,6 +61,7 @@ def _name(folder: Path) -> str:
 @options.module
 def build_command(guest: str, folder: Path, anew: bool) -> None:
     """Build the module in the guest, with warnings on (W=1 C=1)."""
+    module_source.check(folder)
     with _enter(guest) as entered:
         built = entered.build(folder, anew=True) if anew else _build(entered, folder)
     for warning in built.warnings:
@@ -72,6 +79,8 @@ def inspect_command(guest: str, folder: Path, ko: Path | None) -> None:
     """Whether the guest would load KO (or the module, built), and what it says of itself."""
     if ko:
         read_module(ko)  # before a guest is made for it
+    else:
+        module_source.check(folder)
     machine = machines.running(guests.find(guest).name)
     if ko is None:
         with _enter(guest) as entered:
@@ -101,6 +110,7 @@ def load_command(guest: str, folder: Path, parameters: tuple[str, ...]) -> None:
             raise UsageError(
                 f"{parameter!r} is no parameter of a module: write NAME=VALUE{like_guest}"
             )
+    module_source.check(folder)
     with _enter(guest) as entered:
         _build(entered, folder)
         with interrupt.held() as interruption:
@@ -150,7 +160,7 @@ def _four(name: str, about: str, *, has_pid: bool) -> click.Command:
             result = issued(*arguments, by=entered.actor(user))
             return _show_result(entered.syscalls.name(number), number, result)
 
-    decorated: Any = click.argument("pid", type=int)(issue) if has_pid else issue
+    decorated: Any = click.argument("pid", type=_PROCESS)(issue) if has_pid else issue
     decorated = click.argument("syscall", shell_complete=options.complete_syscalls)(decorated)
     for option in (options.as_user, options.module, options.guest):
         decorated = option(decorated)
@@ -199,7 +209,7 @@ def log_command(guest: str, follow: bool, as_json: bool) -> None:
         for record in entered.log.fetch():
             show(record)
         if follow:
-            for record in entered.log.follow():
+            for record in entered.log.follow(waiting=interrupt.check_output):
                 show(record)
         if entered.log.lost:
             raise CheckFailed(
@@ -261,6 +271,7 @@ def trace_command(
 @options.module
 def demo_command(guest: str, folder: Path) -> int:
     """The main job, step by step, in a guest of its own."""
+    module_source.check(folder)
     return demonstration.run(guests.find(guest).name, folder, Terminal(), click.echo)
 
 
@@ -270,6 +281,7 @@ def demo_command(guest: str, folder: Path) -> int:
 @options.module
 def bench_command(guest: str, folder: Path, as_json: bool) -> int:
     """What an intercepted call costs, in instructions of the guest."""
+    module_source.check(folder)
     with _enter(guest) as entered:
         built = _build(entered, folder)
         program = benchmark.build_program(entered, folder)
