@@ -11,16 +11,19 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pyharness import module_source, paths
-from pyharness.errors import CheckFailed, UsageError
-from pyharness.ssh import Ssh
+from pyharness.errors import CheckFailed, GuestError, UsageError
+from pyharness.ssh import Completed, Ssh
 
 # Not of the module: that the guest's compiler or headers lack something.
 _NO_WARNING = re.compile(r"Skipping BTF generation|the compiler differs from the one")
 _WARNING = re.compile(r"\bwarning:|\bWARNING:")
+# How long a guest may take to end a build that is given up (s).
+_END_SECONDS = 10.0
 _FLAGS = ("W=1", "C=1", "KCFLAGS=-g")
 # What the modules of a folder export, to each other among others.
 SYMBOLS = "Module.symvers"
@@ -121,7 +124,7 @@ def build(folder: Path, against: str, ssh: Ssh, *, jobs: int, seconds: float) ->
     name = digest(folder, against)
     where = f"/root/build/{name}"
     ssh.put_folder(folder, where, seconds=seconds)
-    made = ssh.run(f"make -C {where} -j{jobs} {shlex.join(_FLAGS)} 2>&1", seconds=seconds)
+    made = _make(where, ssh, jobs=jobs, seconds=seconds)
     found = ssh.run(["find", where, "-name", "*.ko"], seconds=seconds).check().stdout.splitlines()
     if made.status or not found:
         said = made.stdout.strip() if made.status else "make is content, and there is no .ko"
@@ -138,6 +141,18 @@ def build(folder: Path, against: str, ssh: Ssh, *, jobs: int, seconds: float) ->
             built = _read(_kept(name), cached=False)
     assert built is not None
     return built
+
+
+def _make(where: str, ssh: Ssh, *, jobs: int, seconds: float) -> Completed:
+    """Run make in a folder of the guest; where it is given up, it ends there, too."""
+    group = f"{where}.group"  # the number of make's process group
+    make = f"echo $$ > {group} && exec make -C {where} -j{jobs} {shlex.join(_FLAGS)} 2>&1"
+    try:
+        return ssh.run(["setsid", "--wait", "sh", "-c", make], seconds=seconds)
+    except BaseException:
+        with suppress(GuestError):
+            ssh.run(f"kill -KILL -- -$(cat {group})", seconds=_END_SECONDS)
+        raise
 
 
 def _check_names(found: Sequence[str]) -> None:

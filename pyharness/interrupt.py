@@ -96,6 +96,24 @@ def silence(stream: int) -> None:
         os.close(nowhere)
 
 
+class _Hold:
+    """A handler that holds signals back.
+
+    Attributes:
+        came: the signals that came.
+        interrupt: what Ctrl-C does where nothing is held; the second one does it.
+    """
+
+    def __init__(self, interrupt: object) -> None:
+        self.came: list[int] = []
+        self.interrupt = interrupt
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.came and number == signal.SIGINT and callable(self.interrupt):
+            self.interrupt(number, frame)
+        self.came.append(number)
+
+
 @contextmanager
 def held() -> Iterator[Callable[[], None]]:
     """Hold the signals back until they are asked for; Ctrl-C comes through when it is the second.
@@ -106,17 +124,12 @@ def held() -> Iterator[Callable[[], None]]:
         What raises Interrupted if there was a signal: to be called wherever what is done can
         be left.
     """
-    came: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    hold = _Hold(before.interrupt if isinstance(before, _Hold) else before)
 
     def let_through() -> None:
-        if came:
-            _end(came[0])
-
-    def hold(number: int, frame: FrameType | None) -> None:
-        before = handlers.get(signal.SIGINT)
-        if came and number == signal.SIGINT and callable(before):
-            before(number, frame)
-        came.append(number)
+        if hold.came:
+            _end(hold.came[0])
 
     if threading.current_thread() is not threading.main_thread():
         yield let_through

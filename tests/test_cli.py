@@ -321,6 +321,18 @@ def test_trace_interrupted_amid_a_request_leaves_nothing(
     assert "sleep 1000" not in guest.run(["ps", "-eo", "args"]).stdout
 
 
+def test_an_interrupted_build_ends_in_the_guest(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text("all:\n\tsleep 7777\n", encoding="ascii")
+    process = cli.start("build", "--module", str(tmp_path))
+    listed = ("ssh", "--", "ps -eo args | grep -c '[s]leep 7777' || true")
+    while cli(*listed) == "0\n":
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=SECONDS)
+    assert process.returncode == 143
+    assert cli(*listed) == "0\n"
+
+
 def test_log_follows(loaded: Cli) -> None:
     loaded("intercept", "mkdir")
     loaded("start", "mkdir", "0")

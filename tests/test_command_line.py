@@ -469,3 +469,21 @@ def test_a_module_file_that_is_none_is_told(run: Callable[..., str], tmp_path: P
 def test_a_makefile_names_the_module(tmp_path: Path, line: str) -> None:
     (tmp_path / "Makefile").write_text(f"# obj-m := x.o\n{line}\na-b-y := d.o\n", encoding="ascii")
     assert module_commands._name(tmp_path) == "a_b"
+
+
+def test_the_second_interrupt_comes_through_nested_holds() -> None:
+    reached = []
+
+    def interrupted_twice() -> None:
+        with interrupt.held(), interrupt.held():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            reached.append("what follows")
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interrupted_twice()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not reached
