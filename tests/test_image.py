@@ -63,13 +63,15 @@ for folder in $FOLDERS dev sys; do mount --rbind /"$folder" root/"$folder"; done
 cp -P $LINKS root/
 mount -t proc proc root/proc
 mkdir -p "root/tmp/a odd,folder/inside" root/tmp/plain root/tmp/own
+cp "$2" root/tmp/apart.py
+shift
 shift
 chroot root sh -c '
     mkfifo /tmp/ready
     "$@" "/tmp/a odd,folder" /tmp/plain sh -c "
         mount -t tmpfs none /tmp/own && test -d /tmp/plain/inside && echo mounted > /tmp/ready
         sleep 1000" &
-    cat /tmp/ready
+    timeout 60 cat /tmp/ready
     grep -c " /tmp/" /proc/self/mountinfo
     kill -9 $!
     wait $! 2> /dev/null || true
@@ -83,9 +85,13 @@ def test_mounts_are_apart_in_a_plain_chroot(tmp_path: Path) -> None:
     links = [str(path) for path in top if path.is_symlink()]
     used = {path.name for path in top} - {"dev", "proc", "sys", "tmp"}
     used -= {tmp_path.parts[1], *(Path(link).name for link in links)}
+    # The checkout and its .venv may be in the host's /tmp, which the chroot does not have.
+    *command, apart = image._APART
+    python = str(Path(sys.executable).resolve())
+    command = [python if word == sys.executable else word for word in command] + ["/tmp/apart.py"]
     own = ["unshare", "--mount", *(["--map-root-user"] if os.geteuid() else [])]
     done = subprocess.run(
-        [*own, "bash", "-c", CHROOT, "bash", str(tmp_path), *image._APART],
+        [*own, "bash", "-c", CHROOT, "bash", str(tmp_path), apart, *command],
         env=os.environ | {"FOLDERS": " ".join(sorted(used)), "LINKS": " ".join(links)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
