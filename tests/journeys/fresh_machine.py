@@ -10,6 +10,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,7 +188,7 @@ def _apt_settings() -> dict[str, str]:
 def _pip_settings() -> dict[str, str]:
     """How pip is set up here to reach its sources, less what is on this machine's disk."""
     listed = subprocess.run(
-        ["pip", "config", "list"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
     ).stdout.splitlines()
     pairs = (line.split("=", 1) for line in listed)
     known = {name.split(".", 1)[1]: value.strip("'\"") for name, value in pairs}
