@@ -33,14 +33,14 @@ def environment(**more: str) -> dict[str, str]:
     return os.environ | {"PATH": search_path()} | more
 
 
-def run(*command: str) -> str:
-    """Run a program of this host to its end; what it printed.
+def completed(*command: str) -> "subprocess.CompletedProcess[str]":
+    """Run a program of this host to its end, however that is.
 
     Raises:
-        HostError: it isn't installed, or fails; the message has its own words.
+        HostError: it isn't installed.
     """
     requires(command[0])
-    done = subprocess.run(
+    return subprocess.run(
         command,
         env=environment(),
         stdin=subprocess.DEVNULL,
@@ -49,6 +49,15 @@ def run(*command: str) -> str:
         errors="replace",
         check=False,
     )
+
+
+def run(*command: str) -> str:
+    """Run a program of this host to its end; what it printed.
+
+    Raises:
+        HostError: it isn't installed, or fails; the message has its own words.
+    """
+    done = completed(*command)
     if done.returncode:
         words = done.stderr.strip() or f"exit status {done.returncode}"
         raise HostError(f"{command[0]} failed: {words}")

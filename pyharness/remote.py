@@ -8,7 +8,6 @@ kernel's end is seen as a connection that is lost, and nothing can be thawed.
 import getpass
 import hashlib
 import re
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from pyharness.accel import Accelerator
 from pyharness.errors import GuestError, UsageError
 from pyharness.guest import Guest
 from pyharness.guests import GuestSpec
-from pyharness.host import environment, requires
+from pyharness.host import completed
 from pyharness.image import Image
 from pyharness.machines import Frozen
 from pyharness.qemu import Machine
@@ -113,16 +112,7 @@ def _configured(options: list[str], host: str) -> dict[str, list[str]]:
     Raises:
         UsageError: its configuration has a mistake.
     """
-    requires("ssh")
-    command = ["ssh", *options, "-G", "--", host]
-    done = subprocess.run(
-        command,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = completed("ssh", *options, "-G", "--", host)
     if done.returncode:
         said = done.stderr.strip().splitlines()
         raise UsageError(f"ssh can't make out {host}: {said[0] if said else 'it says nothing'}")
