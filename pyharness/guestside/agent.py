@@ -493,8 +493,16 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["launch"]:
         launch(sys.argv[2], sys.argv[3:])
     else:
-        # Whoever is watched can't keep the watcher, and the sshd that it speaks through, from a
-        # CPU. What these start is like any other.
-        for process in (0, os.getppid()):
-            os.sched_setscheduler(process, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+        # Whatever is watched must not keep the watcher, and the sshd that it speaks through, from
+        # a CPU; what these start is like any other. They are no real-time tasks: after the host
+        # was suspended the kernel takes its clock's leap for the time of the one that ran just
+        # then, and keeps all of them from the CPU for as long.
+        for process in (os.getpid(), os.getppid()):
+            os.setpriority(os.PRIO_PROCESS, process, -20)
+            os.sched_setscheduler(
+                process, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0)
+            )
+            # A session has a priority of its own, where the kernel groups tasks by sessions.
+            with contextlib.suppress(OSError), open(f"/proc/{process}/autogroup", "w") as group:
+                group.write("-20")
         Agent().run()
