@@ -7,6 +7,7 @@ and package sources, and none of its programs.
 
 import configparser
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ _MOUNTS = (
     "mount --rbind /dev {root}/dev",
     "mount -t tmpfs tmpfs {root}/run",
 )
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # A user namespace can't be made below chroot; below pivot_root it can. Root works in a plain
 # chroot, as build daemons and rescue systems have it.
 _PIVOT = (
@@ -42,7 +44,7 @@ class Transcript:
     """What a command printed.
 
     Attributes:
-        text: all of it, as on a terminal.
+        text: all of it, as on a terminal, but without its colours.
         status: its exit status.
         seconds: how long it took.
         silence: the longest time in which nothing was printed (s).
@@ -167,7 +169,8 @@ class FreshMachine:
                 text += more
             terminal.close()
         status = terminal.exitstatus if terminal.signalstatus is None else -terminal.signalstatus
-        return Transcript(text, status, time.monotonic() - begin, silence, before)
+        plain = _COLOUR.sub("", text)
+        return Transcript(plain, status, time.monotonic() - begin, silence, before)
 
 
 def _environment() -> dict[str, str]:
