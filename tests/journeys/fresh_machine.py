@@ -7,7 +7,6 @@ and package sources, and none of its programs.
 
 import configparser
 import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import pexpect
 
 from pyharness.mirrors import Mirrors
@@ -30,7 +30,6 @@ _MOUNTS = (
     "mount --rbind /dev {root}/dev",
     "mount -t tmpfs tmpfs {root}/run",
 )
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # A user namespace can't be made below chroot; below pivot_root it can. Root works in a plain
 # chroot, as build daemons and rescue systems have it.
 _PIVOT = (
@@ -169,7 +168,7 @@ class FreshMachine:
                 text += more
             terminal.close()
         status = terminal.exitstatus if terminal.signalstatus is None else -terminal.signalstatus
-        plain = _COLOUR.sub("", text)
+        plain = click.unstyle(text)
         return Transcript(plain, status, time.monotonic() - begin, silence, before)
 
 
