@@ -43,8 +43,10 @@ static int compat_unregister_direct(struct ftrace_ops *ops, unsigned long stub)
 	return -EOPNOTSUPP;
 }
 
+/* ftrace_free_filter() is exported since 5.16 alone. */
 static void compat_free_filter(struct ftrace_ops *ops)
 {
+	ftrace_set_filter(ops, NULL, 0, 1);
 }
 #endif
 

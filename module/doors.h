@@ -120,7 +120,8 @@ static __always_inline struct door *door_current(void)
 static __always_inline int door_call(const struct door *door, unsigned int nr)
 {
 	if (door == &doors[0])
-		return nr < NR_syscalls ? nr : -1;
+		return nr < NR_syscalls ? array_index_nospec(nr, NR_syscalls) :
+		       -1;
 	if (nr >= IA32_NR_syscalls)
 		return -1;
 	nr = array_index_nospec(nr, IA32_NR_syscalls);
@@ -142,7 +143,7 @@ static __always_inline struct door *door_current(void)
 
 static __always_inline int door_call(const struct door *door, unsigned int nr)
 {
-	return nr < NR_syscalls ? nr : -1;
+	return nr < NR_syscalls ? array_index_nospec(nr, NR_syscalls) : -1;
 }
 
 #endif
@@ -164,6 +165,20 @@ static __always_inline int door_issued(struct pt_regs *regs)
 	if (likely(door == &doors[0]))
 		return door_call(&doors[0], nr);
 	return door ? door_call(door, nr) : -1;
+}
+
+/*
+ * What the call was given, before the original is carried out. The generic
+ * function has the first argument of arm64 as it was when the call was issued;
+ * a tracer can change it, and the original takes what is in the register.
+ */
+static __always_inline void door_arguments(struct pt_regs *regs,
+					   unsigned long arg[6])
+{
+	syscall_get_arguments(current, regs, arg);
+#ifdef CONFIG_ARM64
+	arg[0] = regs->regs[0];
+#endif
 }
 
 /* The number that a call has by that door, -1: it doesn't come by it. */

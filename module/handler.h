@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The handler way: the one function that serves a number is hooked at its
+ * The handler method: the one function that serves a number is hooked at its
  * entry, __ia32_sys_mkdir() for example. What isn't hooked runs unchanged code.
  *
  * The means is an ftrace direct call: the nop at the entry of the handler
  * becomes a call of a stub. Where the kernel can't do that (a handler compiled
  * without ftrace, or one that somebody else has taken, a BPF trampoline say)
  * it is a kprobe, which costs more and does the same.
+ *
+ * calls_lock protects all that is here.
  */
 #ifndef INTERCEPTOR_HANDLER_H
 #define INTERCEPTOR_HANDLER_H
@@ -16,35 +18,205 @@
 #include <linux/uaccess.h>
 
 #include "compat.h"
+#include "lock.h"
 
 /* What is called at the entry of a handler, in the form that each means needs. */
 struct handler_hook {
 	unsigned long address;
 	void (*stub)(void);		/* target of the direct call */
 	kprobe_pre_handler_t run;	/* for all else */
+	bool redirects;			/* run() may send the CPU elsewhere */
 	bool direct;			/* by ops, else by probe */
+	bool retired;			/* by handler_retire() */
 	struct ftrace_ops ops;
 	struct kprobe probe;
 };
 
-/* The first instructions of a handler, to see that they did change. */
+/* ---- The code at the entry of a handler ---- */
+
+#ifdef CONFIG_X86
+
+#define OPCODE_CALL	0xe8	/* of the stub, or of ftrace for several */
+#define OPCODE_JUMP	0xe9	/* of an optimised kprobe */
+#define OPCODE_INT3	0xcc	/* of a kprobe */
+
+/* The instruction that hooks replace, behind an endbr64 if there is one. */
 struct handler_entry {
-	u8 code[12];
+	u8 endbr[4];
+	u8 code[5];
 };
 
-static struct handler_entry handler_read(const struct handler_hook *hook)
+static const u8 *handler_read(const struct handler_hook *hook,
+			      struct handler_entry *entry)
 {
-	struct handler_entry entry = {};
+	static const u8 endbr64[] = { 0xf3, 0x0f, 0x1e, 0xfa };
 
-	copy_from_kernel_nofault(entry.code, (void *)hook->address,
-				 sizeof(entry.code));
-	return entry;
+	memset(entry, 0, sizeof(*entry));
+	copy_from_kernel_nofault(entry, (void *)hook->address, sizeof(*entry));
+	return memcmp(entry->endbr, endbr64, sizeof(endbr64)) ?
+	       entry->endbr : entry->code;
 }
+
+/* Has somebody hooked the handler? */
+static bool handler_is_hooked(const struct handler_hook *hook)
+{
+	struct handler_entry entry;
+	u8 opcode = *handler_read(hook, &entry);
+
+	return opcode == OPCODE_CALL || opcode == OPCODE_JUMP ||
+	       opcode == OPCODE_INT3;
+}
+
+/* Does the handler call the stub, and not ftrace, for several? */
+static bool handler_calls_stub(const struct handler_hook *hook)
+{
+	struct handler_entry entry;
+	const u8 *code = handler_read(hook, &entry);
+	unsigned long next = hook->address + (code - entry.endbr) + 5;
+	s32 offset;
+
+	memcpy(&offset, code + 1, sizeof(offset));
+	return code[0] == OPCODE_CALL &&
+	       next + offset == (unsigned long)hook->stub;
+}
+
+#else /* CONFIG_ARM64 */
+
+#define INSN_BRK	0xd4200000	/* of a kprobe */
+#define INSN_BRK_MASK	0xffe0001f
+
+static bool handler_is_hooked(const struct handler_hook *hook)
+{
+	u32 code = 0;
+
+	copy_from_kernel_nofault(&code, (void *)hook->address, sizeof(code));
+	return (code & INSN_BRK_MASK) == INSN_BRK;
+}
+
+static bool handler_calls_stub(const struct handler_hook *hook)
+{
+	return false;
+}
+
+#endif
+
+/* ---- Whether ftrace and kprobes are at work ---- */
+
+/*
+ * Both can be switched off by others, and then accept hooks that do nothing.
+ * So each has a hook here as well, at a function that is called to see whether
+ * the hooks run.
+ *
+ * The one of ftrace also keeps the sysctl ftrace_enabled at 1. A direct call
+ * can't do that (its flags are set by registering it), nor can a kprobe.
+ */
+static bool ftrace_ran, kprobe_ran;
+
+static noinline void handler_probed(void)
+{
+	barrier();	/* is not optimised away */
+}
+
+static void handler_ftrace_ran(unsigned long ip, unsigned long parent_ip,
+			       struct ftrace_ops *ops,
+			       struct compat_ftrace_regs *regs)
+{
+	ftrace_ran = true;
+}
+
+static int handler_kprobe_ran(struct kprobe *probe, struct pt_regs *regs)
+{
+	kprobe_ran = true;
+	return 0;
+}
+
+static struct ftrace_ops handler_keeper = {
+	.func = handler_ftrace_ran,
+	.flags = FTRACE_OPS_FL_PERMANENT,
+};
+
+static struct kprobe handler_prober;
+
+/* Run the function; what hooks it has are seen in ftrace_ran and kprobe_ran. */
+static void handler_probe(void)
+{
+	WRITE_ONCE(ftrace_ran, false);
+	WRITE_ONCE(kprobe_ran, false);
+	handler_probed();
+}
+
+static bool handler_is_kept, handler_is_probed;
+
+/* Failing is no error here: the hook that is to be armed will be found dead. */
+static void handler_keep(void)
+{
+	unsigned long address = (unsigned long)handler_probed;
+
+	if (!handler_is_kept && IS_ENABLED(CONFIG_KPROBES_ON_FTRACE))
+		handler_is_kept =
+			!ftrace_set_filter_ip(&handler_keeper, address, 0, 1) &&
+			!register_ftrace_function(&handler_keeper);
+	if (handler_is_probed)
+		return;
+	handler_prober = (struct kprobe) {
+		.addr = (kprobe_opcode_t *)address,
+		.pre_handler = handler_kprobe_ran,
+	};
+	handler_is_probed = !register_kprobe(&handler_prober);
+}
+
+static void handler_unkeep(void)
+{
+	if (handler_is_probed)
+		unregister_kprobe(&handler_prober);
+	if (handler_is_kept)
+		unregister_ftrace_function(&handler_keeper);
+	handler_is_probed = false;
+	handler_is_kept = false;
+	compat_free_filter(&handler_keeper);
+}
+
+/*
+ * ftrace gives up for good when it finds the kernel's code other than it wrote
+ * it (ftrace_kill()). From then on it leaves all code as it is, and each of its
+ * functions says so, even where nothing is registered.
+ */
+static bool ftrace_has_given_up(void)
+{
+	static struct ftrace_ops unused;
+	int err = ftrace_set_filter_ip(&unused, (unsigned long)handler_probed,
+				       0, 1);
+
+	compat_free_filter(&unused);
+	return err == -ENODEV;
+}
+
+/* Does the hook run when the handler is called? */
+static bool handler_is_live(const struct handler_hook *hook)
+{
+	if (!handler_is_hooked(hook))
+		return false;
+	handler_probe();
+	if (hook->direct)
+		return handler_calls_stub(hook) || READ_ONCE(ftrace_ran);
+	return READ_ONCE(kprobe_ran);
+}
+
+/* What is off, where a hook was found not to run. */
+static const char *handler_why_dead(void)
+{
+	if (IS_ENABLED(CONFIG_KPROBES_ON_FTRACE) && !READ_ONCE(ftrace_ran))
+		return "ftrace is off: sysctl kernel.ftrace_enabled=1";
+	return "kprobes are off: echo 1 > /sys/kernel/debug/kprobes/enabled";
+}
+
+/* ---- Arm and disarm ---- */
 
 /*
  * A kprobe's handler may send the CPU elsewhere only if the probe has a post
  * handler, too: that makes ftrace keep other redirections (live patches) away
- * (FTRACE_OPS_FL_IPMODIFY, commit 0bc11ed5ab60 in 5.6).
+ * (FTRACE_OPS_FL_IPMODIFY, commit 0bc11ed5ab60 in 5.6), and the probe from
+ * being optimised into a jump.
  */
 static void handler_post(struct kprobe *probe, struct pt_regs *regs,
 			 unsigned long flags)
@@ -56,16 +228,17 @@ static int handler_arm_probe(struct handler_hook *hook)
 	hook->probe = (struct kprobe) {
 		.addr = (kprobe_opcode_t *)hook->address,
 		.pre_handler = hook->run,
-		.post_handler = handler_post,
+		.post_handler = hook->redirects ? handler_post : NULL,
 	};
 	return register_kprobe(&hook->probe);
 }
 
 /*
- * Who else traces the handler (the function tracer, a kprobe) makes ftrace call
- * all of them in turn, and then i386 has no way to a direct call: its
- * ftrace_regs_caller ignores what arch_ftrace_set_direct_caller() asks for (6.1).
- * So each hook has a callback there, which ftrace calls in that case alone.
+ * Where somebody else traces the handler as well (the function tracer, a
+ * kprobe), the handler calls ftrace, which calls the functions of all in turn.
+ * On amd64 that of a direct call makes the stub run. On i386 it does nothing:
+ * ftrace_regs_caller() there ignores arch_ftrace_set_direct_caller() (6.1). So
+ * each hook has a function of its own there.
  */
 static void __maybe_unused handler_shared(unsigned long ip,
 					  unsigned long parent_ip,
@@ -82,113 +255,103 @@ static int handler_arm_direct(struct handler_hook *hook)
 	int err;
 
 	/* By address: where two names share one, ftrace knows only one. */
-	err = ftrace_set_filter_ip(&hook->ops, hook->address, 0, 0);
+	err = ftrace_set_filter_ip(&hook->ops, hook->address, 0, 1);
 	if (err)
 		return err;
 	err = compat_register_direct(&hook->ops, (unsigned long)hook->stub);
 	if (err)
 		return err;
-	/* Registering sets these anew, so that they can't be set before (6.1). */
 #ifdef CONFIG_X86_32
-	hook->ops.func = handler_shared;
+	/*
+	 * Registering refuses ops that have a function, so that it is set here.
+	 * ftrace reads it where it calls it, and nowhere else writes it while
+	 * the ops is registered: whichever it finds may be called.
+	 */
+	WRITE_ONCE(hook->ops.func, handler_shared);
 #endif
-	hook->ops.flags |= FTRACE_OPS_FL_PERMANENT;
 	return 0;
 }
 
 /*
- * A direct call keeps the sysctl ftrace_enabled from being set to 0, which would
- * switch the hijack off unseen. A kprobe that ftrace carries does not: where the
- * first hook is one, this looks at the same handler, and does nothing else.
+ * Unregistering an ops that is not part of the kernel's own data waits until
+ * nobody can be on the way to it (FTRACE_OPS_FL_DYNAMIC): some 100 ms, and a
+ * minute for all numbers one after the other. To unload, all are retired
+ * first, then hook_barrier() waits once for all of them, then each is disarmed.
+ *
+ * A retired ops is skipped where ftrace goes through its list
+ * (FTRACE_OPS_FL_STUB), as unregistering clears its function at once. Nobody
+ * but its owner writes to the flags of a registered ops: ftrace does so in
+ * calls that are about it (5.16 to 7.3), and calls_lock is held here.
  */
-static void handler_keep(unsigned long ip, unsigned long parent_ip,
-			 struct ftrace_ops *ops, struct compat_ftrace_regs *regs)
+static void handler_retire(struct handler_hook *hook)
 {
-}
-
-static struct ftrace_ops handler_keeper = {
-	.func = handler_keep,
-	.flags = FTRACE_OPS_FL_PERMANENT,
-};
-
-static unsigned int handlers_armed;
-static bool handlers_kept;
-
-static void handler_armed(const struct handler_hook *hook)
-{
-	if (handlers_armed++ || hook->direct ||
-	    !IS_ENABLED(CONFIG_KPROBES_ON_FTRACE))
-		return;
-	handlers_kept = !ftrace_set_filter_ip(&handler_keeper, hook->address,
-					      0, 0) &&
-			!register_ftrace_function(&handler_keeper);
-}
-
-static void handler_disarmed(void)
-{
-	if (--handlers_armed || !handlers_kept)
-		return;
-	unregister_ftrace_function(&handler_keeper);
-	ftrace_set_filter(&handler_keeper, NULL, 0, 1);
-	handlers_kept = false;
-}
-
-/* Is it not our stub that the handler calls, but ftrace, for several? */
-static bool handler_is_shared(const struct handler_hook *hook)
-{
-	struct handler_entry entry = handler_read(hook);
-	int at = entry.code[0] == 0xe8 ? 0 : 4;		/* behind an endbr64 */
-	s32 offset;
-
-	memcpy(&offset, &entry.code[at + 1], sizeof(offset));
-	return entry.code[at] != 0xe8 ||
-	       hook->address + at + 5 + offset != (unsigned long)hook->stub;
-}
-
-static void handler_disarm_direct(struct handler_hook *hook)
-{
-	/*
-	 * With this flag ftrace waits until nobody looks at the ops, for each
-	 * of them: a minute for all numbers. hook_barrier() waits once. Only
-	 * who goes through the list of several may be looking: unregistering
-	 * takes the callback away (6.1).
-	 */
-	if (!handler_is_shared(hook))
-		hook->ops.flags &= ~FTRACE_OPS_FL_DYNAMIC;
-	compat_unregister_direct(&hook->ops, (unsigned long)hook->stub);
-}
-
-static void handler_disarm(struct handler_hook *hook)
-{
-	handler_disarmed();
+	lockdep_assert_held(&calls_lock);
+	hook->retired = true;
 	if (hook->direct)
-		handler_disarm_direct(hook);
-	else
-		unregister_kprobe(&hook->probe);
+		WRITE_ONCE(hook->ops.flags,
+			   hook->ops.flags | FTRACE_OPS_FL_STUB);
+}
+
+static int handler_disarm_direct(struct handler_hook *hook)
+{
+	int err;
+
+	if (ftrace_has_given_up())
+		return -ENODEV;
+	if (hook->retired)	/* there is nobody left to wait for */
+		WRITE_ONCE(hook->ops.flags,
+			   hook->ops.flags & ~FTRACE_OPS_FL_DYNAMIC);
+	err = compat_unregister_direct(&hook->ops, (unsigned long)hook->stub);
+	if (err)
+		return err;
+	return handler_calls_stub(hook) ? -EBUSY : 0;
 }
 
 /*
- * With the sysctl ftrace_enabled at 0, ftrace and the kprobes that are built
- * on it may register and do nothing: believe the code, not the return value.
+ * A probe that can't be disarmed is left without its address, and registered.
+ * One that is retired has been unregistered, together with others.
+ */
+static int handler_disarm_probe(struct handler_hook *hook)
+{
+	if (!hook->retired)
+		unregister_kprobe(&hook->probe);
+	if (hook->probe.addr)
+		return 0;
+	hook->probe.addr = (kprobe_opcode_t *)hook->address;
+	hook->retired = false;
+	return -ENODEV;
+}
+
+/* Return: 0, or what keeps the handler calling: the hook must stay as it is. */
+static int handler_disarm(struct handler_hook *hook)
+{
+	lockdep_assert_held(&calls_lock);
+	return hook->direct ? handler_disarm_direct(hook) :
+	       handler_disarm_probe(hook);
+}
+
+/*
+ * ftrace and the kprobes that are built on it may register and do nothing where
+ * somebody has switched them off: believe what is seen, not the return value.
+ *
+ * Return: 0, -ENODEV if they are off, -EUCLEAN if on top of that the hook can't
+ * be taken back, or what kept it from being registered.
  */
 static int handler_arm(struct handler_hook *hook, bool direct)
 {
-	struct handler_entry before = handler_read(hook), after;
 	int err;
 
+	lockdep_assert_held(&calls_lock);
+	handler_keep();
 	err = direct && COMPAT_HAS_DIRECT ? handler_arm_direct(hook) : -EOPNOTSUPP;
 	hook->direct = !err;
 	if (err)
 		err = handler_arm_probe(hook);
 	if (err)
 		return err;
-
-	handler_armed(hook);
-	after = handler_read(hook);
-	if (memcmp(&before, &after, sizeof(before)))
+	if (handler_is_live(hook))
 		return 0;
-	handler_disarm(hook);
-	return -ENODEV;
+	return handler_disarm(hook) ? -EUCLEAN : -ENODEV;
 }
 
 #endif /* INTERCEPTOR_HANDLER_H */

@@ -7,9 +7,8 @@
  * in there.
  *
  * A hook that was made stays until hooks_free(), to be armed again: while it
- * is disarmed, somebody may still be looking at it.
- *
- * Callers serialise: calls_lock in interceptor.c protects all that is here.
+ * is disarmed, somebody may still be looking at it. calls_lock protects all
+ * that is here.
  */
 #ifndef INTERCEPTOR_HOOK_H
 #define INTERCEPTOR_HOOK_H
@@ -22,6 +21,7 @@
 
 #include "doors.h"
 #include "handler.h"
+#include "lock.h"
 #include "stubs.h"
 #include "symbols.h"
 #include "table.h"
@@ -31,6 +31,7 @@ struct hook_action {
 	void (*entry)(void);		/* stands in the table */
 	void (*direct)(void);		/* is called by the handler */
 	kprobe_pre_handler_t probe;
+	bool redirects;			/* something else may run instead */
 };
 
 struct hook {
@@ -39,7 +40,7 @@ struct hook {
 	unsigned int users;		/* numbers that this handler serves */
 	const struct hook_action *action;
 	struct handler_hook handler;
-	bool covered;			/* by somebody else's entry */
+	bool stuck;			/* it can't be disarmed, and is called */
 };
 
 static LIST_HEAD(hooks);
@@ -49,18 +50,20 @@ static bool hook_by_table;
 static unsigned long hook_original(struct pt_regs *regs)
 {
 	const struct door *door = door_current();
-	int nr = syscall_get_nr(current, regs);
+	unsigned int nr = syscall_get_nr(current, regs);
 
+	/* A caller's number: the kernel has checked it, which doesn't keep a CPU from guessing. */
 	if (likely(door == &doors[0]))
-		return native_originals[nr];
-	return door->originals[nr];
+		return native_originals[array_index_nospec(nr, NR_syscalls)];
+	return door->originals[array_index_nospec(nr, door->count)];
 }
 
-#define HOOK_ACTION(name)						\
+#define HOOK_ACTION(name, may_redirect)					\
 	static const struct hook_action name##_action = {		\
 		.entry = name##_entry,					\
 		.direct = STUB_CALLED(name##_direct),			\
 		.probe = name##_probe,					\
+		.redirects = may_redirect,				\
 	}
 
 /*
@@ -90,7 +93,7 @@ static unsigned long hook_original(struct pt_regs *regs)
 		name##_early(task_pt_regs(current));			\
 		return 0;						\
 	}								\
-	HOOK_ACTION(name)
+	HOOK_ACTION(name, false)
 
 /* Have the function run instead whose address instead_of_name(regs) is, unless 0. */
 #define HOOK_INSTEAD(name)						\
@@ -109,7 +112,7 @@ static unsigned long hook_original(struct pt_regs *regs)
 			instruction_pointer_set(regs, instead);		\
 		return instead != 0;					\
 	}								\
-	HOOK_ACTION(name)
+	HOOK_ACTION(name, true)
 
 /* Find out which way this kernel needs. Changes nothing. */
 static int __init hook_choose(const char *way)
@@ -166,21 +169,9 @@ static int hook_arm_table(struct hook *hook, struct door *door, unsigned int nr)
 static int hook_disarm_table(struct hook *hook, struct door *door,
 			     unsigned int nr)
 {
-	unsigned long *entry = (unsigned long *)hook->where;
-	int err;
-
-	err = table_swap(entry, (unsigned long)hook->action->entry,
-			 door->originals[nr]);
-	if (err == -EBUSY && !hook->covered)
-		pr_warn(KBUILD_MODNAME ": system call %u%s was taken over by %ps: it can't be given back before that is gone\n",
-			nr, door->mark, (void *)READ_ONCE(*entry));
-	/* Who stands in front of us goes on to us: that must not vanish. */
-	if (err && !hook->covered)
-		__module_get(THIS_MODULE);
-	else if (!err && hook->covered)
-		module_put(THIS_MODULE);
-	hook->covered = err;
-	return err;
+	return table_swap((unsigned long *)hook->where,
+			  (unsigned long)hook->action->entry,
+			  door->originals[nr]);
 }
 
 static int hook_arm_handler(struct hook *hook, bool direct)
@@ -188,7 +179,47 @@ static int hook_arm_handler(struct hook *hook, bool direct)
 	hook->handler.address = hook->where;
 	hook->handler.stub = hook->action->direct;
 	hook->handler.run = hook->action->probe;
+	hook->handler.redirects = hook->action->redirects;
+	hook->handler.retired = false;
 	return handler_arm(&hook->handler, direct);
+}
+
+/*
+ * Where the hook of a number goes, 0 if the kernel has no such handler. What
+ * was looked up is kept: looking up costs a grace period.
+ */
+static unsigned long hook_place(struct door *door, unsigned int nr)
+{
+	if (hook_by_table)
+		return (unsigned long)&door->table[nr];
+	if (!door->originals[nr])
+		door->originals[nr] = symbol_address(door_handler(door, nr));
+	return door->originals[nr];
+}
+
+/* Say what keeps a hook from being taken back. */
+static void hook_tell(const struct hook *hook, const struct door *door,
+		      unsigned int nr, int err)
+{
+	if (hook_by_table && err == -EBUSY)
+		pr_warn(KBUILD_MODNAME ": system call %u%s was taken over by %ps: it can't be given back before that is gone\n",
+			nr, door->mark, *(void **)hook->where);
+	else if (hook_by_table)
+		pr_warn(KBUILD_MODNAME ": system call %u%s can't be given back for want of memory\n",
+			nr, door->mark);
+	else
+		pr_warn(KBUILD_MODNAME ": %ps() calls this module, and ftrace has given up (%pe): only a reboot helps\n",
+			(void *)hook->where, ERR_PTR(err));
+}
+
+/* Whoever still sends calls to this module would miss it: it must not vanish. */
+static void hook_stick(struct hook *hook, bool stuck)
+{
+	if (stuck && !hook->stuck)
+		__module_get(THIS_MODULE);
+	else if (!stuck && hook->stuck)
+		module_put(THIS_MODULE);
+	hook->stuck = stuck;
 }
 
 /*
@@ -201,11 +232,11 @@ static int hook_arm_handler(struct hook *hook, bool direct)
 static struct hook *hook_install(struct door *door, unsigned int nr,
 				 const struct hook_action *action, bool direct)
 {
-	unsigned long where = hook_by_table ? (unsigned long)&door->table[nr] :
-			      symbol_address(door_handler(door, nr));
+	unsigned long where = hook_place(door, nr);
 	struct hook *hook;
 	int err;
 
+	lockdep_assert_held(&calls_lock);
 	if (!where)
 		return ERR_PTR(-ENOENT);
 	hook = hook_find(where);
@@ -215,6 +246,10 @@ static struct hook *hook_install(struct door *door, unsigned int nr,
 		hook->action = action;
 		err = hook_by_table ? hook_arm_table(hook, door, nr) :
 		      hook_arm_handler(hook, direct);
+		if (err == -EUCLEAN) {
+			hook_tell(hook, door, nr, err);
+			hook_stick(hook, true);
+		}
 		if (err)
 			return ERR_PTR(err);
 	}
@@ -226,24 +261,35 @@ static struct hook *hook_install(struct door *door, unsigned int nr,
  * Give the system call back when nobody uses the hook any more. A task may
  * still be inside the stub: hook_barrier() waits for those.
  *
- * Return: 0, or what keeps it from being given back: -EBUSY, somebody else has
- * replaced the entry since.
+ * Return: 0, or what keeps it from being given back, which was told: -EBUSY,
+ * somebody else has replaced the entry since; -ENODEV, ftrace has given up.
  */
 static int hook_remove(struct hook *hook, struct door *door, unsigned int nr)
 {
-	int err = 0;
+	int err;
 
+	lockdep_assert_held(&calls_lock);
 	if (hook->users > 1) {
 		hook->users--;
 		return 0;
 	}
-	if (hook_by_table)
-		err = hook_disarm_table(hook, door, nr);
-	else
-		handler_disarm(&hook->handler);
+	err = hook_by_table ? hook_disarm_table(hook, door, nr) :
+	      handler_disarm(&hook->handler);
 	if (!err)
 		hook->users = 0;
+	else if (!hook->stuck)
+		hook_tell(hook, door, nr, err);
+	hook_stick(hook, err);
 	return err;
+}
+
+/* Does the hook run, or has somebody switched it off? */
+static bool hook_is_live(const struct hook *hook)
+{
+	if (hook_by_table)
+		return READ_ONCE(*(unsigned long *)hook->where) ==
+		       (unsigned long)hook->action->entry;
+	return handler_is_live(&hook->handler);
 }
 
 /* What to tell of an error that kept a hook from being installed. */
@@ -253,7 +299,7 @@ static const char *hook_why(int err)
 	case -ENOENT:
 		return "the kernel has no such function";
 	case -ENODEV:
-		return "ftrace is off: sysctl kernel.ftrace_enabled=1";
+		return handler_why_dead();
 	case -ENOMEM:
 		return "no memory";
 	case -EBUSY:
@@ -281,10 +327,45 @@ static void hook_barrier(void)
 	synchronize_rcu_tasks();
 }
 
-/* Free all hooks. They are disarmed, and hook_barrier() came after that. */
+/*
+ * Prepare all hooks for being removed one after the other, with the waiting
+ * done once. From here on they may miss calls.
+ */
+static void hooks_retire(void)
+{
+	struct kprobe **probes;
+	struct hook *hook;
+	int n = 0;
+
+	lockdep_assert_held(&calls_lock);
+	if (hook_by_table)
+		return;
+	list_for_each_entry(hook, &hooks, list)
+		n += hook->users && !hook->handler.direct;
+	probes = kcalloc(n, sizeof(*probes), GFP_KERNEL);
+	n = 0;
+	list_for_each_entry(hook, &hooks, list) {
+		if (!hook->users || (!hook->handler.direct && !probes))
+			continue;
+		handler_retire(&hook->handler);
+		if (!hook->handler.direct)
+			probes[n++] = &hook->handler.probe;
+	}
+	if (n)
+		unregister_kprobes(probes, n);
+	kfree(probes);
+	hook_barrier();
+}
+
+/*
+ * Free all hooks, and what they are watched with. They are disarmed, and
+ * hook_barrier() came after that.
+ */
 static void hooks_free(void)
 {
 	struct hook *hook, *next;
+
+	handler_unkeep();
 
 	list_for_each_entry_safe(hook, next, &hooks, list) {
 		compat_free_filter(&hook->handler.ops);

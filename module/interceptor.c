@@ -15,21 +15,24 @@
  *
  * Who protects it:
  *
- *   calls_lock serialises commands and readers of the status file.
- *   The lock of each list protects its entries against processes that die.
- *   before_call() takes no lock and writes nothing.
+ *   calls_lock (lock.h) serialises commands, readers of the status file, load
+ *   and unload. before_call() takes no lock and writes nothing; the end of a
+ *   process takes no lock, and marks its entries.
  */
 /* With DEBUG, pr_devel() is printk(KERN_DEBUG) whatever dynamic debug says. */
 #define DEBUG
 #define pr_fmt(fmt) fmt
 
+#include <linux/binfmts.h>
+#include <linux/bitmap.h>
+#include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/module.h>
-#include <linux/mutex.h>
 #include <linux/nospec.h>
 #include <linux/pid.h>
 #include <linux/pid_namespace.h>
 #include <linux/proc_fs.h>
+#include <linux/ratelimit.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/seq_file.h>
@@ -43,6 +46,8 @@
 #include "entries.h"
 #include "hook.h"
 #include "listen.h"
+#include "lock.h"
+#include "restart.h"
 
 #define NAME KBUILD_MODNAME ": "
 #define STATUS_NAME KBUILD_MODNAME
@@ -55,6 +60,18 @@ static bool direct = true;
 module_param(direct, bool, 0444);
 MODULE_PARM_DESC(direct, "hook handlers by ftrace direct calls where the kernel can (default), or N: by kprobes alone");
 
+static bool users = true;
+module_param(users, bool, 0444);
+MODULE_PARM_DESC(users, "users may monitor their own processes (default), or N: root alone monitors");
+
+static unsigned int user_entries = 1024;
+module_param(user_entries, uint, 0444);
+MODULE_PARM_DESC(user_entries, "how many processes a user may have recorded, over all system calls (default 1024)");
+
+static unsigned int user_lines = 1000;
+module_param(user_lines, uint, 0444);
+MODULE_PARM_DESC(user_lines, "how many lines a second are logged for what users monitor (default 1000, 0: no limit)");
+
 struct call {
 	struct hook *hooks[DOORS];	/* all NULL: not intercepted */
 	bool everybody;
@@ -62,45 +79,64 @@ struct call {
 } __aligned(8 * sizeof(long));		/* a power of two is found by a shift */
 
 static struct call calls[DOOR_CALLS];
-static DEFINE_MUTEX(calls_lock);
+static DECLARE_BITMAP(intercepted, DOOR_CALLS);
+
+/* Commands are taken from the end of loading to the beginning of unloading. */
+static bool commands_taken;
 
 /* The tasks that are inside my_syscall(). */
 static struct srcu_struct commands;
 
 /* ---- The path of an intercepted call ---- */
 
-/* A process is all its threads; a thread that has an entry is just itself. */
-static bool is_listed(struct xarray *pids)
-{
-	if (has_entry(pids, current->tgid, task_tgid(current)))
-		return true;
-	return !thread_group_leader(current) &&
-	       has_entry(pids, current->pid, task_pid(current));
-}
+static struct ratelimit_state user_lines_limit, user_lines_notice;
+
+/* For whom the current process is monitored. */
+enum audience { NOBODY, A_USER, ROOT };
 
 /*
- * Either array alone can be half cleared while the other takes over. Who finds
- * that the switch was thrown meanwhile looks again.
+ * Either array alone can be half cleared while the other takes over. If the
+ * switch was thrown meanwhile, look again.
  */
-static bool is_monitored(struct call *call)
+static enum audience monitored_for(struct call *call)
 {
-	bool everybody, listed;
+	struct entry *entry;
+	enum audience listed;
+	bool everybody;
 
 	do {
-		/* Pairs with smp_store_release() in set_everybody(). */
+		/* A: pairs with A in set_everybody(), the array was empty. */
 		everybody = smp_load_acquire(&call->everybody);
-		listed = is_listed(&call->pids[everybody]);
-		smp_rmb();	/* likewise */
+		rcu_read_lock();
+		entry = entry_of_current(&call->pids[everybody]);
+		listed = !entry ? NOBODY : entry->by_root ? ROOT : A_USER;
+		rcu_read_unlock();
+		/* B: pairs with B there, an array that is being cleared. */
+		smp_rmb();
 	} while (everybody != READ_ONCE(call->everybody));
-	return listed != everybody;
+	if (everybody)		/* which root alone can start */
+		return listed == NOBODY ? ROOT : NOBODY;
+	return listed;
 }
 
 static bool is_anybody_monitored(struct call *call)
 {
 	if (!xa_empty(&call->pids[false]))
 		return true;
-	smp_rmb();	/* an array that was cleared: see set_everybody() */
+	/* B: pairs with B in set_everybody(), the array was cleared. */
+	smp_rmb();
 	return READ_ONCE(call->everybody);
+}
+
+/* Users can't fill the kernel log. */
+static bool user_line_allowed(void)
+{
+	if (!user_lines || __ratelimit(&user_lines_limit))
+		return true;
+	if (__ratelimit(&user_lines_notice))
+		pr_notice(NAME "calls that users monitor are left out of the log: more than %u a second (user_lines=%u)\n",
+			  user_lines, user_lines);
+	return false;
 }
 
 static __always_inline bool call_wanted(struct pt_regs *regs)
@@ -114,7 +150,7 @@ static noinline void log_call(struct pt_regs *regs)
 {
 	unsigned long arg[6];
 
-	syscall_get_arguments(current, regs, arg);
+	door_arguments(regs, arg);
 	pr_devel(INTERCEPTOR_LOG_LINE "%s\n", current->pid,
 		 (unsigned long)syscall_get_nr(current, regs),
 		 arg[0], arg[1], arg[2], arg[3], arg[4], arg[5],
@@ -124,34 +160,77 @@ static noinline void log_call(struct pt_regs *regs)
 /* Runs before the original of a call where somebody is monitored. */
 static noinline notrace void before_call(struct pt_regs *regs)
 {
-	if (is_monitored(&calls[door_issued(regs)]))
+	enum audience audience = monitored_for(&calls[door_issued(regs)]);
+
+	if (audience == ROOT || (audience == A_USER && user_line_allowed()))
 		log_call(regs);
 }
 
 HOOK_BEFORE(call);
 
-/* ---- The end of a process ---- */
+/* ---- Who is who ---- */
 
-/* A process or thread has ended: all its entries go. */
-static void forget(pid_t nr, const struct pid *pid)
+/*
+ * Not root inside a user namespace: that is somebody else outside of it. Nor
+ * root without rights, as in a container: CAP_SYS_ADMIN is asked for as well.
+ */
+static bool is_root(void)
 {
-	struct call *call;
+	return uid_eq(current_euid(), GLOBAL_ROOT_UID) &&
+	       capable(CAP_SYS_ADMIN);
+}
+
+/* Somebody's setuid program isn't theirs: all three owners must agree. */
+static bool is_owned_by(struct task_struct *task, kuid_t user)
+{
+	const struct cred *cred = __task_cred(task);
+
+	return uid_eq(user, cred->uid) && uid_eq(user, cred->euid) &&
+	       uid_eq(user, cred->suid);
+}
+
+/* ---- The end of a process, and its becoming somebody else's ---- */
+
+/* Is the entry of a process, or thread, to go? */
+typedef bool (*entry_test)(const struct entry *entry, const void *about);
+
+static bool is_of(const struct entry *entry, const void *pid)
+{
+	return entry->pid == pid;
+}
+
+static bool is_of_nobody(const struct entry *entry, const void *unused)
+{
+	return !pid_has_task(entry->pid, PIDTYPE_PID);
+}
+
+/* Mark the entries of that number which pass the test. Takes no lock. */
+static void forget(pid_t nr, entry_test test, const void *about)
+{
+	struct entry *entry;
+	unsigned int i;
+	int list;
 
 	/* Pairs with the one in record(). */
 	smp_mb();
 	if (!atomic_read(slot(nr)))
 		return;
-	for (call = calls; call < calls + DOOR_CALLS; call++) {
-		entry_forget(&call->pids[false], nr, pid);
-		entry_forget(&call->pids[true], nr, pid);
+	rcu_read_lock();
+	for_each_set_bit(i, intercepted, DOOR_CALLS) {
+		for (list = 0; list < ARRAY_SIZE(calls[i].pids); list++) {
+			entry = xa_load(&calls[i].pids[list], nr);
+			if (entry && test(entry, about))
+				entry_mark_gone(entry);
+		}
 	}
+	rcu_read_unlock();
 }
 
 /* Runs before the original exit_group(), from which no process returns. */
 static void before_exit_group(struct pt_regs *regs)
 {
 	call_early(regs);
-	forget(current->tgid, task_tgid(current));
+	forget(current->tgid, is_of, task_tgid(current));
 }
 
 static bool exit_group_wanted(struct pt_regs *regs)
@@ -165,9 +244,9 @@ HOOK_BEFORE(exit_group);
 static void COMPAT_ON_EXIT(on_exit)
 {
 	if (!thread_group_leader(task))
-		forget(task->pid, task_pid(task));
+		forget(task->pid, is_of, task_pid(task));
 	if (!atomic_read(&task->signal->live))
-		forget(task->tgid, task_tgid(task));
+		forget(task->tgid, is_of, task_tgid(task));
 }
 
 /*
@@ -176,21 +255,46 @@ static void COMPAT_ON_EXIT(on_exit)
  */
 static void on_free(void *data, struct task_struct *task)
 {
-	forget(task->pid, NULL);
+	forget(task->pid, is_of_nobody, NULL);
+}
+
+/* Did a user make this entry who might not make it for the program of @bprm? */
+static bool is_out_of_reach(const struct entry *entry, const void *bprm)
+{
+	const struct linux_binprm *program = bprm;
+
+	return !entry->by_root &&
+	       (program->secureexec || !is_owned_by(current, entry->maker));
+}
+
+/* A program that has more rights than its caller is not its caller's to watch. */
+static void on_exec(void *data, struct task_struct *task, pid_t old_pid,
+		    struct linux_binprm *bprm)
+{
+	forget(task->tgid, is_out_of_reach, bprm);
 }
 
 static struct listener listeners[] = {
 	{ .name = "sched_process_exit", .probe = on_exit },
 	{ .name = "sched_process_free", .probe = on_free },
+	{ .name = "sched_process_exec", .probe = on_exec },
 };
 
 /* ---- The four commands ---- */
 
-/* The array that counts from now on is empty, and the other becomes so. */
+/*
+ * The array that counts from now on is empty, and the other becomes so.
+ *
+ * A: it was emptied before the switch, for whoever finds the switch thrown.
+ *    Pairs with A in monitored_for().
+ * B: the other is cleared after the switch, for whoever finds it cleared, or
+ *    some of it. Pairs with B in monitored_for() and is_anybody_monitored().
+ */
 static void set_everybody(struct call *call, bool everybody)
 {
-	/* Pairs with smp_load_acquire() in is_monitored(). */
-	smp_store_release(&call->everybody, everybody);
+	lockdep_assert_held(&calls_lock);
+	smp_store_release(&call->everybody, everybody);	/* A */
+	smp_wmb();					/* B */
 	entries_clear(&call->pids[!everybody]);
 }
 
@@ -249,23 +353,74 @@ static bool is_taken(struct hook *const hooks[DOORS])
 	return false;
 }
 
-static int intercept(int syscall)
+/* Could one of them not be taken back when that was tried? */
+static bool is_stuck(struct hook *const hooks[DOORS])
 {
-	if (is_taken(calls[syscall].hooks))
-		return -EBUSY;
-	return take(calls[syscall].hooks, syscall, &call_action,
-		    "not intercepted");
+	int i;
+
+	for (i = 0; i < DOORS; i++)
+		if (hooks[i] && hooks[i]->stuck)
+			return true;
+	return false;
 }
 
+static void give_back_later(struct work_struct *work);
+static DECLARE_DELAYED_WORK(giving_back, give_back_later);
+
+static int intercept(int syscall)
+{
+	int err;
+
+	if (is_taken(calls[syscall].hooks))
+		return -EBUSY;
+	err = take(calls[syscall].hooks, syscall, &call_action,
+		   "not intercepted");
+	if (is_taken(calls[syscall].hooks))
+		set_bit(syscall, intercepted);
+	if (err && is_taken(calls[syscall].hooks))
+		schedule_delayed_work(&giving_back, HZ);
+	return err;
+}
+
+/* Nobody is monitored from here on, whether the call can be given back or not. */
 static int release(int syscall)
 {
 	struct call *call = &calls[syscall];
+	int err;
 
 	if (!is_taken(call->hooks))
 		return -EINVAL;
 	set_everybody(call, false);
 	entries_clear(&call->pids[false]);
-	return give_back(call->hooks, syscall);
+	err = give_back(call->hooks, syscall);
+	if (!err)
+		clear_bit(syscall, intercepted);
+	else
+		schedule_delayed_work(&giving_back, HZ);
+	return err;
+}
+
+/*
+ * A released call that could not be given back is tried again each second, so
+ * that the module can be unloaded once whatever kept it is gone.
+ */
+static void give_back_later(struct work_struct *work)
+{
+	unsigned int i;
+	bool again = false;
+
+	mutex_lock(&calls_lock);
+	for_each_set_bit(i, intercepted, DOOR_CALLS) {
+		if (!is_stuck(calls[i].hooks))
+			continue;
+		if (give_back(calls[i].hooks, i))
+			again = true;
+		else
+			clear_bit(i, intercepted);
+	}
+	mutex_unlock(&calls_lock);
+	if (again)
+		schedule_delayed_work(&giving_back, HZ);
 }
 
 static int start_everybody(struct call *call)
@@ -292,11 +447,16 @@ static int stop_everybody(struct call *call)
 static int record(struct call *call, struct pid *pid)
 {
 	struct xarray *pids = &call->pids[call->everybody];
+	bool by_root = is_root();
 	int err;
 
-	/* Of one that died just now, and whose number is born again. */
-	entry_forget(pids, pid_nr(pid), NULL);
-	err = entry_add(pids, pid);
+	if (!by_root && entries_of(current_euid(), 0) >= user_entries) {
+		pr_notice_ratelimited(NAME "not monitored: user %u has %u processes recorded (user_entries=%u)\n",
+				      from_kuid(&init_user_ns, current_euid()),
+				      user_entries, user_entries);
+		return -ENOMEM;
+	}
+	err = entry_add(pids, pid, current_euid(), by_root);
 	if (err)
 		return err;
 	/* Pairs with the one in forget(): it sees our entry, or we its death. */
@@ -342,22 +502,6 @@ static int interceptable(const struct door *door, int syscall)
 	return nr == MY_CUSTOM_SYSCALL ? -1 : nr;
 }
 
-/* Not root inside a user namespace: that is somebody else outside of it. */
-static bool is_root(void)
-{
-	return uid_eq(current_euid(), GLOBAL_ROOT_UID);
-}
-
-/* Somebody's setuid program isn't theirs: all three owners must agree. */
-static bool is_owner(struct task_struct *task)
-{
-	const struct cred *cred = __task_cred(task);
-	kuid_t caller = current_euid();
-
-	return uid_eq(caller, cred->uid) && uid_eq(caller, cred->euid) &&
-	       uid_eq(caller, cred->suid);
-}
-
 /*
  * The process that @nr is to the caller, NULL for 0: everybody.
  *
@@ -378,7 +522,7 @@ static struct pid *find_monitorable(int nr)
 	task = pid_task(pid, PIDTYPE_PID);
 	if (!task)
 		pid = ERR_PTR(-EINVAL);
-	else if (!is_root() && !is_owner(task))
+	else if (!is_root() && !(users && is_owned_by(task, current_euid())))
 		pid = ERR_PTR(-EPERM);
 	else
 		get_pid(pid);
@@ -436,42 +580,17 @@ static int my_syscall(int cmd, int syscall, int pid)
 
 /* ---- MY_CUSTOM_SYSCALL, which is restart_syscall() ---- */
 
-/*
- * Are these the registers of a clock_nanosleep(clock, 0, request, remain) that
- * was interrupted? They could be those of a command about system call 0; but
- * the kernel has noted clock and remain, and no pid is as large as an address.
- */
-static bool is_clock_nanosleep(const unsigned long arg[6])
-{
-	const struct restart_block *restart = &current->restart_block;
-	unsigned long remain = restart->nanosleep.type == TT_NONE ? 0 :
-			       (unsigned long)restart->nanosleep.rmtp;
-
-	return restart->nanosleep.clockid == (clockid_t)arg[0] && !arg[1] &&
-	       arg[2] > PID_MAX_LIMIT && arg[3] == remain;
-}
-
-/*
- * The kernel sends a process to this very number to finish a sleep that was
- * interrupted (stopped and continued, say). Its registers still are those of
- * the call that slept, and none of these reads as a command but
- * clock_nanosleep()'s, as all others start with a pointer.
- *
- * restart_block has the function that finishes the sleep. It outlives the
- * sleep, so it alone doesn't tell.
- */
+/* Not the kernel's own restart of an interrupted sleep: see restart.h. */
 static bool is_my_syscall(struct pt_regs *regs)
 {
 	const struct door *door = door_current();
 	unsigned long arg[6];
 
-	if (!door)
+	if (!READ_ONCE(commands_taken) || !door)
 		return false;
-	if (current->restart_block.fn == init_task.restart_block.fn)
-		return true;
-	syscall_get_arguments(current, regs, arg);
-	return is_command(arg[0]) && interceptable(door, arg[1]) >= 0 &&
-	       !is_clock_nanosleep(arg);
+	door_arguments(regs, arg);
+	return !is_restart(arg, is_command(arg[0]) &&
+				interceptable(door, arg[1]) >= 0);
 }
 
 static __used long do_my_syscall(struct pt_regs *regs)
@@ -480,7 +599,8 @@ static __used long do_my_syscall(struct pt_regs *regs)
 	int idx, ret;
 
 	idx = srcu_read_lock(&commands);
-	syscall_get_arguments(current, regs, arg);
+	flush_work(&entries_burial);	/* of who died before this command */
+	door_arguments(regs, arg);
 	ret = my_syscall(arg[0], arg[1], arg[2]);
 	srcu_read_unlock(&commands, idx);
 	return ret;
@@ -497,6 +617,7 @@ HOOK_INSTEAD(restart_syscall);
 
 static void *status_start(struct seq_file *file, loff_t *pos)
 {
+	flush_work(&entries_burial);
 	mutex_lock(&calls_lock);
 	return *pos < DOOR_CALLS ? &calls[*pos] : NULL;
 }
@@ -518,16 +639,28 @@ static const char *status_mode(struct call *call)
 	return xa_empty(&call->pids[true]) ? "everybody" : "everybody-except";
 }
 
+static bool is_live(struct hook *const hooks[DOORS])
+{
+	int i;
+
+	for (i = 0; i < DOORS; i++)
+		if (hooks[i] && !hook_is_live(hooks[i]))
+			return false;
+	return true;
+}
+
 /*
  * "39 listed 1207 1311": the number, the mode, the pids that the reader sees.
- * A call that only the 32-bit door has is told by that one's: "i386:192".
+ * A call that only the 32-bit door has is told by that one's: "i386:192". "off"
+ * at the end: somebody has switched off what the call is intercepted by.
  */
 static int status_show(struct seq_file *file, void *data)
 {
 	struct call *call = data;
 	struct xarray *pids = &call->pids[call->everybody];
+	struct entry *entry;
 	unsigned long nr;
-	struct pid *pid;
+	pid_t seen;
 
 	if (!is_taken(call->hooks))
 		return 0;
@@ -536,11 +669,12 @@ static int status_show(struct seq_file *file, void *data)
 	else
 		seq_printf(file, "i386:%td", call - calls - NR_syscalls);
 	seq_printf(file, " %s", status_mode(call));
-	xa_lock_bh(pids);	/* holds each entry's reference */
-	xa_for_each(pids, nr, pid)
-		seq_printf(file, " %d", pid_vnr(pid));
-	xa_unlock_bh(pids);
-	seq_putc(file, '\n');
+	xa_for_each(pids, nr, entry) {
+		seen = pid_vnr(entry->pid);
+		if (seen && !atomic_read(&entry->gone))
+			seq_printf(file, " %d", seen);
+	}
+	seq_puts(file, is_live(call->hooks) ? "\n" : " off\n");
 	return 0;
 }
 
@@ -553,7 +687,11 @@ static const struct seq_operations status_ops = {
 
 /* ---- Load and unload ---- */
 
+#define GIVE_BACK_WAIT	(HZ / 10)
+#define GIVE_BACK_TOLD	100	/* tries, 10 s */
+
 static struct hook *exit_group_hooks[DOORS], *my_syscall_hooks[DOORS];
+static struct proc_dir_entry *status;
 
 static void stop_listening(void)
 {
@@ -573,22 +711,98 @@ static int __init listen(void)
 		if (err) {
 			pr_err(NAME "not loaded: no tracepoint %s (%pe)\n",
 			       listeners[i].name, ERR_PTR(err));
-			stop_listening();
 			return err;
 		}
 	}
 	return 0;
 }
 
+/* As module_init() and module_exit() call it, without the lock. */
+static int take_first(struct hook *hooks[DOORS], int syscall,
+		      const struct hook_action *action)
+{
+	int err;
+
+	mutex_lock(&calls_lock);
+	err = take(hooks, syscall, action, "not loaded");
+	mutex_unlock(&calls_lock);
+	return err;
+}
+
 /*
- * It can't be refused to unload a module that nobody was seen to need, and
- * this one must not go while somebody who took a system call over still sends
- * it on to here: the unloading waits for that to end.
+ * module_exit() can't fail, and while somebody else still sends calls to this
+ * module it must not return: wait for that to end, and say so.
  */
 static void give_back_at_last(struct hook *hooks[DOORS], int syscall)
 {
-	while (give_back(hooks, syscall))
-		schedule_timeout_idle(HZ / 10);
+	int err, tries;
+
+	for (tries = 0;; tries++) {
+		mutex_lock(&calls_lock);
+		err = give_back(hooks, syscall);
+		mutex_unlock(&calls_lock);
+		if (!err)
+			return;
+		if (tries % GIVE_BACK_TOLD == 0)
+			pr_warn(NAME "not unloaded: system call %d is not given back yet (%pe), see above\n",
+				syscall, ERR_PTR(err));
+		schedule_timeout_idle(GIVE_BACK_WAIT);
+	}
+}
+
+/*
+ * The end of a module that is loaded, or that could not be loaded to the end.
+ * No task may be left in it, nor come back to it. First no command can begin;
+ * those under way end; all is released; then the last instructions of whoever
+ * was on the way out are waited for.
+ */
+static void shut_down(void)
+{
+	int i;
+
+	WRITE_ONCE(commands_taken, false);
+	give_back_at_last(my_syscall_hooks, MY_CUSTOM_SYSCALL);
+	hook_barrier();
+	synchronize_srcu(&commands);
+	cancel_delayed_work_sync(&giving_back);
+
+	mutex_lock(&calls_lock);
+	hooks_retire();
+	mutex_unlock(&calls_lock);
+	for_each_set_bit(i, intercepted, DOOR_CALLS) {
+		mutex_lock(&calls_lock);
+		set_everybody(&calls[i], false);
+		entries_clear(&calls[i].pids[false]);
+		mutex_unlock(&calls_lock);
+		give_back_at_last(calls[i].hooks, i);
+	}
+
+	give_back_at_last(exit_group_hooks, __NR_exit_group);
+	if (status)
+		proc_remove(status);
+	stop_listening();
+	flush_work(&entries_burial);
+	hook_barrier();
+	hooks_free();
+	xa_destroy(&entries_made);
+	cleanup_srcu_struct(&commands);
+}
+
+static int __init start_up(void)
+{
+	int err;
+
+	err = listen();
+	if (err)
+		return err;
+	status = proc_create_seq(STATUS_NAME, 0400, NULL, &status_ops);
+	if (!status)
+		return -ENOMEM;
+	err = take_first(exit_group_hooks, __NR_exit_group, &exit_group_action);
+	if (err)
+		return err;
+	return take_first(my_syscall_hooks, MY_CUSTOM_SYSCALL,
+			  &restart_syscall_action);
 }
 
 static int __init interceptor_init(void)
@@ -599,6 +813,10 @@ static int __init interceptor_init(void)
 		entries_init(&calls[i].pids[false]);
 		entries_init(&calls[i].pids[true]);
 	}
+	ratelimit_state_init(&user_lines_limit, HZ, user_lines);
+	ratelimit_state_init(&user_lines_notice, 10 * HZ, 1);
+	ratelimit_set_flags(&user_lines_limit, RATELIMIT_MSG_ON_RELEASE);
+	ratelimit_set_flags(&user_lines_notice, RATELIMIT_MSG_ON_RELEASE);
 
 	err = hook_choose(way);
 	if (err)
@@ -606,64 +824,20 @@ static int __init interceptor_init(void)
 	err = init_srcu_struct(&commands);
 	if (err)
 		return err;
-	err = listen();
-	if (err)
-		goto err_commands;
-	if (!proc_create_seq(STATUS_NAME, 0400, NULL, &status_ops)) {
-		err = -ENOMEM;
-		goto err_listen;
+	err = start_up();
+	if (err) {
+		shut_down();
+		return err;
 	}
-	err = take(exit_group_hooks, __NR_exit_group, &exit_group_action,
-		   "not loaded");
-	if (err)
-		goto err_status;
-	err = take(my_syscall_hooks, MY_CUSTOM_SYSCALL, &restart_syscall_action,
-		   "not loaded");
-	if (err)
-		goto err_exit_group;
+	WRITE_ONCE(commands_taken, true);
 	pr_info(NAME "loaded: system call %d takes commands, hooked by %s\n",
 		MY_CUSTOM_SYSCALL, hook_means(my_syscall_hooks[0]));
 	return 0;
-
-err_exit_group:
-	give_back_at_last(exit_group_hooks, __NR_exit_group);
-err_status:
-	hook_barrier();
-	hooks_free();
-	remove_proc_entry(STATUS_NAME, NULL);
-err_listen:
-	stop_listening();
-err_commands:
-	cleanup_srcu_struct(&commands);
-	return err;
 }
 
-/*
- * No task may be left in this module, nor come back to it. First no command
- * can begin; those under way end; all is released; then the last instructions
- * of whoever was on the way out are waited for.
- */
 static void __exit interceptor_exit(void)
 {
-	int i;
-
-	give_back_at_last(my_syscall_hooks, MY_CUSTOM_SYSCALL);
-	hook_barrier();
-	synchronize_srcu(&commands);
-
-	for (i = 0; i < DOOR_CALLS; i++) {
-		mutex_lock(&calls_lock);
-		release(i);
-		mutex_unlock(&calls_lock);
-		give_back_at_last(calls[i].hooks, i);
-	}
-
-	give_back_at_last(exit_group_hooks, __NR_exit_group);
-	remove_proc_entry(STATUS_NAME, NULL);
-	stop_listening();
-	hook_barrier();
-	hooks_free();
-	cleanup_srcu_struct(&commands);
+	shut_down();
 	pr_info(NAME "unloaded\n");
 }
 

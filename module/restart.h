@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * MY_CUSTOM_SYSCALL is restart_syscall(). The kernel itself sends a process
+ * there to go on with a sleep that was interrupted: by a stop, a debugger, the
+ * freezer. This tells such a restart from a command.
+ *
+ * When a sleep is interrupted, the kernel keeps in current->restart_block the
+ * function that goes on with it, fn, and the arguments which that needs. Then
+ * it sets the number to restart_syscall's, and leaves all other registers as
+ * they are. So the registers of a restart are those of the call that slept,
+ * and agree with what was kept:
+ *
+ *   fn				registers of the call	what has to agree
+ *   hrtimer_nanosleep_restart	nanosleep(req, rem)	rem; kept clock: MONOTONIC
+ *				clock_nanosleep(clock,	clock, REALTIME being
+ *				  flags, req, rem)	  kept as MONOTONIC; rem
+ *   posix_cpu_nsleep_restart	clock_nanosleep()	clock, PROCESS_CPUTIME
+ *							  being kept as -6; rem
+ *   alarm_timer_nsleep_restart	clock_nanosleep()	clock, *_ALARM being
+ *							  kept as 0, 1; rem
+ *   do_restart_poll		poll(fds, n, timeout)	fds, n, timeout >= 0
+ *   futex_wait_restart		futex(uaddr, op, val)	uaddr, val; op: a wait
+ *   do_no_restart_syscall	any of these		any of these (idle)
+ *   another			unknown			not a command's registers
+ *
+ * These are all functions that the kernel has for this, from 5.10 to 7.3. What
+ * is not kept must make sense: clock_nanosleep()'s flags are without
+ * TIMER_ABSTIME, which has no restart, and a request is where memory can be.
+ * Pointers are compared whole, an int is what the kernel takes for one.
+ *
+ * fn outlives the sleep, as nothing resets it when a restart has come to its
+ * end. So it alone is no sign of a restart, and a command that is issued
+ * later has other registers.
+ *
+ * rt_sigreturn() resets fn. It does so as well where a handler runs after the
+ * kernel has decided to restart, and before the instruction is executed. That
+ * call is do_no_restart_syscall()'s, which returns -EINTR. The arguments are
+ * still in restart_block, unless the handler slept as well: then an address
+ * where a command would have a number is what remains to tell the two apart.
+ */
+#ifndef INTERCEPTOR_RESTART_H
+#define INTERCEPTOR_RESTART_H
+
+#include <linux/futex.h>
+#include <linux/mm.h>
+#include <linux/restart_block.h>
+#include <linux/sched.h>
+#include <linux/threads.h>
+#include <linux/time.h>
+
+#include "symbols.h"
+
+/* CLOCK_PROCESS_CPUTIME_ID, as posix_cpu_nsleep() is called: PROCESS_CLOCK. */
+#define RESTART_PROCESS_CLOCK	(-6)
+
+/* Is something mapped there in the current process? True where it can't be told. */
+static bool restart_is_mapped(unsigned long address)
+{
+	struct mm_struct *mm = current->mm;
+	struct vm_area_struct *vma;
+	bool mapped;
+
+	/* A hook must not sleep. */
+	if (!mmap_read_trylock(mm))
+		return true;
+	vma = find_vma(mm, address);
+	mapped = vma && vma->vm_start <= address;
+	mmap_read_unlock(mm);
+	return mapped;
+}
+
+/*
+ * Can a request have been there? What is as small as a pid, as the arguments of
+ * a command are, has to be mapped; anything else may have been unmapped since.
+ */
+static bool restart_is_request(unsigned long address)
+{
+	return address < TASK_SIZE &&
+	       (address > PID_MAX_LIMIT || restart_is_mapped(address));
+}
+
+static bool restart_is_clock_nanosleep(const struct restart_block *kept,
+				       clockid_t clock,
+				       const unsigned long arg[6])
+{
+	return kept->nanosleep.clockid == clock && !(arg[1] & TIMER_ABSTIME) &&
+	       restart_is_request(arg[2]) &&
+	       arg[3] == (unsigned long)kept->nanosleep.rmtp;
+}
+
+static bool restart_of_hrtimer(const struct restart_block *kept,
+			       const unsigned long arg[6])
+{
+	clockid_t clock = arg[0];
+
+	if (kept->nanosleep.clockid == CLOCK_MONOTONIC &&
+	    arg[1] == (unsigned long)kept->nanosleep.rmtp &&
+	    restart_is_request(arg[0]))
+		return true;
+	return restart_is_clock_nanosleep(kept, clock == CLOCK_REALTIME ?
+					  CLOCK_MONOTONIC : clock, arg);
+}
+
+static bool restart_of_cpu_clock(const struct restart_block *kept,
+				 const unsigned long arg[6])
+{
+	clockid_t clock = arg[0];
+
+	if (clock == CLOCK_PROCESS_CPUTIME_ID)
+		clock = RESTART_PROCESS_CLOCK;
+	/* Those of single processes are below 0, and there are no others. */
+	return clock < 0 && restart_is_clock_nanosleep(kept, clock, arg);
+}
+
+static bool restart_of_alarm(const struct restart_block *kept,
+			     const unsigned long arg[6])
+{
+	clockid_t clock = arg[0];
+
+	if (clock != CLOCK_REALTIME_ALARM && clock != CLOCK_BOOTTIME_ALARM)
+		return false;
+	return restart_is_clock_nanosleep(kept, clock == CLOCK_BOOTTIME_ALARM,
+					  arg);
+}
+
+static bool restart_of_poll(const struct restart_block *kept,
+			    const unsigned long arg[6])
+{
+	return arg[0] == (unsigned long)kept->poll.ufds &&
+	       (int)arg[1] == kept->poll.nfds &&
+	       ((int)arg[2] >= 0) == kept->poll.has_timeout;
+}
+
+static bool restart_of_futex(const struct restart_block *kept,
+			     const unsigned long arg[6])
+{
+	int op = arg[1] & FUTEX_CMD_MASK;
+
+	return restart_is_request(arg[0]) &&
+	       arg[0] == (unsigned long)kept->futex.uaddr &&
+	       (op == FUTEX_WAIT || op == FUTEX_WAIT_BITSET) &&
+	       (u32)arg[2] == kept->futex.val;
+}
+
+static const struct restart {
+	const char *function;
+	bool (*agrees)(const struct restart_block *kept,
+		       const unsigned long arg[6]);
+} restarts[] = {
+	{ "hrtimer_nanosleep_restart", restart_of_hrtimer },
+	{ "posix_cpu_nsleep_restart", restart_of_cpu_clock },
+	{ "alarm_timer_nsleep_restart", restart_of_alarm },
+	{ "do_restart_poll", restart_of_poll },
+	{ "futex_wait_restart", restart_of_futex },
+};
+
+/*
+ * The handler that ran may have slept, and left its own arguments. Is there an
+ * address, in use, where a command has its own number, or the number of a
+ * process that would be ignored? Only clocks 1 and 2 read as such a command.
+ */
+static bool restart_has_address(const unsigned long arg[6])
+{
+	if (arg[0] > PID_MAX_LIMIT)
+		return restart_is_mapped(arg[0]);
+	return (arg[0] == CLOCK_MONOTONIC ||
+		arg[0] == CLOCK_PROCESS_CPUTIME_ID) &&
+	       !(arg[1] & TIMER_ABSTIME) && arg[2] > PID_MAX_LIMIT &&
+	       restart_is_mapped(arg[2]);
+}
+
+/*
+ * Is this call a restart that the kernel prepared? @reads_as_command: it could
+ * be a command that is carried out, by its first two arguments.
+ */
+static bool is_restart(const unsigned long arg[6], bool reads_as_command)
+{
+	const struct restart_block *kept = &current->restart_block;
+	bool is_idle = kept->fn == init_task.restart_block.fn;
+	char function[KSYM_SYMBOL_LEN];
+	int i;
+
+	if (!is_idle)
+		sprint_symbol_no_offset(function, (unsigned long)kept->fn);
+	for (i = 0; i < ARRAY_SIZE(restarts); i++) {
+		if (!is_idle && !strcmp(function, restarts[i].function))
+			return restarts[i].agrees(kept, arg);
+		if (is_idle && restarts[i].agrees(kept, arg))
+			return true;
+	}
+	return is_idle ? restart_has_address(arg) : !reads_as_command;
+}
+
+#endif /* INTERCEPTOR_RESTART_H */
