@@ -2,18 +2,20 @@
 """Sleeps that are interrupted are finished by system call 0, which the module has taken."""
 
 import errno
+import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 from portable import first_of, longs
 
-from pyharness import Actor, Guest, Module
+from pyharness import Actor, Guest, InOut, Module
 from pyharness.pytest_plugin import place_of
 from pyharness.syscalls import Syscalls
 
 SECONDS = 1
+CALL = "mkdirat"
 
 
 def uptime(guest: Guest) -> float:
@@ -49,6 +51,30 @@ SLEEPS = {
     "select": Sleep(("_newselect", "select"), (0, 0, 0, 0, TIMESPEC)),
     "pselect6": Sleep(("pselect6",), (0, 0, 0, 0, TIMESPEC, 0)),
 }
+
+
+# The sleeps of tests/programs/restarts.c, whose registers are awkward, by what their names have.
+# A machine has some of them: each is of the first group that fits.
+AWKWARD = (
+    "ia32",
+    "time64",
+    "high",
+    "absolute",
+    "alarm",
+    "futex",
+    "poll",
+    "cputime",
+    "nanosleep",
+    "",
+)
+
+
+def awkward_sleeps(guest: Guest, program: str) -> dict[str, list[str]]:
+    """The sleeps that the guest has, by group."""
+    groups: dict[str, list[str]] = {group: [] for group in AWKWARD}
+    for sleep in guest.run([program, "list"]).check().stdout.split():
+        groups[next(group for group in AWKWARD if group in sleep)].append(sleep)
+    return groups
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -115,6 +141,91 @@ def test_an_interrupted_sleep_is_finished(
         assert (result.errno, max(result.value, 0)) == (SLEEPS[sleep].errno, 0)
         # /proc/uptime has hundredths; the kernel may not wake early.
         assert SECONDS - 0.02 <= uptime(guest) - begin < 5 * SECONDS
+
+
+LENGTH_MS = 400
+# By restarts.c: how a sleep is interrupted, and whether that ends it.
+WAYS = {
+    "stop": False,
+    "attach": False,
+    "freeze": False,
+    "handler": True,
+    "sleeping-handler": True,
+    "handler-between": True,
+    "sleeping-handler-between": True,
+}
+UNKNOWN = 99  # a command that there is none of
+
+
+@pytest.fixture
+def restarts(guest: Guest, compiled: Callable[..., str]) -> Iterator[str]:
+    """The program, in a guest in which memory can be mapped at address 0."""
+    lowest = guest.agent.read("/proc/sys/vm/mmap_min_addr").strip()
+    guest.run(["sysctl", "-q", "-w", "vm.mmap_min_addr=0"]).check()
+    yield compiled("restarts")
+    guest.run(["sysctl", "-q", "-w", f"vm.mmap_min_addr={lowest}"]).check()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("intercepted", [False, True])
+@pytest.mark.parametrize("group", AWKWARD)
+def test_an_awkward_sleep_is_no_command(
+    module: Module, restarts: str, group: str, *, intercepted: bool
+) -> None:
+    """Registers that read as a command, of root's, do not carry it out, nor spoil the sleep.
+
+    They read as commands about the calls 0 and 38, where these are no commands themselves.
+    """
+    guest = module.guest
+    about = [38] if guest.syscalls.number("restart_syscall") == 0 else [0, 38]
+    with module.intercepted(*about * intercepted):
+        before = module.status()
+        for sleep in awkward_sleeps(guest, restarts)[group]:
+            lines = guest.run([restarts, sleep], seconds=60).check().stdout.splitlines()
+            assert module.status() == before, sleep
+            assert [line.split()[0] for line in lines] == list(WAYS), sleep
+            for line in lines:
+                check(sleep, *line.split())
+
+
+def check(sleep: str, way: str, value: str, error: str, took: str) -> None:
+    """Find a sleep wrong that was interrupted in that way."""
+    number = int(error)
+    what = f"{sleep}, {way}: {value} {errno.errorcode.get(number, error)}, {took} ms"
+    # The kernel issues a call again that says when it ends, and the handler ran before that.
+    again = "absolute" in sleep
+    if WAYS[way] and not (again and way.endswith("between")):
+        assert number == errno.EINTR, what
+    else:
+        assert number == (errno.ETIMEDOUT if "futex" in sleep else 0), what
+        assert int(took) >= LENGTH_MS, what
+
+
+@pytest.mark.parametrize("intercepted", [False, True])
+@pytest.mark.timeout(300)
+def test_a_storm_of_handlers_and_stops(module: Module, restarts: str, *, intercepted: bool) -> None:
+    """A timer's handler comes between decision and restart now and then: 0 or EINTR, always."""
+    with module.intercepted(*[38] * intercepted):
+        before = module.status()
+        said = module.guest.run([restarts, "storm", "20"], seconds=120).check().stdout
+        assert module.status() == before
+    assert re.fullmatch(r"\d{2,} sleeps, 0 odd: \n", said), said
+
+
+@pytest.mark.parametrize("command", [0, 5, UNKNOWN, -1])
+def test_an_unknown_command_finishes_no_sleep(
+    module: Module, guest: Guest, root: Actor, command: int
+) -> None:
+    """Of a process whose sleep was interrupted, and has come to its end since."""
+    rem = InOut(b"\xff" * 16)
+    root.begin("nanosleep", longs(guest, SECONDS, 0), rem)
+    guest.wait("the sleep", lambda: guest.agent.state(root.pid) == "S")
+    stop_and_continue(guest, root)
+    assert root.finish().value == 0
+    begin = uptime(guest)
+    assert module.command(command, CALL, root.pid, by=root).errno == errno.EINVAL
+    assert module.command(command, 0, root.pid, by=root).errno == errno.EINVAL
+    assert uptime(guest) - begin < SECONDS
 
 
 @pytest.mark.parametrize("monitored", [False, True])

@@ -1,0 +1,542 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Sleeps by raw system calls, with what is awkward in each register, and
+ * interrupted in each way there is, as root:
+ *
+ *	restarts list
+ *	restarts SLEEP
+ *	restarts storm SECONDS
+ *
+ * The first prints the names of the sleeps that this machine has. The second
+ * lets a process sleep once for each way, and prints a line for each: the way,
+ * the result, errno, and the milliseconds of the sleep's clock that it took.
+ *
+ * The third has a process sleep in a loop, with a timer whose handler runs now
+ * and then between the kernel's decision to restart and the instruction, while
+ * it is stopped and continued. It prints how many sleeps there were, and each
+ * result that is neither 0 nor EINTR.
+ */
+#define _GNU_SOURCE
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LENGTH_MS	400
+#define MS_NS		1000000L
+#define PAGE		4096UL
+#define GROUP		"/sys/fs/cgroup/restarts"
+
+/* Where the sleepers have their memory: every ABI can address it. */
+#define MEMORY		0x10000000UL
+#define REM		(MEMORY + 256)
+#define WORD		(MEMORY + 512)
+#define REQUEST		MEMORY
+#define HIGH		0x500000004UL	/* 4, when it is cut to 32 bits */
+
+enum abi { NATIVE, IA32 };
+enum format { BITS_32, BITS_64 };
+#define LONGS (sizeof(long) == 8 ? BITS_64 : BITS_32)
+
+#define OWN_CLOCK	-1000	/* the CPU clock of this process, by its pid */
+
+struct sleep {
+	const char *name;
+	enum abi abi;
+	long number;
+	unsigned long arg[6];
+	unsigned long request;		/* 0: the length is an argument */
+	enum format format;
+	clockid_t clock;
+	bool absolute;
+};
+
+#define CLOCK_SLEEP(name, which, flags, rem)				\
+	{ name, NATIVE, SYS_clock_nanosleep,				\
+	  { which, flags, REQUEST, rem }, REQUEST, LONGS,		\
+	  (clockid_t)(which), false }
+#define ABSOLUTE(name, which)						\
+	{ name, NATIVE, SYS_clock_nanosleep,				\
+	  { which, TIMER_ABSTIME, REQUEST, REM }, REQUEST, LONGS, which, true }
+#define NANOSLEEP(name, request, rem)					\
+	{ name, NATIVE, SYS_nanosleep, { request, rem }, request, LONGS,	\
+	  CLOCK_MONOTONIC, false }
+#define POLL(name, fds)							\
+	{ name, NATIVE, SYS_poll, { fds, 0, LENGTH_MS }, 0, LONGS,	\
+	  CLOCK_MONOTONIC, false }
+#define FUTEX(name, uaddr, op)						\
+	{ name, NATIVE, SYS_futex,					\
+	  { uaddr, op, 0, REQUEST, 0, ~0U }, REQUEST, LONGS,		\
+	  CLOCK_MONOTONIC, (op) == 9 }
+
+static const struct sleep sleeps[] = {
+	NANOSLEEP("nanosleep", REQUEST, 0),
+	NANOSLEEP("nanosleep-rem", REQUEST, REM),
+	NANOSLEEP("nanosleep-at-1", 1, 0),
+	NANOSLEEP("nanosleep-at-4", 4, 0),
+	CLOCK_SLEEP("monotonic", CLOCK_MONOTONIC, 0, 0),
+	CLOCK_SLEEP("monotonic-rem", CLOCK_MONOTONIC, 0, REM),
+	CLOCK_SLEEP("monotonic-flags", CLOCK_MONOTONIC, 38, REM),
+	CLOCK_SLEEP("realtime", CLOCK_REALTIME, 0, REM),
+	CLOCK_SLEEP("boottime", CLOCK_BOOTTIME, 0, 0),
+	CLOCK_SLEEP("tai", CLOCK_TAI, 0, REM),
+	CLOCK_SLEEP("realtime-alarm", CLOCK_REALTIME_ALARM, 0, 0),
+	CLOCK_SLEEP("boottime-alarm", CLOCK_BOOTTIME_ALARM, 0, REM),
+	CLOCK_SLEEP("cputime", CLOCK_PROCESS_CPUTIME_ID, 0, 0),
+	CLOCK_SLEEP("cputime-flags", CLOCK_PROCESS_CPUTIME_ID, 38, REM),
+	CLOCK_SLEEP("cputime-by-pid", OWN_CLOCK, 0, REM),
+	ABSOLUTE("monotonic-absolute", CLOCK_MONOTONIC),
+	ABSOLUTE("realtime-absolute", CLOCK_REALTIME),
+	ABSOLUTE("cputime-absolute", CLOCK_PROCESS_CPUTIME_ID),
+	FUTEX("futex", WORD, 0),
+	FUTEX("futex-private", WORD, 128),
+	FUTEX("futex-bitset", WORD, 9),
+	FUTEX("futex-at-4", 4, 0),
+#ifdef SYS_poll
+	POLL("poll", 0),
+	POLL("poll-at-1", 1),
+	POLL("poll-at-2", 2),
+	POLL("poll-at-3", 3),
+	POLL("poll-at-4", 4),
+	POLL("poll-at-the-end", ~0UL),
+#endif
+#if __SIZEOF_LONG__ == 8
+	NANOSLEEP("nanosleep-high", HIGH, 0),
+	NANOSLEEP("nanosleep-high-rem", HIGH, REM),
+	/* An int's high bits are nobody's. */
+	CLOCK_SLEEP("monotonic-high-bits", 0x700000001L, 0x900000000L, 0),
+#else
+	{ "time64", NATIVE, SYS_clock_nanosleep_time64,
+	  { CLOCK_MONOTONIC, 0, REQUEST, REM }, REQUEST, BITS_64,
+	  CLOCK_MONOTONIC, false },
+	{ "time64-flags", NATIVE, SYS_clock_nanosleep_time64,
+	  { CLOCK_MONOTONIC, 38, REQUEST, 0 }, REQUEST, BITS_64,
+	  CLOCK_MONOTONIC, false },
+	{ "futex-time64", NATIVE, SYS_futex_time64,
+	  { WORD, 0, 0, REQUEST }, REQUEST, BITS_64, CLOCK_MONOTONIC, false },
+#endif
+#ifdef __x86_64__
+	{ "ia32-nanosleep", IA32, 162, { REQUEST, REM }, REQUEST, BITS_32,
+	  CLOCK_MONOTONIC, false },
+	{ "ia32-monotonic", IA32, 267, { CLOCK_MONOTONIC, 38, REQUEST, REM },
+	  REQUEST, BITS_32, CLOCK_MONOTONIC, false },
+	{ "ia32-time64", IA32, 407, { CLOCK_MONOTONIC, 38, REQUEST, 0 },
+	  REQUEST, BITS_64, CLOCK_MONOTONIC, false },
+	{ "ia32-cputime", IA32, 267,
+	  { CLOCK_PROCESS_CPUTIME_ID, 38, REQUEST, REM }, REQUEST, BITS_32,
+	  CLOCK_PROCESS_CPUTIME_ID, false },
+	{ "ia32-poll-at-4", IA32, 168, { 4, 0, LENGTH_MS }, 0, BITS_32,
+	  CLOCK_MONOTONIC, false },
+	{ "ia32-futex", IA32, 240, { WORD, 0, 0, REQUEST }, REQUEST, BITS_32,
+	  CLOCK_MONOTONIC, false },
+#endif
+};
+
+#define COUNT (sizeof(sleeps) / sizeof(sleeps[0]))
+
+/* What the sleeper and its tormentor share. */
+static volatile struct {
+	int begun;
+	long result;
+	int error;
+	long took_ms;
+	long sleeps;
+	long odd;
+	char said[1024];
+} *shared;
+
+static void fail(const char *what)
+{
+	perror(what);
+	exit(2);
+}
+
+/* ---- The sleeper ---- */
+
+static long issue_ia32(long number, const unsigned long arg[6])
+{
+	long result = -ENOSYS;
+
+#ifdef __x86_64__
+	asm volatile("push %%rbp\n\tpush %%rbx\n\tmov %1, %%ebx\n\t"
+		     "xor %%ebp, %%ebp\n\tint $0x80\n\tpop %%rbx\n\tpop %%rbp"
+		     : "=a" (result)
+		     : "r" ((int)arg[0]), "a" (number), "c" (arg[1]),
+		       "d" (arg[2]), "S" (arg[3]), "D" (arg[4])
+		     : "memory", "r8", "r9", "r10", "r11");
+	result = (int)result;
+#else
+	(void)number;
+	(void)arg;
+#endif
+	if (result >= 0)
+		return result;
+	errno = -result;
+	return -1;
+}
+
+static long issue(const struct sleep *sleep, const unsigned long arg[6])
+{
+	errno = 0;
+	if (sleep->abi == IA32)
+		return issue_ia32(sleep->number, arg);
+	return syscall(sleep->number, arg[0], arg[1], arg[2], arg[3], arg[4],
+		       arg[5]);
+}
+
+static void *burn(void *unused)
+{
+	for (;;)
+		;
+	return unused;
+}
+
+static clockid_t clock_of(const struct sleep *sleep)
+{
+	clockid_t clock = sleep->clock;
+
+	if (clock == OWN_CLOCK)
+		clock_getcpuclockid(getpid(), &clock);
+	return clock;
+}
+
+static void write_request(const struct sleep *sleep)
+{
+	struct timespec until = { 0, 0 };
+	int64_t seconds, ns = LENGTH_MS * MS_NS;
+
+	if (!sleep->request)
+		return;
+	if (sleep->absolute)
+		clock_gettime(clock_of(sleep), &until);
+	ns += until.tv_nsec;
+	seconds = until.tv_sec + ns / (1000 * MS_NS);
+	ns %= 1000 * MS_NS;
+	if (sleep->format == BITS_64) {
+		memcpy((void *)sleep->request, &seconds, 8);
+		memcpy((void *)(sleep->request + 8), &ns, 8);
+	} else {
+		memcpy((void *)sleep->request, &(int32_t){ seconds }, 4);
+		memcpy((void *)(sleep->request + 4), &(int32_t){ ns }, 4);
+	}
+}
+
+static bool map(unsigned long at)
+{
+	void *where = (void *)(at & ~(PAGE - 1));
+
+	return mmap(where, PAGE, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == where;
+}
+
+static long now_ms(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return now.tv_sec * 1000 + now.tv_nsec / MS_NS;
+}
+
+static bool is_cpu_clock(const struct sleep *sleep)
+{
+	return sleep->clock == CLOCK_PROCESS_CPUTIME_ID ||
+	       sleep->clock == OWN_CLOCK;
+}
+
+static void handle(int signal)
+{
+	(void)signal;
+}
+
+static void handle_and_sleep(int signal)
+{
+	struct timespec moment = { 0, MS_NS };
+
+	(void)signal;
+	clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, NULL);
+}
+
+static void set_handler(void (*handler)(int))
+{
+	struct sigaction action = { .sa_handler = handler, .sa_flags = SA_RESTART };
+
+	sigaction(SIGALRM, &action, NULL);
+}
+
+static void sleep_once(const struct sleep *sleep)
+{
+	unsigned long arg[6];
+	pthread_t burner;
+	long begin;
+
+	memcpy(arg, sleep->arg, sizeof(arg));
+	if (sleep->clock == OWN_CLOCK)
+		arg[0] = clock_of(sleep);
+	if (is_cpu_clock(sleep))
+		pthread_create(&burner, NULL, burn, NULL);
+	write_request(sleep);
+	begin = now_ms(clock_of(sleep));
+	shared->begun = 1;
+	shared->result = issue(sleep, arg);
+	shared->error = errno;
+	shared->took_ms = now_ms(clock_of(sleep)) - begin;
+	_exit(0);
+}
+
+/* ---- Its tormentor ---- */
+
+static char state_of(pid_t pid)
+{
+	char path[64], text[512] = "";
+	const char *end;
+	int file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	file = open(path, O_RDONLY);
+	if (file < 0 || read(file, text, sizeof(text) - 1) < 0)
+		return 'X';
+	close(file);
+	end = strrchr(text, ')');
+	return end ? end[2] : 'X';
+}
+
+static void pause_ms(long ms)
+{
+	nanosleep(&(struct timespec){ 0, ms * MS_NS }, NULL);
+}
+
+static bool wait_for(pid_t pid, char state)
+{
+	char found;
+
+	while ((found = state_of(pid)) != state) {
+		if (found == 'Z' || found == 'X')
+			return false;
+		pause_ms(1);
+	}
+	return true;
+}
+
+static void stop(pid_t pid)
+{
+	kill(pid, SIGSTOP);
+	if (wait_for(pid, 'T'))
+		kill(pid, SIGCONT);
+}
+
+static void attach(pid_t pid)
+{
+	if (ptrace(PTRACE_ATTACH, pid, 0, 0))
+		return;
+	waitpid(pid, NULL, __WALL);
+	ptrace(PTRACE_DETACH, pid, 0, 0);
+}
+
+static void put(const char *path, const char *text)
+{
+	int file = open(path, O_WRONLY);
+
+	if (file < 0 || write(file, text, strlen(text)) < 0)
+		fail(path);
+	close(file);
+}
+
+static bool is_frozen(void)
+{
+	char text[256] = "";
+	int file = open(GROUP "/cgroup.events", O_RDONLY);
+
+	if (file < 0 || read(file, text, sizeof(text) - 1) < 0)
+		fail("cgroup.events");
+	close(file);
+	return strstr(text, "frozen 1");
+}
+
+static void freeze(pid_t pid)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%d", pid);
+	put(GROUP "/cgroup.procs", text);
+	put(GROUP "/cgroup.freeze", "1");
+	while (!is_frozen())
+		pause_ms(1);
+	put(GROUP "/cgroup.freeze", "0");
+}
+
+static void send_alarm(pid_t pid)
+{
+	kill(pid, SIGALRM);
+}
+
+#ifdef __aarch64__
+typedef uint32_t code_t;
+#define CALL_SIZE	4
+#define BREAKPOINT	0xd4200000u
+#define BREAKPOINT_PAST	0	/* where pc is then */
+#define PC		pc
+#else
+typedef uint8_t code_t;
+#define CALL_SIZE	2
+#define BREAKPOINT	0xcc
+#define BREAKPOINT_PAST	1
+#ifdef __x86_64__
+#define PC		rip
+#else
+#define PC		eip
+#endif
+#endif
+
+/*
+ * Have the handler run after the kernel has decided to restart, and before the
+ * instruction that does so: a breakpoint is there.
+ */
+static void send_alarm_between(pid_t pid)
+{
+	struct user_regs_struct regs;
+	struct iovec all = { &regs, sizeof(regs) };
+	long saved, with_breakpoint;
+	unsigned long at;
+
+	if (ptrace(PTRACE_ATTACH, pid, 0, 0))
+		return;
+	waitpid(pid, NULL, __WALL);
+	if (ptrace(PTRACE_GETREGSET, pid, NT_PRSTATUS, &all))
+		fail("PTRACE_GETREGSET");
+	at = regs.PC - CALL_SIZE;
+	errno = 0;
+	saved = ptrace(PTRACE_PEEKTEXT, pid, at, 0);
+	if (errno)
+		fail("PTRACE_PEEKTEXT");
+	with_breakpoint = saved;
+	memcpy(&with_breakpoint, &(code_t){ BREAKPOINT }, sizeof(code_t));
+	if (ptrace(PTRACE_POKETEXT, pid, at, with_breakpoint))
+		fail("PTRACE_POKETEXT");
+	ptrace(PTRACE_CONT, pid, 0, 0);
+	waitpid(pid, NULL, __WALL);
+	ptrace(PTRACE_POKETEXT, pid, at, saved);
+	ptrace(PTRACE_GETREGSET, pid, NT_PRSTATUS, &all);
+	if (regs.PC != at + BREAKPOINT_PAST)
+		fail("the breakpoint");
+	regs.PC = at;
+	ptrace(PTRACE_SETREGSET, pid, NT_PRSTATUS, &all);
+	ptrace(PTRACE_DETACH, pid, 0, SIGALRM);
+}
+
+static const struct way {
+	const char *name;
+	void (*interrupt)(pid_t pid);
+	void (*handler)(int signal);
+} ways[] = {
+	{ "stop", stop, handle },
+	{ "attach", attach, handle },
+	{ "freeze", freeze, handle },
+	{ "handler", send_alarm, handle },
+	{ "sleeping-handler", send_alarm, handle_and_sleep },
+	{ "handler-between", send_alarm_between, handle },
+	{ "sleeping-handler-between", send_alarm_between, handle_and_sleep },
+};
+
+static void torment(const struct sleep *sleep, const struct way *way)
+{
+	pid_t pid;
+	int i;
+
+	memset((void *)shared, 0, sizeof(*shared));
+	set_handler(way->handler);
+	pid = fork();
+	if (!pid)
+		sleep_once(sleep);
+	while (!shared->begun)
+		pause_ms(1);
+	for (i = 0; i < 2 && wait_for(pid, 'S'); i++)
+		way->interrupt(pid);
+	waitpid(pid, NULL, __WALL);
+	printf("%s %ld %d %ld\n", way->name, shared->result, shared->error,
+	       shared->took_ms);
+}
+
+/* ---- The storm ---- */
+
+static void sleep_on(void)
+{
+	struct itimerval often = { { 0, 700 }, { 0, 700 } };
+	struct timespec moment = { 0, 20 * MS_NS }, rem;
+
+	set_handler(handle);
+	setitimer(ITIMER_REAL, &often, NULL);
+	for (;; shared->sleeps++) {
+		if (!syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &moment,
+			     shared->sleeps % 2 ? &rem : NULL) || errno == EINTR)
+			continue;
+		if (!shared->odd++)
+			snprintf((char *)shared->said, sizeof(shared->said),
+				 "sleep %ld: %s", shared->sleeps, strerror(errno));
+	}
+}
+
+static int storm(long seconds)
+{
+	long end = now_ms(CLOCK_MONOTONIC) + 1000 * seconds;
+	pid_t pid = fork();
+
+	if (!pid)
+		sleep_on();
+	while (now_ms(CLOCK_MONOTONIC) < end) {
+		kill(pid, SIGSTOP);
+		kill(pid, SIGCONT);
+		nanosleep(&(struct timespec){ 0, 50000 }, NULL);
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	printf("%ld sleeps, %ld odd: %s\n", shared->sleeps, shared->odd,
+	       shared->said);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	const struct sleep *sleep;
+	const struct way *way;
+
+	setbuf(stdout, NULL);
+	shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (argc == 3 && !strcmp(argv[1], "storm"))
+		return storm(atol(argv[2]));
+	if (argc != 2)
+		return 2;
+	if (!strcmp(argv[1], "list")) {
+		for (sleep = sleeps; sleep < sleeps + COUNT; sleep++)
+			puts(sleep->name);
+		return 0;
+	}
+	mkdir(GROUP, 0755);
+	for (sleep = sleeps; sleep < sleeps + COUNT; sleep++) {
+		if (strcmp(sleep->name, argv[1]))
+			continue;
+		if (!map(MEMORY) || (sleep->request && !map(sleep->request)) ||
+		    (sleep->number == SYS_futex && !map(sleep->arg[0])))
+			fail("mmap");
+		for (way = ways; way < ways + sizeof(ways) / sizeof(*ways); way++)
+			torment(sleep, way);
+		return 0;
+	}
+	return 2;
+}
