@@ -53,8 +53,9 @@ static DEFINE_XARRAY(entries_made);
 
 static LLIST_HEAD(entries_dead);
 
-static void entries_bury(struct work_struct *work);
-static DECLARE_WORK(entries_burial, entries_bury);
+/* Calls entries_bury(). */
+static void bury(struct work_struct *work);
+static DECLARE_WORK(entries_burial, bury);
 
 static atomic_t *slot(pid_t nr)
 {
@@ -100,17 +101,16 @@ static void entry_drop(struct entry *entry)
 }
 
 /* Take out those that have been marked as gone. */
-static void entries_bury(struct work_struct *work)
+static void entries_bury(void)
 {
 	struct entry *entry, *next;
 
-	mutex_lock(&calls_lock);
+	lockdep_assert_held(&calls_lock);
 	llist_for_each_entry_safe(entry, next, llist_del_all(&entries_dead),
 				  dead) {
 		entry_drop(entry);
 		entry_free(entry);
 	}
-	mutex_unlock(&calls_lock);
 }
 
 /*
@@ -189,20 +189,27 @@ static void entries_clear(struct xarray *pids)
 		entry_drop(entry);
 }
 
-/*
- * The entry of the current process or thread, NULL if it has none. Under RCU.
- * Its number and its struct pid stay what they are while it lives.
- */
-static __always_inline struct entry *entry_of_current(struct xarray *pids)
+/* False for most, without a look at any list. */
+static __always_inline bool current_may_have_entry(void)
 {
-	struct entry *entry = NULL;
+	return atomic_read(slot(current->tgid)) ||
+	       (!thread_group_leader(current) &&
+		atomic_read(slot(current->pid)));
+}
 
-	if (atomic_read(slot(current->tgid)))
-		entry = entry_find(pids, current->tgid, task_tgid(current));
-	if (!entry && !thread_group_leader(current) &&
-	    atomic_read(slot(current->pid)))
-		entry = entry_find(pids, current->pid, task_pid(current));
-	return entry;
+/*
+ * The entry of the current process, or of this thread of it alone, NULL if
+ * there is none. Under RCU. Its numbers and its struct pids stay what they are
+ * while it lives.
+ */
+static struct entry *entry_of_current(struct xarray *pids)
+{
+	struct entry *entry;
+
+	entry = entry_find(pids, current->tgid, task_tgid(current));
+	if (entry || thread_group_leader(current))
+		return entry;
+	return entry_find(pids, current->pid, task_pid(current));
 }
 
 #endif /* INTERCEPTOR_ENTRIES_H */

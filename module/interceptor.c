@@ -74,6 +74,7 @@ MODULE_PARM_DESC(user_lines, "how many lines a second are logged for what users 
 
 struct call {
 	struct hook *hooks[DOORS];	/* all NULL: not intercepted */
+	bool watched;			/* somebody may be monitored */
 	bool everybody;
 	struct xarray pids[2];		/* [everybody] is the one that counts */
 } __aligned(8 * sizeof(long));		/* a power of two is found by a shift */
@@ -107,25 +108,20 @@ static enum audience monitored_for(struct call *call)
 	do {
 		/* A: pairs with A in set_everybody(), the array was empty. */
 		everybody = smp_load_acquire(&call->everybody);
-		rcu_read_lock();
-		entry = entry_of_current(&call->pids[everybody]);
-		listed = !entry ? NOBODY : entry->by_root ? ROOT : A_USER;
-		rcu_read_unlock();
+		listed = NOBODY;
+		if (current_may_have_entry()) {
+			rcu_read_lock();
+			entry = entry_of_current(&call->pids[everybody]);
+			if (entry)
+				listed = entry->by_root ? ROOT : A_USER;
+			rcu_read_unlock();
+		}
 		/* B: pairs with B there, an array that is being cleared. */
 		smp_rmb();
 	} while (everybody != READ_ONCE(call->everybody));
 	if (everybody)		/* which root alone can start */
 		return listed == NOBODY ? ROOT : NOBODY;
 	return listed;
-}
-
-static bool is_anybody_monitored(struct call *call)
-{
-	if (!xa_empty(&call->pids[false]))
-		return true;
-	/* B: pairs with B in set_everybody(), the array was cleared. */
-	smp_rmb();
-	return READ_ONCE(call->everybody);
 }
 
 /* Users can't fill the kernel log. */
@@ -143,7 +139,8 @@ static __always_inline bool call_wanted(struct pt_regs *regs)
 {
 	int nr = door_issued(regs);
 
-	return nr >= 0 && is_anybody_monitored(&calls[nr]);
+	/* Pairs with see_watched(). */
+	return nr >= 0 && smp_load_acquire(&calls[nr].watched);
 }
 
 static noinline void log_call(struct pt_regs *regs)
@@ -288,7 +285,7 @@ static struct listener listeners[] = {
  * A: it was emptied before the switch, for whoever finds the switch thrown.
  *    Pairs with A in monitored_for().
  * B: the other is cleared after the switch, for whoever finds it cleared, or
- *    some of it. Pairs with B in monitored_for() and is_anybody_monitored().
+ *    some of it. Pairs with B in monitored_for().
  */
 static void set_everybody(struct call *call, bool everybody)
 {
@@ -296,6 +293,27 @@ static void set_everybody(struct call *call, bool everybody)
 	smp_store_release(&call->everybody, everybody);	/* A */
 	smp_wmb();					/* B */
 	entries_clear(&call->pids[!everybody]);
+}
+
+/* A call where nobody is monitored looks no further. */
+static void see_watched(struct call *call)
+{
+	lockdep_assert_held(&calls_lock);
+	/* Entries and the switch come first: pairs with call_wanted(). */
+	smp_store_release(&call->watched, call->everybody ||
+			  !xa_empty(&call->pids[false]));
+}
+
+/* Take out the entries of processes that have ended. */
+static void bury(struct work_struct *work)
+{
+	unsigned int i;
+
+	mutex_lock(&calls_lock);
+	entries_bury();
+	for_each_set_bit(i, intercepted, DOOR_CALLS)
+		see_watched(&calls[i]);
+	mutex_unlock(&calls_lock);
 }
 
 /* Give a system call back: by each door, or what keeps one of them. */
@@ -382,6 +400,13 @@ static int intercept(int syscall)
 	return err;
 }
 
+static void clear(struct call *call)
+{
+	set_everybody(call, false);
+	entries_clear(&call->pids[false]);
+	see_watched(call);
+}
+
 /* Nobody is monitored from here on, whether the call can be given back or not. */
 static int release(int syscall)
 {
@@ -390,8 +415,7 @@ static int release(int syscall)
 
 	if (!is_taken(call->hooks))
 		return -EINVAL;
-	set_everybody(call, false);
-	entries_clear(&call->pids[false]);
+	clear(call);
 	err = give_back(call->hooks, syscall);
 	if (!err)
 		clear_bit(syscall, intercepted);
@@ -546,6 +570,7 @@ static int monitor(int cmd, int syscall, int nr)
 		err = start_monitoring(call, pid);
 	else
 		err = stop_monitoring(call, pid);
+	see_watched(call);
 	mutex_unlock(&calls_lock);
 	put_pid(pid);
 	return err;
@@ -771,8 +796,7 @@ static void shut_down(void)
 	mutex_unlock(&calls_lock);
 	for_each_set_bit(i, intercepted, DOOR_CALLS) {
 		mutex_lock(&calls_lock);
-		set_everybody(&calls[i], false);
-		entries_clear(&calls[i].pids[false]);
+		clear(&calls[i]);
 		mutex_unlock(&calls_lock);
 		give_back_at_last(calls[i].hooks, i);
 	}

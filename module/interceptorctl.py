@@ -199,9 +199,10 @@ def state() -> list[dict[str, Any]]:
     known = names()
     found: list[dict[str, Any]] = []
     for line in lines:
-        number, mode, *pids = line.split()
+        number, mode, *rest = line.split()
         call = {"number": number, "name": known.get(number, number), "mode": mode}
-        found.append({**call, "pids": [int(pid) for pid in pids]})
+        pids = [int(word) for word in rest if word != "off"]
+        found.append({**call, "pids": pids, "off": "off" in rest})
     return found
 
 
@@ -308,8 +309,8 @@ def show_status(*, as_json: bool) -> None:
         print(json.dumps(found))
         return
     for line in found:
-        pids = " ".join(map(str, line["pids"]))
-        print(f"{line['number']:>8} {line['name']:24} {line['mode']} {pids}".rstrip())
+        words = [line["mode"], *map(str, line["pids"]), *["off"] * line["off"]]
+        print(f"{line['number']:>8} {line['name']:24} {' '.join(words)}")
     if not found:
         print("nothing is intercepted")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pyharness.errors import CheckFailed
 
 MODES = ("listed", "everybody", "everybody-except")
-_LINE = re.compile(rf"((?:i386:)?\d+) ({'|'.join(MODES)})((?: \d+)*)")
+_LINE = re.compile(rf"((?:i386:)?\d+) ({'|'.join(MODES)})((?: \d+)*)( off)?")
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,13 @@ class Intercepted:
         number: the system call's; ``i386:192`` for one that only that door has.
         mode: one of MODES.
         pids: who is monitored (listed), or who is not (everybody-except).
+        off: somebody has switched off what the call is intercepted by.
     """
 
     number: int | str
     mode: str
     pids: frozenset[int]
+    off: bool = False
 
 
 def parse(text: str) -> dict[int | str, Intercepted]:
@@ -37,5 +39,6 @@ def parse(text: str) -> dict[int | str, Intercepted]:
         if parts is None:
             raise CheckFailed(f"the status file has a line that is none: {line!r}")
         number = int(parts[1]) if parts[1].isdecimal() else parts[1]
-        found[number] = Intercepted(number, parts[2], frozenset(map(int, parts[3].split())))
+        pids = frozenset(map(int, parts[3].split()))
+        found[number] = Intercepted(number, parts[2], pids, off=bool(parts[4]))
     return found

@@ -169,7 +169,13 @@ def test_a_session(by_hand: str, bare_guest: Guest, parameters: dict[str, str]) 
         assert started == f"mkdirat by process {actor.pid}: monitored\n"
         status = json.loads(guest.run(f"{ctl} status --json").check().stdout)
         assert status == [
-            {"number": str(number), "name": "mkdirat", "mode": "listed", "pids": [actor.pid]}
+            {
+                "number": str(number),
+                "name": "mkdirat",
+                "mode": "listed",
+                "pids": [actor.pid],
+                "off": False,
+            }
         ]
         line = guest.run(f"{ctl} status").check().stdout.split()
         assert line == [str(number), "mkdirat", "listed", str(actor.pid)]

@@ -56,15 +56,7 @@ SLEEPS = {
 # The sleeps of tests/programs/restarts.c, whose registers are awkward, by what their names have.
 # A machine has some of them: each is of the first group that fits.
 AWKWARD = (
-    "ia32",
-    "time64",
-    "high",
-    "absolute",
-    "alarm",
-    "futex",
-    "poll",
-    "cputime",
-    "nanosleep",
+    *("ia32", "time64", "high", "absolute", "alarm", "futex", "poll", "cputime", "nanosleep"),
     "",
 )
 
