@@ -53,7 +53,10 @@
 /* CLOCK_PROCESS_CPUTIME_ID, as posix_cpu_nsleep() is called: PROCESS_CLOCK. */
 #define RESTART_PROCESS_CLOCK	(-6)
 
-/* Is something mapped there in the current process? True where it can't be told. */
+/*
+ * Is something mapped there in the current process? Where that can't be told,
+ * what is larger than a pid is taken for an address.
+ */
 static bool restart_is_mapped(unsigned long address)
 {
 	struct mm_struct *mm = current->mm;
@@ -62,7 +65,7 @@ static bool restart_is_mapped(unsigned long address)
 
 	/* A hook must not sleep. */
 	if (!mmap_read_trylock(mm))
-		return true;
+		return address > PID_MAX_LIMIT;
 	vma = find_vma(mm, address);
 	mapped = vma && vma->vm_start <= address;
 	mmap_read_unlock(mm);
@@ -161,8 +164,8 @@ static const struct restart {
  */
 static bool restart_has_address(const unsigned long arg[6])
 {
-	if (arg[0] > PID_MAX_LIMIT)
-		return restart_is_mapped(arg[0]);
+	if (restart_is_mapped(arg[0]))
+		return true;
 	return (arg[0] == CLOCK_MONOTONIC ||
 		arg[0] == CLOCK_PROCESS_CPUTIME_ID) &&
 	       !(arg[1] & TIMER_ABSTIME) && arg[2] > PID_MAX_LIMIT &&

@@ -155,7 +155,8 @@ def restarts(guest: Guest, compiled: Callable[..., str]) -> Iterator[str]:
     lowest = guest.agent.read("/proc/sys/vm/mmap_min_addr").strip()
     guest.run(["sysctl", "-q", "-w", "vm.mmap_min_addr=0"]).check()
     yield compiled("restarts")
-    guest.run(["sysctl", "-q", "-w", f"vm.mmap_min_addr={lowest}"]).check()
+    if not guest.closed:
+        guest.run(["sysctl", "-q", "-w", f"vm.mmap_min_addr={lowest}"]).check()
 
 
 @pytest.mark.timeout(300)
@@ -175,7 +176,9 @@ def test_an_awkward_sleep_is_no_command(
         for sleep in awkward_sleeps(guest, restarts)[group]:
             lines = guest.run([restarts, sleep], seconds=60).check().stdout.splitlines()
             assert module.status() == before, sleep
-            assert [line.split()[0] for line in lines] == list(WAYS), sleep
+            # The last one is ambiguous where a poll of nothing has a command's registers.
+            last = re.search(r"poll-at-\d", sleep) and -1
+            assert [line.split()[0] for line in lines] == list(WAYS)[:last], sleep
             for line in lines:
                 check(sleep, *line.split())
 

@@ -290,8 +290,8 @@ static void sleep_once(const struct sleep *sleep)
 		arg[0] = clock_of(sleep);
 	if (is_cpu_clock(sleep))
 		pthread_create(&burner, NULL, burn, NULL);
-	write_request(sleep);
 	begin = now_ms(clock_of(sleep));
+	write_request(sleep);
 	shared->begun = 1;
 	shared->result = issue(sleep, arg);
 	shared->error = errno;
@@ -432,7 +432,7 @@ static void send_alarm_between(pid_t pid)
 	waitpid(pid, NULL, __WALL);
 	ptrace(PTRACE_POKETEXT, pid, at, saved);
 	ptrace(PTRACE_GETREGSET, pid, NT_PRSTATUS, &all);
-	if (regs.PC != at + BREAKPOINT_PAST)
+	if ((unsigned long)regs.PC != at + BREAKPOINT_PAST)
 		fail("the breakpoint");
 	regs.PC = at;
 	ptrace(PTRACE_SETREGSET, pid, NT_PRSTATUS, &all);
@@ -452,6 +452,17 @@ static const struct way {
 	{ "handler-between", send_alarm_between, handle },
 	{ "sleeping-handler-between", send_alarm_between, handle_and_sleep },
 };
+
+/*
+ * A poll() of nothing at 1 to 4 has a command's registers, and this handler has
+ * the kernel forget what it kept of the poll.
+ */
+static bool is_ambiguous(const struct sleep *sleep, const struct way *way)
+{
+	return !sleep->request && sleep->arg[0] >= 1 && sleep->arg[0] <= 4 &&
+	       way->interrupt == send_alarm_between &&
+	       way->handler == handle_and_sleep;
+}
 
 static void torment(const struct sleep *sleep, const struct way *way)
 {
@@ -535,7 +546,8 @@ int main(int argc, char **argv)
 		    (sleep->number == SYS_futex && !map(sleep->arg[0])))
 			fail("mmap");
 		for (way = ways; way < ways + sizeof(ways) / sizeof(*ways); way++)
-			torment(sleep, way);
+			if (!is_ambiguous(sleep, way))
+				torment(sleep, way);
 		return 0;
 	}
 	return 2;
