@@ -2,11 +2,13 @@
 """Who asks, by which ids, from where: nobody gets more than is theirs."""
 
 import errno
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
 from portable import AT_FDCWD, first_of
 
+import pyharness
 from pyharness import Actor, Command, Guest, Module
 
 CALL = "sched_rr_get_interval"
@@ -37,6 +39,27 @@ def test_root_of_a_user_namespace_is_not_root(module: Module, nobody: Actor, roo
         assert module.start(CALL, nobody.pid, by=nobody).value == 0
 
 
+def drop_capabilities(actor: Actor) -> None:
+    """Have an actor do without any: it stays user 0, as root of a container does."""
+    version = 0x20080522
+    header = b"".join(value.to_bytes(4, "little") for value in (version, 0))
+    assert actor.syscall("capset", header, bytes(24)).errno == 0
+
+
+def test_root_without_rights_is_not_root(module: Module, root: Actor, nobody: Actor) -> None:
+    """A container's root, say: its rights are a user's, over what is user 0's."""
+    weak = root.fork()
+    drop_capabilities(weak)
+    assert module.intercept(CALL, by=weak).errno == errno.EPERM
+    with module.intercepted(CALL):
+        assert module.release(CALL, by=weak).errno == errno.EPERM
+        for pid in (0, nobody.pid):
+            assert module.start(CALL, pid, by=weak).errno == errno.EPERM
+            assert module.stop(CALL, pid, by=weak).errno == errno.EPERM
+        assert module.start(CALL, weak.pid, by=weak).value == 0
+        assert module.stop(CALL, weak.pid, by=weak).value == 0
+
+
 def test_a_pid_is_that_of_the_callers_namespace(module: Module, root: Actor) -> None:
     """The log and the status file have the pid that their reader knows."""
     guest = module.guest
@@ -54,6 +77,19 @@ def test_a_pid_is_that_of_the_callers_namespace(module: Module, root: Actor) -> 
         assert module.stop(CALL, inside.pid, by=root).value == 0
 
 
+def test_the_status_file_has_whom_its_reader_sees(module: Module, root: Actor) -> None:
+    """Not those outside of the reader's pid namespace, who have no pid there."""
+    assert root.syscall("unshare", CLONE_NEWPID).errno == 0
+    inside = root.fork()
+    number = module.guest.syscalls.number(CALL)
+    with module.intercepted(CALL):
+        for pid in (root.pid, inside.pid):
+            assert module.start(CALL, pid).value == 0
+        with inside.open(str(module.abi.status)) as status:
+            assert status.read(4096).decode() == f"{number} listed 1\n"
+        assert module.status()[number].pids == {root.pid, inside.pid}
+
+
 def test_a_setuid_program_is_not_its_callers(module: Module, guest: Guest, nobody: Actor) -> None:
     """Who may not trace it may not monitor it either, though it was started by them."""
     program = "/usr/local/bin/sleep-as-root"  # /tmp need not heed set-user-ID
@@ -69,6 +105,104 @@ def test_a_setuid_program_is_not_its_callers(module: Module, guest: Guest, nobod
         assert module.start(CALL, nobody.pid).value == 0
         assert module.stop(CALL, nobody.pid, by=other).errno == errno.EPERM
     guest.run(["rm", program]).check()
+
+
+@pytest.mark.parametrize(
+    "install",
+    [("-m", "4755"), ("-m", "2755", "-g", "shadow")],
+    ids=["setuid", "setgid"],
+)
+@pytest.mark.parametrize("everybody", [False, True])
+@pytest.mark.parametrize("by_root", [False, True])
+def test_an_entry_ends_where_its_maker_has_no_say(
+    module: Module,
+    guest: Guest,
+    nobody: Actor,
+    install: tuple[str, ...],
+    *,
+    everybody: bool,
+    by_root: bool,
+) -> None:
+    """A program that has more rights is not its caller's to watch, nor to hide from root."""
+    program = "/usr/local/bin/sleep-with-rights"
+    guest.run(["install", *install, "/bin/sleep", program]).check()
+    maker = guest.root if by_root else guest.actor("nobody")
+    number = guest.syscalls.number(CALL)
+    with module.intercepted(CALL):
+        if everybody:
+            assert module.start(CALL).value == 0
+        command = module.stop if everybody else module.start
+        assert command(CALL, nobody.pid, by=maker).value == 0
+        nobody.execute("/bin/sleep", "1000")
+        assert module.status()[number].pids == {nobody.pid}
+        other = guest.actor("nobody")
+        assert command(CALL, other.pid, by=maker).value == 0
+        other.execute(program, "1000")
+        command_line = f"/proc/{other.pid}/cmdline"
+        guest.wait("the program", lambda: program in guest.agent.read(command_line))
+        stays = {nobody.pid, other.pid} if by_root else {nobody.pid}
+        assert module.status()[number].pids == stays
+    guest.run(["rm", program]).check()
+
+
+def test_users_may_be_kept_out(bare_guest: Guest, parameters: dict[str, str]) -> None:
+    """users=0: START and STOP are root's alone."""
+    module = bare_guest.load(pyharness.MODULE, users=0, **parameters)
+    nobody = bare_guest.actor("nobody")
+    try:
+        with module.intercepted(CALL):
+            assert module.start(CALL, nobody.pid, by=nobody).errno == errno.EPERM
+            assert module.start(CALL, nobody.pid).value == 0
+            assert module.stop(CALL, nobody.pid, by=nobody).errno == errno.EPERM
+            assert module.stop(CALL, nobody.pid).value == 0
+    finally:
+        module.unload()
+
+
+def test_a_user_has_so_many_entries(bare_guest: Guest, parameters: dict[str, str]) -> None:
+    """Over all calls; each that goes makes room for another. Root is not limited."""
+    module = bare_guest.load(pyharness.MODULE, user_entries=3, **parameters)
+    nobody = bare_guest.actor("nobody")
+    children = [nobody.fork() for _ in range(4)]
+    try:
+        with module.intercepted(CALL, "getpgid"):
+            mark = bare_guest.log.mark()
+            for call, child in ((CALL, 0), ("getpgid", 0), (CALL, 1)):
+                assert module.start(call, children[child].pid, by=nobody).value == 0
+            assert module.start(CALL, children[2].pid, by=nobody).errno == errno.ENOMEM
+            assert module.start(CALL, children[2].pid, by=children[3]).errno == errno.ENOMEM
+            said = "\n".join(record.text for record in bare_guest.log.since(mark))
+            assert f"user {NOBODY} has 3 processes recorded (user_entries=3)" in said
+            children[1].exit()
+            assert module.start(CALL, children[2].pid, by=nobody).value == 0
+            assert module.stop("getpgid", children[0].pid, by=nobody).value == 0
+            assert module.start("getpgid", children[2].pid, by=nobody).value == 0
+            assert module.start("getpgid", children[0].pid, by=nobody).errno == errno.ENOMEM
+            assert module.start("getpgid", children[0].pid).value == 0
+            daemon = bare_guest.actor("daemon")
+            assert module.start("getpgid", daemon.pid, by=daemon).value == 0
+    finally:
+        module.unload()
+
+
+def test_what_users_log_is_limited(bare_guest: Guest, parameters: dict[str, str]) -> None:
+    """The kernel log says so, and has all that root wanted to have logged."""
+    module = bare_guest.load(pyharness.MODULE, user_lines=10, **parameters)
+    nobody, daemon = bare_guest.actor("nobody"), bare_guest.actor("daemon")
+    try:
+        with module.intercepted(CALL):
+            assert module.start(CALL, nobody.pid, by=nobody).value == 0
+            assert module.start(CALL, daemon.pid).value == 0
+            mark = bare_guest.log.mark()
+            for actor in (nobody, daemon):
+                actor.syscall(CALL, 0, 0, repeat=200)
+            logged = Counter(call.pid for call in bare_guest.log.calls(mark))
+            assert logged[daemon.pid] == 200
+            assert 10 <= logged[nobody.pid] < 200
+            said = "\n".join(record.text for record in bare_guest.log.since(mark))
+            assert said.count("left out of the log: more than 10 a second (user_lines=10)") == 1
+    finally:
+        module.unload()
 
 
 @pytest.mark.parametrize(
