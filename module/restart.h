@@ -48,6 +48,7 @@
 #include <linux/threads.h>
 #include <linux/time.h>
 
+#include "interceptor.h"
 #include "symbols.h"
 
 /* CLOCK_PROCESS_CPUTIME_ID, as posix_cpu_nsleep() is called: PROCESS_CLOCK. */
@@ -159,15 +160,16 @@ static const struct restart {
 
 /*
  * The handler that ran may have slept, and left its own arguments. Is there an
- * address, in use, where a command has its own number, or the number of a
- * process that would be ignored? Only clocks 1 and 2 read as such a command.
+ * address, in use, where a command has its own number, as nanosleep(), poll()
+ * and futex() have it, or the number of a process, as clock_nanosleep() has it?
+ * There are no clocks that are the commands with which that number counts.
  */
 static bool restart_has_address(const unsigned long arg[6])
 {
 	if (restart_is_mapped(arg[0]))
 		return true;
-	return (arg[0] == CLOCK_MONOTONIC ||
-		arg[0] == CLOCK_PROCESS_CPUTIME_ID) &&
+	return (clockid_t)arg[0] != REQUEST_START_MONITORING &&
+	       (clockid_t)arg[0] != REQUEST_STOP_MONITORING &&
 	       !(arg[1] & TIMER_ABSTIME) && arg[2] > PID_MAX_LIMIT &&
 	       restart_is_mapped(arg[2]);
 }

@@ -454,12 +454,12 @@ static const struct way {
 };
 
 /*
- * A poll() of nothing at 1 to 4 has a command's registers, and this handler has
- * the kernel forget what it kept of the poll.
+ * A poll() of nothing at 0 to 4 has a command's registers, an unknown one's at
+ * 0, and this handler has the kernel forget what it kept of the poll.
  */
 static bool is_ambiguous(const struct sleep *sleep, const struct way *way)
 {
-	return !sleep->request && sleep->arg[0] >= 1 && sleep->arg[0] <= 4 &&
+	return !sleep->request && sleep->arg[0] <= 4 &&
 	       way->interrupt == send_alarm_between &&
 	       way->handler == handle_and_sleep;
 }
