@@ -340,12 +340,18 @@ static void stop(pid_t pid)
 		kill(pid, SIGCONT);
 }
 
+/* Is it stopped for its tracer now? It may have come to its end instead. */
+static bool is_stopped(pid_t pid)
+{
+	int status;
+
+	return waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status);
+}
+
 static void attach(pid_t pid)
 {
-	if (ptrace(PTRACE_ATTACH, pid, 0, 0))
-		return;
-	waitpid(pid, NULL, __WALL);
-	ptrace(PTRACE_DETACH, pid, 0, 0);
+	if (!ptrace(PTRACE_ATTACH, pid, 0, 0) && is_stopped(pid))
+		ptrace(PTRACE_DETACH, pid, 0, 0);
 }
 
 static void put(const char *path, const char *text)
@@ -414,9 +420,8 @@ static void send_alarm_between(pid_t pid)
 	long saved, with_breakpoint;
 	unsigned long at;
 
-	if (ptrace(PTRACE_ATTACH, pid, 0, 0))
+	if (ptrace(PTRACE_ATTACH, pid, 0, 0) || !is_stopped(pid))
 		return;
-	waitpid(pid, NULL, __WALL);
 	if (ptrace(PTRACE_GETREGSET, pid, NT_PRSTATUS, &all))
 		fail("PTRACE_GETREGSET");
 	at = regs.PC - CALL_SIZE;
@@ -429,7 +434,8 @@ static void send_alarm_between(pid_t pid)
 	if (ptrace(PTRACE_POKETEXT, pid, at, with_breakpoint))
 		fail("PTRACE_POKETEXT");
 	ptrace(PTRACE_CONT, pid, 0, 0);
-	waitpid(pid, NULL, __WALL);
+	if (!is_stopped(pid))
+		return;
 	ptrace(PTRACE_POKETEXT, pid, at, saved);
 	ptrace(PTRACE_GETREGSET, pid, NT_PRSTATUS, &all);
 	if ((unsigned long)regs.PC != at + BREAKPOINT_PAST)
