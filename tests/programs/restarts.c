@@ -114,7 +114,7 @@ static const struct sleep sleeps[] = {
 	POLL("poll-at-2", 2),
 	POLL("poll-at-3", 3),
 	POLL("poll-at-4", 4),
-	POLL("poll-at-the-end", ~0UL),
+	POLL("poll-far-up", 0xbfff0000UL),
 #endif
 #if __SIZEOF_LONG__ == 8
 	NANOSLEEP("nanosleep-high", HIGH, 0),
