@@ -148,22 +148,29 @@ static void handler_probe(void)
 
 static bool handler_is_kept, handler_is_probed;
 
-/* Failing is no error here: the hook that is to be armed will be found dead. */
-static void handler_keep(void)
+/*
+ * Return: 0, or -ENOMEM. Any other failure is no error here: the hook that is
+ * to be armed will be found dead.
+ */
+static int handler_keep(void)
 {
 	unsigned long address = (unsigned long)handler_probed;
+	int kept = 0, probed = 0;
 
-	if (!handler_is_kept && IS_ENABLED(CONFIG_KPROBES_ON_FTRACE))
-		handler_is_kept =
-			!ftrace_set_filter_ip(&handler_keeper, address, 0, 1) &&
-			!register_ftrace_function(&handler_keeper);
-	if (handler_is_probed)
-		return;
-	handler_prober = (struct kprobe) {
-		.addr = (kprobe_opcode_t *)address,
-		.pre_handler = handler_kprobe_ran,
-	};
-	handler_is_probed = !register_kprobe(&handler_prober);
+	if (!handler_is_kept && IS_ENABLED(CONFIG_KPROBES_ON_FTRACE)) {
+		kept = ftrace_set_filter_ip(&handler_keeper, address, 0, 1) ?:
+		       register_ftrace_function(&handler_keeper);
+		handler_is_kept = !kept;
+	}
+	if (!handler_is_probed) {
+		handler_prober = (struct kprobe) {
+			.addr = (kprobe_opcode_t *)address,
+			.pre_handler = handler_kprobe_ran,
+		};
+		probed = register_kprobe(&handler_prober);
+		handler_is_probed = !probed;
+	}
+	return kept == -ENOMEM || probed == -ENOMEM ? -ENOMEM : 0;
 }
 
 static void handler_unkeep(void)
@@ -342,10 +349,12 @@ static int handler_arm(struct handler_hook *hook, bool direct)
 	int err;
 
 	lockdep_assert_held(&calls_lock);
-	handler_keep();
+	err = handler_keep();
+	if (err)
+		return err;
 	err = direct && COMPAT_HAS_DIRECT ? handler_arm_direct(hook) : -EOPNOTSUPP;
 	hook->direct = !err;
-	if (err)
+	if (err && err != -ENOMEM)
 		err = handler_arm_probe(hook);
 	if (err)
 		return err;

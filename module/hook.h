@@ -39,6 +39,7 @@ struct hook {
 	unsigned long where;		/* the table's entry, or the handler */
 	unsigned int users;		/* numbers that this handler serves */
 	const struct hook_action *action;
+	unsigned long *entry;		/* of the table, mapped: hook_open() */
 	struct handler_hook handler;
 	bool stuck;			/* it can't be disarmed, and is called */
 };
@@ -159,18 +160,17 @@ static struct hook *hook_find(unsigned long where)
 
 static int hook_arm_table(struct hook *hook, struct door *door, unsigned int nr)
 {
-	unsigned long *entry = (unsigned long *)hook->where;
-	unsigned long original = READ_ONCE(*entry);
+	unsigned long original = READ_ONCE(*hook->entry);
 
 	WRITE_ONCE(door->originals[nr], original);
-	return table_swap(entry, original, (unsigned long)hook->action->entry);
+	return table_swap(hook->entry, original,
+			  (unsigned long)hook->action->entry);
 }
 
 static int hook_disarm_table(struct hook *hook, struct door *door,
 			     unsigned int nr)
 {
-	return table_swap((unsigned long *)hook->where,
-			  (unsigned long)hook->action->entry,
+	return table_swap(hook->entry, (unsigned long)hook->action->entry,
 			  door->originals[nr]);
 }
 
@@ -201,12 +201,9 @@ static unsigned long hook_place(struct door *door, unsigned int nr)
 static void hook_tell(const struct hook *hook, const struct door *door,
 		      unsigned int nr, int err)
 {
-	if (hook_by_table && err == -EBUSY)
+	if (hook_by_table)
 		pr_warn(KBUILD_MODNAME ": system call %u%s was taken over by %ps: it can't be given back before that is gone\n",
 			nr, door->mark, *(void **)hook->where);
-	else if (hook_by_table)
-		pr_warn(KBUILD_MODNAME ": system call %u%s can't be given back for want of memory\n",
-			nr, door->mark);
 	else
 		pr_warn(KBUILD_MODNAME ": %ps() calls this module, and ftrace has given up (%pe): only a reboot helps\n",
 			(void *)hook->where, ERR_PTR(err));
@@ -223,8 +220,28 @@ static void hook_stick(struct hook *hook, bool stuck)
 }
 
 /*
+ * Get what memory is needed to arm or to disarm a hook, so that neither fails
+ * half way for want of it.
+ */
+static int hook_open(struct hook *hook)
+{
+	lockdep_assert_held(&calls_lock);
+	if (hook_by_table && !hook->entry)
+		hook->entry = table_map((unsigned long *)hook->where);
+	return hook_by_table && !hook->entry ? -ENOMEM : 0;
+}
+
+static void hook_close(struct hook *hook)
+{
+	lockdep_assert_held(&calls_lock);
+	if (hook->entry)
+		table_unmap(hook->entry);
+	hook->entry = NULL;
+}
+
+/*
  * Put @action in front of system call @nr of @door, or count one more user of
- * the hook that is there already.
+ * the hook that is there already. A hook that was installed is left open.
  *
  * Return: the hook, or an error pointer: -ENOENT if the kernel has no such
  * handler, -ENOMEM, or what kept it from being hooked.
@@ -242,6 +259,9 @@ static struct hook *hook_install(struct door *door, unsigned int nr,
 	hook = hook_find(where);
 	if (!hook)
 		return ERR_PTR(-ENOMEM);
+	err = hook_open(hook);
+	if (err)
+		return ERR_PTR(err);
 	if (!hook->users) {
 		hook->action = action;
 		err = hook_by_table ? hook_arm_table(hook, door, nr) :
@@ -250,16 +270,18 @@ static struct hook *hook_install(struct door *door, unsigned int nr,
 			hook_tell(hook, door, nr, err);
 			hook_stick(hook, true);
 		}
-		if (err)
+		if (err) {
+			hook_close(hook);
 			return ERR_PTR(err);
+		}
 	}
 	hook->users++;
 	return hook;
 }
 
 /*
- * Give the system call back when nobody uses the hook any more. A task may
- * still be inside the stub: hook_barrier() waits for those.
+ * Give the system call back when nobody uses the hook, which is open, any more.
+ * A task may still be inside the stub: hook_barrier() waits for those.
  *
  * Return: 0, or what keeps it from being given back, which was told: -EBUSY,
  * somebody else has replaced the entry since; -ENODEV, ftrace has given up.

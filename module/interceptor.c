@@ -316,16 +316,36 @@ static void bury(struct work_struct *work)
 	mutex_unlock(&calls_lock);
 }
 
-/* Give a system call back: by each door, or what keeps one of them. */
+static void close_hooks(struct hook *const hooks[DOORS])
+{
+	int i;
+
+	for (i = 0; i < DOORS; i++)
+		if (hooks[i])
+			hook_close(hooks[i]);
+}
+
+/*
+ * Give a system call back, by each door.
+ *
+ * Return: 0, -ENOMEM with nothing changed, or what keeps one of the hooks.
+ */
 static int give_back(struct hook *hooks[DOORS], int syscall)
 {
 	int i, failed, err = 0;
 
 	for (i = 0; i < DOORS; i++) {
+		if (hooks[i] && hook_open(hooks[i])) {
+			close_hooks(hooks);
+			return -ENOMEM;
+		}
+	}
+	for (i = 0; i < DOORS; i++) {
 		if (!hooks[i])
 			continue;
 		failed = hook_remove(hooks[i], &doors[i],
 				     door_number(&doors[i], syscall));
+		hook_close(hooks[i]);
 		if (failed)
 			err = failed;
 		else
@@ -358,6 +378,7 @@ static int take(struct hook *hooks[DOORS], int syscall,
 		}
 		hooks[i] = hook;
 	}
+	close_hooks(hooks);
 	return 0;
 }
 
@@ -407,7 +428,10 @@ static void clear(struct call *call)
 	see_watched(call);
 }
 
-/* Nobody is monitored from here on, whether the call can be given back or not. */
+/*
+ * Where there is no memory, nothing is changed. Otherwise nobody is monitored
+ * from here on, whether the call can be given back now or not.
+ */
 static int release(int syscall)
 {
 	struct call *call = &calls[syscall];
@@ -415,8 +439,10 @@ static int release(int syscall)
 
 	if (!is_taken(call->hooks))
 		return -EINVAL;
-	clear(call);
 	err = give_back(call->hooks, syscall);
+	if (err == -ENOMEM)
+		return err;
+	clear(call);
 	if (!err)
 		clear_bit(syscall, intercepted);
 	else
@@ -769,7 +795,7 @@ static void give_back_at_last(struct hook *hooks[DOORS], int syscall)
 		if (!err)
 			return;
 		if (tries % GIVE_BACK_TOLD == 0)
-			pr_warn(NAME "not unloaded: system call %d is not given back yet (%pe), see above\n",
+			pr_warn(NAME "not unloaded: system call %d can't be given back yet (%pe)\n",
 				syscall, ERR_PTR(err));
 		schedule_timeout_idle(GIVE_BACK_WAIT);
 	}

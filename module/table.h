@@ -109,26 +109,33 @@ static unsigned long * __init table_find(const struct door *door)
 }
 
 /*
- * Have an entry be another value, if it still is what it was. The table is
- * read-only: it is written to by way of another mapping of its page, which is
- * there for just this store.
+ * The table is read-only: an entry is written to by way of another mapping of
+ * its page, which is there for the time of a command.
  *
- * Return: 0, -EBUSY if it is something else by now, or -ENOMEM.
+ * Return: the entry in that mapping, or NULL if there is no memory.
  */
-static int table_swap(unsigned long *entry, unsigned long was,
-		      unsigned long becomes)
+static unsigned long *table_map(unsigned long *entry)
 {
 	struct page *page = pfn_to_page(PHYS_PFN(__pa_symbol(entry)));
-	unsigned long found;
-	void *alias;
+	void *mapped = vmap(&page, 1, VM_MAP, PAGE_KERNEL);
 
-	alias = vmap(&page, 1, VM_MAP, PAGE_KERNEL);
-	if (!alias)
-		return -ENOMEM;
-	found = cmpxchg((unsigned long *)(alias + offset_in_page(entry)),
-			was, becomes);
-	vunmap(alias);
-	return found == was ? 0 : -EBUSY;
+	return mapped ? mapped + offset_in_page(entry) : NULL;
+}
+
+static void table_unmap(unsigned long *mapped)
+{
+	vunmap((void *)((unsigned long)mapped & PAGE_MASK));
+}
+
+/*
+ * Have a mapped entry be another value, if it still is what it was.
+ *
+ * Return: 0, or -EBUSY if it is something else by now.
+ */
+static int table_swap(unsigned long *mapped, unsigned long was,
+		      unsigned long becomes)
+{
+	return cmpxchg(mapped, was, becomes) == was ? 0 : -EBUSY;
 }
 
 #endif /* INTERCEPTOR_TABLE_H */

@@ -74,7 +74,10 @@ BROKEN: dict[str, tuple[Change, ...]] = {
         ),
     ),
     "wrong value": (
-        Change('		    "not intercepted");\n', '		    "not intercepted") ?: 1;\n'),
+        Change(
+            "	return err;\n}\n\nstatic void clear(",
+            "	return err ?: 1;\n}\n\nstatic void clear(",
+        ),
     ),
     "memory leak": (
         _before(_IN_A_LOGGED_CALL, "	WRITE_ONCE(*(char *)kmalloc(512, GFP_ATOMIC), 1);\n"),

@@ -14,7 +14,7 @@
 static unsigned int nr;
 module_param(nr, uint, 0444);
 
-static unsigned long *entry, original;
+static unsigned long *entry, original;	/* mapped, to be written to */
 
 static __used unsigned long foreign_next(struct pt_regs *regs)
 {
@@ -28,7 +28,9 @@ static int __init foreign_init(void)
 	doors[0].table = table_find(&doors[0]);
 	if (!doors[0].table)
 		return -ENODEV;
-	entry = &doors[0].table[nr];
+	entry = table_map(&doors[0].table[nr]);
+	if (!entry)
+		return -ENOMEM;
 	original = READ_ONCE(*entry);
 	return table_swap(entry, original, (unsigned long)foreign_entry);
 }
@@ -36,6 +38,7 @@ static int __init foreign_init(void)
 static void __exit foreign_exit(void)
 {
 	WARN_ON(table_swap(entry, (unsigned long)foreign_entry, original));
+	table_unmap(entry);
 	synchronize_rcu_tasks();
 }
 

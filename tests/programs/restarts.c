@@ -115,6 +115,7 @@ static const struct sleep sleeps[] = {
 	POLL("poll-at-3", 3),
 	POLL("poll-at-4", 4),
 	POLL("poll-far-up", 0xbfff0000UL),
+	POLL("poll-mapped", MEMORY),
 #endif
 #if __SIZEOF_LONG__ == 8
 	NANOSLEEP("nanosleep-high", HIGH, 0),
@@ -460,12 +461,13 @@ static const struct way {
 };
 
 /*
- * A poll() of nothing at 0 to 4 has a command's registers, an unknown one's at
- * 0, and this handler has the kernel forget what it kept of the poll.
+ * A poll() of nothing at an address that is not in use has a command's
+ * registers, an unknown one's but at 1 to 4, and this handler has the kernel
+ * forget what it kept of the poll.
  */
 static bool is_ambiguous(const struct sleep *sleep, const struct way *way)
 {
-	return !sleep->request && sleep->arg[0] <= 4 &&
+	return !sleep->request && sleep->arg[0] != MEMORY &&
 	       way->interrupt == send_alarm_between &&
 	       way->handler == handle_and_sleep;
 }
