@@ -168,6 +168,20 @@ static __always_inline int door_issued(struct pt_regs *regs)
 }
 
 /*
+ * Where in an array of all calls to look first: at the call that the current
+ * task has issued, if it is a known one. If door_issued() says -1, at another.
+ */
+static __always_inline unsigned int door_first_look(struct pt_regs *regs)
+{
+	unsigned int nr = syscall_get_nr(current, regs) & DOOR_NUMBER;
+	const struct door *door = door_current();
+
+	if (likely(door == &doors[0]))
+		return array_index_nospec(nr, NR_syscalls);
+	return door ? door_call(door, array_index_nospec(nr, door->count)) : 0;
+}
+
+/*
  * What the call was given, before the original is carried out. The generic
  * function has the first argument of arm64 as it was when the call was issued;
  * a tracer can change it, and the original takes what is in the register.

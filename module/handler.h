@@ -193,7 +193,8 @@ static void handler_unkeep(void)
  */
 static bool ftrace_has_given_up(void)
 {
-	return ftrace_set_filter_ip(&handler_asker,
+	return IS_ENABLED(CONFIG_KPROBES_ON_FTRACE) &&
+	       ftrace_set_filter_ip(&handler_asker,
 				    (unsigned long)handler_probed, 0, 1) ==
 	       -ENODEV;
 }
@@ -303,8 +304,6 @@ static int handler_disarm_direct(struct handler_hook *hook)
 {
 	int err;
 
-	if (ftrace_has_given_up())
-		return -ENODEV;
 	if (hook->retired)	/* there is nobody left to wait for */
 		WRITE_ONCE(hook->ops.flags,
 			   hook->ops.flags & ~FTRACE_OPS_FL_DYNAMIC);
@@ -333,6 +332,8 @@ static int handler_disarm_probe(struct handler_hook *hook)
 static int handler_disarm(struct handler_hook *hook)
 {
 	lockdep_assert_held(&calls_lock);
+	if (ftrace_has_given_up())
+		return -ENODEV;
 	return hook->direct ? handler_disarm_direct(hook) :
 	       handler_disarm_probe(hook);
 }

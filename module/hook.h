@@ -360,7 +360,7 @@ static void hooks_retire(void)
 	int n = 0;
 
 	lockdep_assert_held(&calls_lock);
-	if (hook_by_table)
+	if (hook_by_table || ftrace_has_given_up())
 		return;
 	list_for_each_entry(hook, &hooks, list)
 		n += hook->users && !hook->handler.direct;

@@ -124,6 +124,18 @@ static enum audience monitored_for(struct call *call)
 	return listed;
 }
 
+/*
+ * Not for most, without a look at any list. As in monitored_for(), a slot that
+ * was emptied because everybody is monitored by now does not count.
+ */
+static __always_inline bool may_be_monitored(const struct call *call)
+{
+	if (smp_load_acquire(&call->everybody) || current_may_have_entry())
+		return true;
+	smp_rmb();			/* pairs with B in set_everybody() */
+	return READ_ONCE(call->everybody);
+}
+
 /* Users can't fill the kernel log. */
 static bool user_line_allowed(void)
 {
@@ -137,10 +149,10 @@ static bool user_line_allowed(void)
 
 static __always_inline bool call_wanted(struct pt_regs *regs)
 {
-	int nr = door_issued(regs);
+	const struct call *call = &calls[door_first_look(regs)];
 
 	/* Pairs with see_watched(). */
-	return nr >= 0 && smp_load_acquire(&calls[nr].watched);
+	return smp_load_acquire(&call->watched) && may_be_monitored(call);
 }
 
 static noinline void log_call(struct pt_regs *regs)
@@ -154,10 +166,11 @@ static noinline void log_call(struct pt_regs *regs)
 		 door_current()->mark);
 }
 
-/* Runs before the original of a call where somebody is monitored. */
+/* Runs before the original of a call that may be monitored. */
 static noinline notrace void before_call(struct pt_regs *regs)
 {
-	enum audience audience = monitored_for(&calls[door_issued(regs)]);
+	int nr = door_issued(regs);
+	enum audience audience = nr < 0 ? NOBODY : monitored_for(&calls[nr]);
 
 	if (audience == ROOT || (audience == A_USER && user_line_allowed()))
 		log_call(regs);

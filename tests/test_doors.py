@@ -185,6 +185,32 @@ def test_a_user_has_so_many_entries(bare_guest: Guest, parameters: dict[str, str
         module.unload()
 
 
+GROUP = "/sys/fs/cgroup/entries"
+
+
+def slab(guest: Guest) -> int:
+    """The bytes of kernel objects that the processes of GROUP are charged for."""
+    fields = guest.agent.read(f"{GROUP}/memory.stat").split()
+    return int(fields[fields.index("slab_unreclaimable") + 1])
+
+
+@pytest.mark.kernel(">=6.1")  # earlier ones count by 32 pages
+def test_an_entry_is_charged_to_its_makers_cgroup(module: Module, root: Actor) -> None:
+    """The list's own memory as well as the entry's."""
+    guest = module.guest
+    guest.run(f"echo +memory > /sys/fs/cgroup/cgroup.subtree_control; mkdir {GROUP}").check()
+    maker = root.fork()
+    write(maker, f"{GROUP}/cgroup.procs", str(maker.pid))
+    calls = sorted(guest.syscalls.numbers.values())[-100:]
+    with module.intercepted(*calls):
+        before = slab(guest)
+        for call in calls:
+            assert module.start(call, root.pid, by=maker).value == 0
+        assert slab(guest) - before > 300 * len(calls)
+    maker.exit()
+    guest.wait("the group to be empty", lambda: not guest.run(f"rmdir {GROUP}").status)
+
+
 def test_what_users_log_is_limited(bare_guest: Guest, parameters: dict[str, str]) -> None:
     """The kernel log says so, and has all that root wanted to have logged."""
     module = bare_guest.load(pyharness.MODULE, user_lines=10, **parameters)

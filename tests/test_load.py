@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
 """What can't work is refused at load, in one clear line, with nothing changed."""
 
+import errno
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from portable import hooked
+from portable import AT_FDCWD, hooked
 
 import pyharness
-from pyharness import Guest, ModuleRefused, UsageError, kernels
+from pyharness import Command, Guest, ModuleRefused, UsageError, abi, kernels
 from pyharness.build import Built
 
 BrokenModule = Callable[[str, str, str], Path]
@@ -120,6 +122,35 @@ def test_an_exit_group_that_is_not_served_is_found_out(
     with pytest.raises(ModuleRefused, match="exit_group is not served"):
         bare_guest.load(folder, **parameters)
     assert untouched(bare_guest)
+
+
+# Loading fails after its last step, and a while later.
+LAST_STEP = "	err = start_up();\n"
+FAILS_LATE = f"{LAST_STEP}	schedule_timeout_uninterruptible(HZ);\n	err = err ?: -EBUSY;\n"
+
+
+def test_a_load_that_fails_late_leaves_nothing(
+    bare_guest: Guest, broken_module: BrokenModule, parameters: dict[str, str]
+) -> None:
+    """Though commands are issued all the time: it takes none, and is not freed under one."""
+    guest = bare_guest
+    built = guest.build(broken_module("interceptor.c", LAST_STEP, FAILS_LATE))
+    interface = abi.load(pyharness.MODULE, guest.syscalls)
+    intercept = interface.commands[Command.INTERCEPT]
+    number = guest.syscalls.number("mkdirat")
+    callers = [guest.root.fork() for _ in range(guest.frozen.spec.cpus)]
+    for caller in callers:
+        caller.begin(interface.custom_syscall, intercept, number, 0, repeat=10**9)
+    for _ in range(3):
+        mark = guest.log.mark()
+        with pytest.raises(ModuleRefused, match="resource busy"):
+            guest.insmod(built.ko, **parameters)
+        assert untouched(guest)
+        actor = guest.actor("nobody")
+        assert actor.syscall("mkdirat", AT_FDCWD, "/tmp", 0).errno == errno.EEXIST
+        assert guest.log.calls(mark) == []
+    for caller in callers:
+        caller.kill(signal.SIGKILL)
 
 
 def test_twice_is_refused(module: pyharness.Module) -> None:

@@ -273,3 +273,19 @@ def test_a_command_about_number_0_is_no_sleep(module: Module, guest: Guest, root
     assert module.intercept(0, by=root).value == 0
     assert module.start(0, root.pid, by=root).value == 0
     assert module.release(0, by=root).value == 0
+
+
+def test_a_call_that_the_kernel_issues_again_is_logged_again(module: Module, nobody: Actor) -> None:
+    """One that was interrupted and has no restart function (ERESTARTSYS) is carried out twice."""
+    guest = module.guest
+    child = nobody.fork()
+    with module.intercepted("wait4"):
+        assert module.start("wait4", nobody.pid).value == 0
+        mark = guest.log.mark()
+        nobody.begin("wait4", child.pid, 0, 0, 0)
+        guest.wait("the wait", lambda: guest.agent.state(nobody.pid) == "S")
+        stop_and_continue(guest, nobody)
+        guest.wait("the wait again", lambda: len(guest.log.calls(mark)) == 2)
+        child.exit()
+        assert nobody.finish().value == child.pid
+        assert [call.pid for call in guest.log.calls(mark)] == [nobody.pid] * 2

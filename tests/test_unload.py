@@ -161,7 +161,9 @@ def test_unload_with_everything_intercepted(
     for call in ("getpgid", "capget", "sched_rr_get_interval"):
         assert module.start(call).value == 0
         assert module.stop(call, nobody.pid).value == 0
+    begin = guest.clock()
     module.unload()
+    assert guest.clock() - begin < guest.limit(30)
     mark = guest.log.mark()
     assert nobody.syscall("getpgid", 0).errno == 0
     assert guest.log.calls(mark) == []

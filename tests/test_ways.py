@@ -95,6 +95,19 @@ def test_stubs_are_aligned(object_code: str) -> None:
     assert [address for address in stubs if int(address, 16) % 4] == []
 
 
+# The instruction that makes the mask of array_index_nospec(), or a barrier of it.
+MASK = re.compile(r"\b(sbb|csdb)\b")
+
+
+def test_a_callers_number_is_masked_where_it_indexes(bare_guest: Guest, object_code: str) -> None:
+    """In the object code: no CPU that guesses gets to read, or to jump, where the caller says."""
+    functions = re.findall(r"^[0-9a-f]+ <(\w+)>:\n((?:.+\n)+)", object_code, re.MULTILINE)
+    masks = {name: len(MASK.findall(body)) for name, body in functions}
+    abis = 2 if bare_guest.frozen.spec.architecture == "amd64" else 1
+    looks, originals = masks["call_early"], masks.get("hook_original", masks["call_late"])
+    assert min(looks, originals) >= abis
+
+
 def test_nothing_of_it_stays_on_the_stack(object_code: str) -> None:
     """In the object code: what stands in the table calls once, and leaves by a jump."""
     stubs = re.findall(r"^[0-9a-f]+ <(\w+_entry)>:\n((?:.+\n)+)", object_code, re.MULTILINE)
@@ -160,6 +173,20 @@ def test_an_entry_taken_over_is_left_alone_at_release(
     guest.run(["rmmod", "foreign"]).check()
     assert module.release(CALL).value == 0
     assert is_served(module)
+    module.unload()
+    assert is_served(module)
+
+
+@pytest.mark.by_table
+def test_an_entry_that_is_free_again_is_given_back(
+    module: Module, guest: Guest, foreign: Callable[[], None]
+) -> None:
+    """By the module itself: who released it did so once, and it can be unloaded."""
+    assert module.intercept(CALL).value == 0
+    foreign()
+    assert module.release(CALL).error == "EBUSY"
+    guest.run(["rmmod", "foreign"]).check()
+    guest.wait("the entry", lambda: not module.status())
     module.unload()
     assert is_served(module)
 
