@@ -5,10 +5,10 @@ Run as a program (``make test-all``)::
 
     all_guests.py [--only NAME[:WAY] ...] [--core] [--have NAME:WAY ...] [--folder DIR]
 
-Each run is of one guest and one way by which the module gets in between. The
-whole suite runs where WHOLE says so, and CORE everywhere else; with --core,
-CORE everywhere. Runs that were made already, of the whole suite where WHOLE says
-so, are in the table without being made again.
+Each run is of one guest and one way by which the module gets in between. What is
+run is what EXTENT says, and CORE everywhere else; with --core, CORE everywhere.
+Runs that were made already, as far as EXTENT says, are in the table without being
+made again.
 
 A run leaves its files in the folder: GUEST-WAY.xml (JUnit), .json (its report),
 .log (what it printed) and the consoles in GUEST-WAY/; all-guests.xml has all of
@@ -29,11 +29,21 @@ from typing import Any
 from pyharness import guests
 
 ROOT = Path(__file__).parent.parent
-WHOLE = ("bookworm-i386", "bullseye-i386", "trixie-amd64")
 CORE = (
     "test_intercept.py", "test_full.py", "test_unload.py", "test_restart.py", "test_ways.py",
     "test_32_bit_door.py", "test_32_bit_arm.py", "test_load.py::test_modinfo_and_build_are_clean",
 )  # fmt: skip
+# The whole contract, death, and all at once, for kernels that schedule in other ways.
+SOAK = (
+    *CORE, "test_death.py", "test_doors.py", "test_log.py", "test_oracle.py", "test_races.py",
+    "test_storm.py",
+)  # fmt: skip
+# What is run, by the name of its extent; nothing stands for all. Those that last come first.
+EXTENTS: dict[str, tuple[str, ...]] = {"all": (), "soak": SOAK, "core": CORE}
+EXTENT = {
+    "bookworm-i386": "all", "bullseye-i386": "all", "trixie-amd64": "all",
+    "bookworm-rt-amd64": "soak", "trixie-rt-amd64": "soak",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,12 +53,12 @@ class Run:
     Attributes:
         guest: the guest's name.
         way: ``table`` or ``handler``.
-        whole: all tests, not just CORE.
+        extent: how much is run, as the table has it: a key of EXTENTS.
     """
 
     guest: str
     way: str
-    whole: bool
+    extent: str
 
     @property
     def name(self) -> str:
@@ -61,14 +71,9 @@ class Run:
         return f"{self.guest}-{self.way}"
 
     @property
-    def extent(self) -> str:
-        """How much is run, as the table has it."""
-        return "all" if self.whole else "core"
-
-    @property
     def tests(self) -> tuple[str, ...]:
         """What is run; nothing stands for all."""
-        return () if self.whole else tuple(f"tests/{file}" for file in CORE)
+        return tuple(f"tests/{file}" for file in EXTENTS[self.extent])
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ def all_runs() -> list[Run]:
     runs = []
     for spec in guests.load().values():
         ways = ("table", "handler") if spec.way == "table" else ("handler",)
-        runs += [Run(spec.name, way, spec.name in WHOLE) for way in ways]
+        runs += [Run(spec.name, way, EXTENT.get(spec.name, "core")) for way in ways]
     return runs
 
 
@@ -171,7 +176,7 @@ def main() -> int:
         if not any(name == wanted or name.startswith(f"{wanted}:") for name in runs):
             parser.error(f"there is no {wanted}; there are: {', '.join(runs)}")
     chosen = [
-        replace(run, whole=run.whole and not arguments.core)
+        replace(run, extent="core" if arguments.core else run.extent)
         for name, run in runs.items()
         if name not in arguments.have
         and (not arguments.only or {name, run.guest} & {*arguments.only})
@@ -189,7 +194,8 @@ def main() -> int:
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         # Those that last first: no core waits for one that is left.
-        outcomes = list(pool.map(one, sorted(chosen, key=lambda run: not run.whole)))
+        chosen.sort(key=lambda run: [*EXTENTS].index(run.extent))
+        outcomes = list(pool.map(one, chosen))
     made = (runs[name] for name in arguments.have)
     outcomes += [Outcome(run, read(folder / f"{run.files}.json")) for run in made]
     outcomes.sort(key=lambda outcome: [*runs].index(outcome.run.name))
