@@ -25,6 +25,7 @@ KINDS = {
     "in-flight": ("getppid", False, SECONDS),
     "release": (CALL, True, SECONDS // 3),
     "exit-storm": (CALL, True, SECONDS),
+    "preempting": (CALL, True, SECONDS // 3),
 }
 
 

@@ -316,6 +316,46 @@ static void *exit_storm(void *self)
 	return NULL;
 }
 
+/*
+ * All on one CPU, where children of one die in real time: in the middle of the
+ * others' commands, at any place. By exit(), as exit_group() is a hook's.
+ */
+static void *preempting(void *self)
+{
+	const struct timespec soon = { .tv_nsec = 200000 };
+	const struct sched_param first = { .sched_priority = 1 };
+	cpu_set_t cpu;
+	int err, child;
+
+	CPU_ZERO(&cpu);
+	CPU_SET(0, &cpu);
+	if (sched_setaffinity(0, sizeof(cpu), &cpu) ||
+	    (!self && sched_setscheduler(0, SCHED_FIFO, &first)))
+		fail("%s", strerror(errno));
+	while (!atomic_load(&over)) {
+		if (self) {
+			err = command(REQUEST_START_MONITORING, getpid());
+			if (err && err != EBUSY)
+				fail("start: %s", strerror(err));
+			err = command(REQUEST_STOP_MONITORING, getpid());
+			if (err && err != EINVAL)
+				fail("stop: %s", strerror(err));
+			continue;
+		}
+		child = fork();
+		if (!child) {
+			nanosleep(&soon, NULL);
+			syscall(SYS_exit, 0);
+		}
+		err = command(REQUEST_START_MONITORING, child);
+		if (err)
+			fail("start a child: %s", strerror(err));
+		waitpid(child, NULL, 0);
+		another();
+	}
+	return NULL;
+}
+
 static const struct {
 	const char *name;
 	void *(*run)(void *self);
@@ -328,6 +368,7 @@ static const struct {
 	{ "in-flight", in_flight, false },
 	{ "release", release, true },
 	{ "exit-storm", exit_storm, true },
+	{ "preempting", preempting, true },
 };
 
 int main(int argc, char **argv)
