@@ -31,6 +31,7 @@
 #include <linux/nospec.h>
 #include <linux/pid.h>
 #include <linux/pid_namespace.h>
+#include <linux/preempt.h>
 #include <linux/proc_fs.h>
 #include <linux/ratelimit.h>
 #include <linux/sched.h>
@@ -172,8 +173,17 @@ static noinline notrace void before_call(struct pt_regs *regs)
 	int nr = door_issued(regs);
 	enum audience audience = nr < 0 ? NOBODY : monitored_for(&calls[nr]);
 
-	if (audience == ROOT || (audience == A_USER && user_line_allowed()))
+	if (audience == NOBODY)
+		return;
+	/*
+	 * On PREEMPT_RT (6.1) printk() may wait for the console's spinlock, which
+	 * counts as sleeping: unloading would not wait for who does so in here
+	 * (hook_barrier()). Where preemption is off, it leaves that to others.
+	 */
+	preempt_disable();
+	if (audience == ROOT || user_line_allowed())
 		log_call(regs);
+	preempt_enable();
 }
 
 HOOK_BEFORE(call);
