@@ -42,6 +42,7 @@
 #define INTERCEPTOR_RESTART_H
 
 #include <linux/futex.h>
+#include <linux/irqflags.h>
 #include <linux/mm.h>
 #include <linux/restart_block.h>
 #include <linux/sched.h>
@@ -64,8 +65,12 @@ static bool restart_is_mapped(unsigned long address)
 	struct vm_area_struct *vma;
 	bool mapped;
 
-	/* A hook must not sleep. */
-	if (!mmap_read_trylock(mm))
+	/*
+	 * A hook must not sleep. On PREEMPT_RT giving this lock back may switch
+	 * interrupts on, and a kprobe of arm64 runs with interrupts off.
+	 */
+	if ((IS_ENABLED(CONFIG_PREEMPT_RT) && irqs_disabled()) ||
+	    !mmap_read_trylock(mm))
 		return address > PID_MAX_LIMIT;
 	vma = find_vma(mm, address);
 	mapped = vma && vma->vm_start <= address;
