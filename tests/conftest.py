@@ -22,6 +22,7 @@ Modules = WeakKeyDictionary[Guest, Module]
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "by_table: of the table way")
+    config.addinivalue_line("markers", "realtime: of kernels with PREEMPT_RT")
     config.addinivalue_line("markers", "alone: starts guests of its own, by name")
 
 
@@ -44,10 +45,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out what is not for the way that is used, or needs guests that can be started."""
     place, table = place_of(config), is_by_table(config)
     os.environ["PYHARNESS_GUEST"] = place.spec.name  # for the command line's own tests
+    realtime = any("-rt-" in package for package in place.spec.kernel)
     others = [
         item
         for item in items
         if (item.get_closest_marker("by_table") and not table)
+        or (item.get_closest_marker("realtime") and not realtime)
         or (item.get_closest_marker("alone") and not place.boots)
     ]
     config.hook.pytest_deselected(items=others)

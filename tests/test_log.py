@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Each monitored call is in the log, whole and once, or the reader says that it was lost."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,12 @@ from pyharness.kmsg import Call
 
 CALL = "sched_rr_get_interval"
 THREADS = 4
+TRACING = "/sys/kernel/tracing"
+# A line of a trace: its task, CPU, and signs of the state that it was in. The head of the trace
+# tells which sign is what: one more than there are strokes before its name.
+TRACED = re.compile(r"^ +calls-\d+ +\[\d+\] (\S+) .* console: \[", re.MULTILINE)
+PREEMPT = re.compile(r"^# +(\|*) / _-+=> preempt-depth", re.MULTILINE)
+
 
 pytestmark = pytest.mark.cpus(4)
 
@@ -62,6 +69,24 @@ def test_what_was_lost_is_counted(
     # Whatever else the kernel said may be among the lost.
     others = len(records) - len(found)
     assert 0 <= len(found) + lost - (THREADS * 75_000 + handled) <= others + 10
+
+
+@pytest.mark.realtime
+def test_nobody_waits_for_the_console_in_a_hook(
+    module: Module, guest: Guest, compiled: Callable[[str], str]
+) -> None:
+    """Who sleeps in a hook is not waited for at unload; with preemption off printk() does not."""
+    program = compiled("calls")
+    guest.run(f"mount -t tracefs none {TRACING} 2>/dev/null; true").check()
+    guest.run(f"cd {TRACING} && echo > trace && echo 1 > events/printk/console/enable").check()
+    with module.intercepted(CALL):
+        pour(guest, program, 10)
+    end = "echo 0 > events/printk/console/enable && cat trace"
+    trace = guest.run(f"cd {TRACING} && {end}").check().stdout
+    head, states = PREEMPT.search(trace), TRACED.findall(trace)
+    assert head
+    assert len(states) >= 10 * THREADS
+    assert [state for state in states if not state[len(head[1]) + 1].isdigit()] == []
 
 
 @pytest.mark.timeout(60)
