@@ -81,6 +81,7 @@ def test_release_of_what_is_not_intercepted_is_invalid(module: Module) -> None:
     assert module.release(CALL).errno == errno.EINVAL
 
 
+@pytest.mark.timeout(600)
 def test_every_number_is_intercepted_and_released(module: Module, number_of_syscalls: int) -> None:
     """From 1 to NR-1, real calls and numbers that the kernel implements none for."""
     numbers = [n for n in range(number_of_syscalls) if n != module.abi.custom_syscall]
