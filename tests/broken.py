@@ -57,7 +57,7 @@ BROKEN: dict[str, tuple[Change, ...]] = {
     ),
     "return to freed text": (
         Change("#include <linux/cred.h>\n", "#include <linux/cred.h>\n#include <linux/delay.h>\n"),
-        _before(_IN_A_LOGGED_CALL, "	msleep(2000);\n"),
+        _before("	preempt_disable();\n", "	msleep(2000);\n"),
     ),
     "stack overflow": (
         _before(

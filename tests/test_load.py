@@ -109,7 +109,7 @@ def test_a_hook_that_never_fires_is_found_out(
     bare_guest: Guest, broken_module: BrokenModule, parameters: dict[str, str]
 ) -> None:
     """It loads without a complaint, and is unloaded again."""
-    folder = broken_module("interceptor.c", "&restart_syscall_action,", "&call_action,")
+    folder = broken_module("interceptor.c", "&restart_syscall_action)", "&call_action)")
     with pytest.raises(ModuleRefused, match=r"hook on system call \d+ does not fire"):
         bare_guest.load(folder, **parameters)
     assert untouched(bare_guest)
