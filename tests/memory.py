@@ -6,7 +6,10 @@ from pyharness import CheckFailed, Guest
 # What the module's own objects, and those that it refers to, are made in.
 CACHES = ("pid", "radix_tree_node", "task_struct", "kmalloc-512", "kmalloc-1k")
 # A CPU's own slab counts as full: only what is in use is left of each by this.
-_SHRINK = f"for cache in {' '.join(CACHES)}; do echo 1 > /sys/kernel/slab/$cache/shrink; done"
+_SHRINK = (
+    f"cd /sys/kernel/slab; for cache in {' '.join(CACHES)} kmalloc-*; do"
+    " echo 1 > $cache/shrink; done"
+)
 _READ = "cat /proc/slabinfo /proc/meminfo"
 _KIB = ("Slab", "SUnreclaim", "KernelStack", "PageTables", "Percpu", "VmallocUsed")
 

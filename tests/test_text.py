@@ -12,15 +12,17 @@ PROGRAM = Path(__file__).parent / "programs" / "kernel_text.py"
 PREFIXES = ("__ia32_", "__x64_", "__arm64_")
 
 # What is changed as long as the module is loaded: two entries of each table, or
-# the handlers of exit_group and of the custom call; and the two tracepoints,
+# the handlers of exit_group and of the custom call; and the three tracepoints,
 # each where it's called.
 LOADED = {
     "the table",
     *(f"{prefix}sys_exit_group" for prefix in PREFIXES),
     *(f"{prefix}sys_restart_syscall" for prefix in PREFIXES),
     "__do_sys_restart_syscall",
+    "bprm_execve",
     "do_exit",
     "delayed_put_task_struct",
+    "__SCT__tp_func_sched_process_exec",
     "__SCT__tp_func_sched_process_exit",
     "__SCT__tp_func_sched_process_free",
     # ftrace's own, which go to whoever traces
