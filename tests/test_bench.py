@@ -30,10 +30,10 @@ def test_cost_holds(guest: Guest) -> None:
         if not state.startswith("all-intercepted"):
             assert abs(cost.other - base.other) <= SCATTER, state
     for state in ("intercepted", "all-intercepted"):
-        assert more(state) <= 25, state
-    assert costs["all-intercepted"].other - base.other <= 25
+        assert more(state) <= 16, state
+    assert costs["all-intercepted"].other - base.other <= 16
     for state in ("monitored-1", "monitored-100", "monitored-30000", "all-intercepted-monitored-1"):
-        assert more(state) <= 90, state
+        assert more(state) <= 64, state
     assert abs(more("monitored-30000") - more("monitored-1")) <= 15
 
 
