@@ -3,6 +3,7 @@
 # make setup  set up alone: packages that this host lacks, and .venv
 # make test   set up, and run all tests
 # make test-all  run the tests in every guest, which takes hours; ends with a table
+# make mutants  break the module in many ways, and see the tests notice; takes an hour
 # make test-journeys  tests that take minutes each: fresh machines, Vagrant, DKMS, SSH alone
 # make lint   check style and types
 # make container [RUN="make test"]  make demo, or RUN, in a container (podman or docker)
@@ -29,6 +30,9 @@ test: $(READY)
 test-all: $(READY)
 	vm/host-setup arm64
 	$(VENV)/bin/python tests/all_guests.py
+
+mutants: $(READY)
+	$(VENV)/bin/python tests/mutants.py
 
 test-journeys: $(READY)
 	vm/host-setup vagrant
@@ -60,4 +64,4 @@ container:
 clean:
 	rm -rf $(VENV)
 
-.PHONY: setup demo test test-all test-journeys lint container clean
+.PHONY: setup demo test test-all mutants test-journeys lint container clean
