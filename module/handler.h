@@ -231,14 +231,36 @@ static void handler_post(struct kprobe *probe, struct pt_regs *regs,
 {
 }
 
-static int handler_arm_probe(struct handler_hook *hook)
+static int handler_register_probe(struct handler_hook *hook,
+				  kprobe_post_handler_t post)
 {
 	hook->probe = (struct kprobe) {
 		.addr = (kprobe_opcode_t *)hook->address,
 		.pre_handler = hook->run,
-		.post_handler = hook->redirects ? handler_post : NULL,
+		.post_handler = post,
 	};
 	return register_kprobe(&hook->probe);
+}
+
+/*
+ * The probes of one address share what ftrace calls for them. The kernel
+ * chooses it by the first probe, and looks for it by all of them when the last
+ * one goes (__disarm_kprobe_ftrace()): if the first has no post handler and
+ * another has, it warns, and leaves the function hooked for good. So a probe
+ * that is not the first has none here. Such a probe is not optimised anyway,
+ * as it is on ftrace.
+ */
+static int handler_arm_probe(struct handler_hook *hook)
+{
+	int err = handler_register_probe(hook, NULL);
+
+	if (err || !hook->redirects)
+		return err;
+	if (hook->probe.flags & KPROBE_FLAG_FTRACE &&
+	    !list_empty(&hook->probe.list))
+		return 0;
+	unregister_kprobe(&hook->probe);
+	return handler_register_probe(hook, handler_post);
 }
 
 /*
