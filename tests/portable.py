@@ -22,6 +22,12 @@ def hooked(guest: Guest) -> set[str]:
     return {line.split()[0] for line in said.stdout.splitlines()}
 
 
+def hooked_by(guest: Guest) -> str:
+    """How the module that was loaded last got in between, as it says itself."""
+    said = [r.text for r in guest.log.all() if r.text.startswith("interceptor: loaded: ")]
+    return said[-1].split("hooked by ")[1]
+
+
 def first_of(guest: Guest, *calls: str) -> str:
     """The first of these calls that the guest's architecture has."""
     return next(call for call in calls if call in guest.syscalls.numbers)

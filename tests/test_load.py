@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from portable import AT_FDCWD, hooked
+from portable import AT_FDCWD, hooked, hooked_by
 
 import pyharness
 from pyharness import Command, Guest, ModuleRefused, UsageError, abi, kernels
@@ -16,12 +16,6 @@ from pyharness.build import Built
 BrokenModule = Callable[[str, str, str], Path]
 PREFIX = {"i386": "__ia32_sys_", "x86_64": "__x64_sys_", "arm64": "__arm64_sys_"}
 TRACED = ("getpgid", "restart_syscall", "exit_group")
-
-
-def hooked_by(guest: Guest) -> str:
-    """How the module that was loaded last got in between, as it says itself."""
-    said = [r.text for r in guest.log.all() if r.text.startswith("interceptor: loaded: ")]
-    return said[-1].split("hooked by ")[1]
 
 
 def runs_sparse(guest: Guest) -> bool:

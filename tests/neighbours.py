@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Others who look at a system call as the interceptor does, each of whom comes, sees it and goes.
+
+Each looks at CALL by an actor, a process of its own. Those that hook functions of
+the kernel also hook the two that the interceptor can't be loaded without.
+"""
+
+import signal
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from portable import first_of, longs
+
+from pyharness import Guest
+
+CALL = "getsid"
+HOOKED = (CALL, "exit_group", "restart_syscall")
+PREFIX = {"i386": "__ia32_sys_", "x86_64": "__x64_sys_", "arm64": "__arm64_sys_"}
+TRACING = "/sys/kernel/tracing"
+MODULES = Path(__file__).parent / "modules"
+
+Compiled = Callable[..., str]
+
+
+class Neighbour:
+    """One that sees nothing: what others have in common."""
+
+    user = "nobody"
+
+    def __init__(self, guest: Guest, compiled: Compiled) -> None:
+        self.guest = guest
+        self.compiled = compiled
+        self.actor = guest.actor(self.user)
+
+    @property
+    def handlers(self) -> list[str]:
+        """The functions that serve HOOKED."""
+        return [PREFIX[self.guest.syscalls.architecture] + call for call in HOOKED]
+
+    def start(self) -> None:
+        """Come."""
+
+    def stop(self) -> None:
+        """Go."""
+
+    def call(self) -> int:
+        """Have the actor issue CALL; its result."""
+        result = self.actor.syscall(CALL, 0)
+        assert result.errno == 0
+        return result.value
+
+    def seen(self) -> int:
+        """How many calls it has seen in all."""
+        raise NotImplementedError
+
+
+FILTER = """
+for call in {calls}; do
+    for prefix in {prefix} __do_sys_; do
+        echo $prefix$call >> set_ftrace_filter || :
+    done 2> /dev/null
+    grep -q "_sys_$call$" set_ftrace_filter || exit 1
+done
+echo {tracer} > current_tracer
+"""
+UNFILTER = "echo nop > current_tracer && echo > set_ftrace_filter"
+PROBE = """
+for handler in {handlers}; do echo "{kind}:neighbours/$handler $handler" >> {events}; done
+echo 1 > events/neighbours/enable
+"""
+UNPROBE = "echo 0 > events/neighbours/enable && echo > {events}"
+
+
+@dataclass(frozen=True)
+class Tracing:
+    """One that needs no more than tracefs.
+
+    Attributes:
+        begin: what the shell does there for it to come.
+        end: for it to go.
+    """
+
+    begin: str
+    end: str
+
+    def __call__(self, guest: Guest, compiled: Compiled) -> Neighbour:
+        """Make one in a guest."""
+        return Tracer(self, guest, compiled)
+
+
+class Tracer(Neighbour):
+    """What tracefs offers."""
+
+    def __init__(self, tracing: Tracing, guest: Guest, compiled: Compiled) -> None:
+        super().__init__(guest, compiled)
+        self.tracing = tracing
+        self.counted = 0
+        guest.run(f"mount -t tracefs none {TRACING} 2> /dev/null; echo > {TRACING}/trace").check()
+
+    def _carry_out(self, text: str) -> None:
+        words = {
+            "calls": " ".join(HOOKED),
+            "prefix": PREFIX[self.guest.syscalls.architecture],
+            "handlers": " ".join(self.handlers),
+        }
+        for name, value in words.items():
+            text = text.replace(f"{{{name}}}", value)
+        self.guest.run(f"set -e; cd {TRACING}; {text}").check()
+
+    def start(self) -> None:
+        self._carry_out(self.tracing.begin)
+
+    def stop(self) -> None:
+        self._carry_out(self.tracing.end)
+
+    def seen(self) -> int:
+        said = self.guest.run(f"cat {TRACING}/trace && echo > {TRACING}/trace").check().stdout
+        lines = [line for line in said.splitlines() if not line.startswith("#")]
+        self.counted += sum(f"sys_{CALL}" in line for line in lines)
+        return self.counted
+
+
+def tracer(name: str) -> Tracing:
+    return Tracing(FILTER.replace("{tracer}", name), UNFILTER)
+
+
+def both(first: Tracing, second: Tracing) -> Tracing:
+    return Tracing(f"{first.begin}\n{second.begin}", f"{second.end}\n{first.end}")
+
+
+def event(kind: str, events: str) -> Tracing:
+    begin, end = (text.replace("{events}", events) for text in (PROBE, UNPROBE))
+    return Tracing(begin.replace("{kind}", kind), end)
+
+
+def switched(name: str) -> Tracing:
+    return Tracing(f"echo 1 > events/{name}/enable", f"echo 0 > events/{name}/enable")
+
+
+class PostProbe(Neighbour):
+    """Somebody's module, whose kprobes have post handlers."""
+
+    def start(self) -> None:
+        functions = ",".join(self.handlers)
+        self.guest.insmod(self.guest.build(MODULES / "postprobe").ko, functions=functions)
+
+    def stop(self) -> None:
+        self.guest.run(["rmmod", "postprobe"]).check()
+
+    def seen(self) -> int:
+        both = self.guest.run("cd /sys/module/postprobe/parameters && cat before after").check()
+        before, after = both.stdout.split()
+        assert before == after
+        return int(before)
+
+
+FROM, MARK = "getpgid", 0x12345678
+
+
+class Ptrace(Neighbour):
+    """One that attaches to the actor, and makes CALL of what it issues."""
+
+    how = "ptrace"
+
+    def start(self) -> None:
+        status, seen = f"/proc/{self.actor.pid}/status", self._seen
+        numbers = [str(self.guest.syscalls.number(call)) for call in (FROM, CALL)]
+        self.tracer = self.guest.actor()
+        program = self.compiled("tracer")
+        self.tracer.execute(program, str(self.actor.pid), self.how, *numbers, seen)
+        attached = f"TracerPid:\t{self.tracer.pid}\n"
+        self.guest.wait("the tracer", lambda: attached in self.guest.agent.read(status))
+
+    @property
+    def _seen(self) -> str:
+        return f"/tmp/tracer-{self.actor.pid}"
+
+    def stop(self) -> None:
+        self.tracer.kill(signal.SIGKILL)
+        self.tracer.reap()
+
+    def call(self) -> int:
+        """If it is there, what it makes of another call."""
+        status = self.guest.agent.read(f"/proc/{self.actor.pid}/status")
+        if "TracerPid:\t0\n" in status:
+            return super().call()
+        result = self.actor.syscall(FROM, MARK)
+        assert result.errno == 0
+        return result.value
+
+    def seen(self) -> int:
+        done = self.guest.run(["cat", self._seen])
+        return len(done.stdout)
+
+
+PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, FILTERS = 22, 38, 2
+RET_TRACE, RET_ALLOW = 0x7FF00000, 0x7FFF0000
+LOAD_NUMBER, UNLESS_EQUAL, RETURN = 0x20, 0x15, 0x06
+
+
+class Seccomp(Ptrace):
+    """Likewise, told by a filter of the actor's."""
+
+    how = "seccomp"
+
+    def __init__(self, guest: Guest, compiled: Compiled) -> None:
+        super().__init__(guest, compiled)
+        number = guest.syscalls.number(FROM)
+        code = (
+            (LOAD_NUMBER, 0, 0, 0), (UNLESS_EQUAL, 0, 1, number),
+            (RETURN, 0, 0, RET_TRACE), (RETURN, 0, 0, RET_ALLOW),
+        )  # fmt: skip
+        data = b"".join(struct.pack("<HBBI", *instruction) for instruction in code)
+        where = self.actor.syscall(first_of(guest, "mmap2", "mmap"), 0, 4096, 3, 0x22, -1, 0).value
+        where %= 1 << 8 * guest.syscalls.bytes_of_long
+        self.actor.write_memory(where, data)
+        assert self.actor.syscall("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).errno == 0
+        program = longs(guest, len(code), where)
+        assert self.actor.syscall("prctl", PR_SET_SECCOMP, FILTERS, program).errno == 0
+
+
+class Dispatch(Neighbour):
+    """A process that gets its own calls first, and passes them on."""
+
+    user = "root"
+
+    def __init__(self, guest: Guest, compiled: Compiled) -> None:
+        super().__init__(guest, compiled)
+        self.files = [f"/tmp/{name}-{self.actor.pid}" for name in ("orders", "answers")]
+        orders, answers = self.files
+        program = compiled("dispatch")
+        guest.run(f"mkfifo -m 666 {orders} && install -m 666 /dev/null {answers}").check()
+        self.actor.execute(program, *self.files)
+        self.answers = 0
+
+    def _order(self, order: str) -> tuple[int, int]:
+        self.guest.run(f"printf {order} > {self.files[0]}").check()
+        self.answers += 1
+
+        def lines() -> list[str]:
+            return self.guest.agent.read(self.files[1]).splitlines()
+
+        self.guest.wait("an answer", lambda: len(lines()) == self.answers)
+        result, self.served = map(int, lines()[-1].split())
+        return result, self.served
+
+    def start(self) -> None:
+        assert self._order("1")[0] == 0
+
+    def stop(self) -> None:
+        assert self._order("0")[0] == 0
+
+    def call(self) -> int:
+        return self._order("c")[0]
+
+    def seen(self) -> int:
+        return self.served
+
+
+X86 = ("i386", "amd64")
+NEIGHBOURS: dict[str, Callable[[Guest, Compiled], Neighbour]] = {
+    "function tracer": tracer("function"),
+    "function_graph": tracer("function_graph"),
+    "kprobe event": event("p", "kprobe_events"),
+    "kprobe event and function tracer": both(event("p", "kprobe_events"), tracer("function")),
+    "kretprobe event": event("r", "kprobe_events"),
+    "tracepoint": switched(f"syscalls/sys_enter_{CALL}"),
+    "kprobe with a post handler": PostProbe,
+    "ptrace": Ptrace,
+    "seccomp": Seccomp,
+    "user dispatch": Dispatch,
+}
+# Where those are that not every guest has.
+ONLY = {"user dispatch": (pytest.mark.architecture(*X86), pytest.mark.kernel(">=5.11"))}
