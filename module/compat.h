@@ -51,6 +51,33 @@ static void compat_free_filter(struct ftrace_ops *ops)
 #endif
 
 /*
+ * From 6.0 on (commit 53cd885bc5c3) an ops of a direct call is asked whether it
+ * bears somebody's redirection of the same function (a live patch, a kprobe
+ * with a post handler); who has no answer is refused, or keeps those away. The
+ * function has had the address as well since 7.0.
+ */
+#if COMPAT_HAS_DIRECT && defined(HAS_OPS_FUNC)
+#ifdef HAS_OPS_FUNC_IP
+static int compat_bears(struct ftrace_ops *ops, unsigned long ip,
+			enum ftrace_ops_cmd cmd)
+#else
+static int compat_bears(struct ftrace_ops *ops, enum ftrace_ops_cmd cmd)
+#endif
+{
+	return 0;
+}
+
+static void compat_bear_redirection(struct ftrace_ops *ops)
+{
+	ops->ops_func = compat_bears;
+}
+#else
+static void compat_bear_redirection(struct ftrace_ops *ops)
+{
+}
+#endif
+
+/*
  * What a callback of ftrace gets: registers up to 5.10, since then a structure
  * of its own that has them (commit d19ad0775dcd).
  */

@@ -202,9 +202,9 @@ static bool ftrace_has_given_up(void)
 /* Does the hook run when the handler is called? */
 static bool handler_is_live(const struct handler_hook *hook)
 {
+	handler_probe();	/* handler_why_dead() looks at it as well */
 	if (!handler_is_hooked(hook))
 		return false;
-	handler_probe();
 	if (hook->direct)
 		return handler_calls_stub(hook) || READ_ONCE(ftrace_ran);
 	return READ_ONCE(kprobe_ran);
@@ -284,13 +284,22 @@ static int handler_arm_direct(struct handler_hook *hook)
 {
 	int err;
 
+	/*
+	 * A stub returns to where ftrace sends it, which may be elsewhere than
+	 * into the handler: all redirections are borne.
+	 */
+	compat_bear_redirection(&hook->ops);
 	/* By address: where two names share one, ftrace knows only one. */
 	err = ftrace_set_filter_ip(&hook->ops, hook->address, 0, 1);
 	if (err)
 		return err;
 	err = compat_register_direct(&hook->ops, (unsigned long)hook->stub);
-	if (err)
+	if (err) {
+		/* They stay set (6.1), and then it would be refused for good. */
+		hook->ops.func = NULL;
+		hook->ops.trampoline = 0;
 		return err;
+	}
 #ifdef CONFIG_X86_32
 	/*
 	 * Registering refuses ops that have a function, so that it is set here.
