@@ -27,6 +27,7 @@ class GuestSpec:
     syscalls: str
     kernel: tuple[str, ...]
     packages: tuple[str, ...]
+    tools: tuple[str, ...]
     qemu: str
     machine: str
     cpu: str
@@ -40,7 +41,7 @@ class GuestSpec:
     @property
     def all_packages(self) -> tuple[str, ...]:
         """Every package to install by name, each once, in a stable order."""
-        return tuple(sorted({*self.packages, *self.kernel}))
+        return tuple(sorted({*self.packages, *self.kernel, *self.tools}))
 
     @property
     def in_image(self) -> tuple[str, ...]:

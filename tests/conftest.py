@@ -23,6 +23,7 @@ Modules = WeakKeyDictionary[Guest, Module]
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "by_table: of the table way")
     config.addinivalue_line("markers", "realtime: of kernels with PREEMPT_RT")
+    config.addinivalue_line("markers", "tools: of guests that have tracers by the package")
     config.addinivalue_line("markers", "alone: starts guests of its own, by name")
 
 
@@ -51,6 +52,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items
         if (item.get_closest_marker("by_table") and not table)
         or (item.get_closest_marker("realtime") and not realtime)
+        or (item.get_closest_marker("tools") and not place.spec.tools)
         or (item.get_closest_marker("alone") and not place.boots)
     ]
     config.hook.pytest_deselected(items=others)

@@ -26,8 +26,13 @@ Compiled = Callable[..., str]
 
 
 class Neighbour:
-    """One that sees nothing: what others have in common."""
+    """One that sees nothing: what others have in common.
 
+    Attributes:
+        second_to_kprobes: it can come after a kprobe of somebody else's.
+    """
+
+    second_to_kprobes = True
     user = "nobody"
 
     def __init__(self, guest: Guest, compiled: Compiled) -> None:
@@ -81,10 +86,12 @@ class Tracing:
     Attributes:
         begin: what the shell does there for it to come.
         end: for it to go.
+        lines: in the trace for each call.
     """
 
     begin: str
     end: str
+    lines: int = 1
 
     def __call__(self, guest: Guest, compiled: Compiled) -> Neighbour:
         """Make one in a guest."""
@@ -105,6 +112,7 @@ class Tracer(Neighbour):
             "calls": " ".join(HOOKED),
             "prefix": PREFIX[self.guest.syscalls.architecture],
             "handlers": " ".join(self.handlers),
+            "handler": self.handlers[0],
         }
         for name, value in words.items():
             text = text.replace(f"{{{name}}}", value)
@@ -120,7 +128,7 @@ class Tracer(Neighbour):
         said = self.guest.run(f"cat {TRACING}/trace && echo > {TRACING}/trace").check().stdout
         lines = [line for line in said.splitlines() if not line.startswith("#")]
         self.counted += sum(f"sys_{CALL}" in line for line in lines)
-        return self.counted
+        return self.counted // self.tracing.lines
 
 
 def tracer(name: str) -> Tracing:
@@ -128,7 +136,7 @@ def tracer(name: str) -> Tracing:
 
 
 def both(first: Tracing, second: Tracing) -> Tracing:
-    return Tracing(f"{first.begin}\n{second.begin}", f"{second.end}\n{first.end}")
+    return Tracing(f"{first.begin}\n{second.begin}", f"{second.end}\n{first.end}", 2)
 
 
 def event(kind: str, events: str) -> Tracing:
@@ -141,7 +149,13 @@ def switched(name: str) -> Tracing:
 
 
 class PostProbe(Neighbour):
-    """Somebody's module, whose kprobes have post handlers."""
+    """Somebody's module, whose kprobes have post handlers.
+
+    The kernel itself (6.1, 6.12) can't have such a kprobe come after another one
+    without, whoever's that is: it warns in __disarm_kprobe_ftrace() when they go.
+    """
+
+    second_to_kprobes = False
 
     def start(self) -> None:
         functions = ",".join(self.handlers)
@@ -155,6 +169,91 @@ class PostProbe(Neighbour):
         before, after = both.stdout.split()
         assert before == after
         return int(before)
+
+
+class LivePatch(Neighbour):
+    """Somebody's module, which does what the call does."""
+
+    def start(self) -> None:
+        self.guest.insmod(self.guest.build(MODULES / "patched").ko)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Until no process runs, or sleeps in, what it replaces."""
+        path = "/sys/kernel/livepatch/patched/transition"
+        over = f"[ ! -e {path} ] || grep -q 0 {path}"
+        self.guest.wait("the live patch", lambda: not self.guest.run(over).status, seconds=30)
+
+    def stop(self) -> None:
+        self.guest.run("echo 0 > /sys/kernel/livepatch/patched/enabled").check()
+        self._settle()
+        self.guest.wait("its end", lambda: not self.guest.run(["rmmod", "patched"]).status)
+
+    def seen(self) -> int:
+        return int(self.guest.run("cat /sys/module/patched/parameters/seen").check().stdout)
+
+
+class Program(Neighbour):
+    """One that is a program of its own, and prints a line with the call's name for each."""
+
+    def __init__(self, command: str, guest: Guest, compiled: Compiled) -> None:
+        super().__init__(guest, compiled)
+        self.command = command.replace("PID", str(self.actor.pid))
+        self.command = self.command.replace("HANDLER", self.handlers[0])
+        self.file = f"/tmp/seen-{self.actor.pid}"
+        guest.run(["touch", self.file]).check()
+
+    def start(self) -> None:
+        """Once it sees calls, and says nothing more when there are none."""
+        self.program = self.guest.actor()
+        self.program.execute("/bin/sh", "-c", f"exec {self.command} >> {self.file} 2>&1")
+        before = self.seen()
+
+        def sees() -> bool:
+            self.call()
+            self.guest.run(["sleep", "0.5"])
+            return self.seen() > before
+
+        self.guest.wait("the program to see a call", sees, seconds=60)
+        self.guest.run(["sleep", "1"])
+
+    def stop(self) -> None:
+        self.program.kill(signal.SIGINT)
+        self.program.reap()
+
+    def seen(self) -> int:
+        return self.guest.agent.read(self.file).count(f"{CALL}(")
+
+
+def program(command: str) -> Callable[[Guest, Compiled], Neighbour]:
+    return lambda guest, compiled: Program(command, guest, compiled)
+
+
+def bpftrace(probe: str) -> Callable[[Guest, Compiled], Neighbour]:
+    return program(f"bpftrace -B line -e '{probe} /pid == PID/ {{ printf(\"{CALL}()\\n\"); }}'")
+
+
+RULE = "always,exit -F arch=b64 -S {call} -F pid={pid}"
+
+
+class Audit(Neighbour):
+    """A rule of the kernel's audit, whose daemon writes a record for each call."""
+
+    def _rule(self, do: str) -> None:
+        rule = RULE.format(call=CALL, pid=self.actor.pid)
+        self.guest.run(f"auditctl {do} {rule}").check()
+
+    def start(self) -> None:
+        self._rule("-a")
+
+    def stop(self) -> None:
+        self._rule("-d")
+
+    def seen(self) -> int:
+        found = (
+            rf"type=SYSCALL .*syscall={self.guest.syscalls.number(CALL)} .* pid={self.actor.pid} "
+        )
+        return int(self.guest.run(f"grep -c '{found}' /var/log/audit/audit.log").stdout)
 
 
 FROM, MARK = "getpgid", 0x12345678
@@ -272,6 +371,24 @@ NEIGHBOURS: dict[str, Callable[[Guest, Compiled], Neighbour]] = {
     "ptrace": Ptrace,
     "seccomp": Seccomp,
     "user dispatch": Dispatch,
+    "fprobe event": event("f", "dynamic_events"),
+    "live patch": LivePatch,
+    "bpftrace tracepoint": bpftrace(f"tracepoint:syscalls:sys_enter_{CALL}"),
+    "bpftrace kprobe": bpftrace("kprobe:HANDLER"),
+    "bpftrace fentry": bpftrace("kfunc:HANDLER"),
+    "perf trace": program(f"perf trace -e {CALL} -p PID"),
+    "trace-cmd": Tracing(
+        f"trace-cmd start -p function -l {{handler}} -e syscalls:sys_enter_{CALL}",
+        "trace-cmd reset",
+        2,
+    ),
+    "audit rule": Audit,
 }
+TOOLS = ("bpftrace", "perf", "trace-cmd", "audit")
 # Where those are that not every guest has.
-ONLY = {"user dispatch": (pytest.mark.architecture(*X86), pytest.mark.kernel(">=5.11"))}
+ONLY = {
+    "user dispatch": (pytest.mark.architecture(*X86), pytest.mark.kernel(">=5.11")),
+    "fprobe event": (pytest.mark.architecture("amd64"), pytest.mark.kernel(">=6.12")),
+    "live patch": (pytest.mark.architecture("amd64"),),
+    **{name: (pytest.mark.tools,) for name in NEIGHBOURS if name.startswith(TOOLS)},
+}

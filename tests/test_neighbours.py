@@ -33,6 +33,7 @@ def seen_once(neighbour: Neighbour, act: Callable[[], None]) -> None:
     """See that the neighbour notices the one call of what is done."""
     before = neighbour.seen()
     act()
+    neighbour.guest.wait(f"1 more than {before} calls seen", lambda: neighbour.seen() > before)
     assert neighbour.seen() == before + 1
 
 
@@ -63,6 +64,8 @@ def test_a_neighbour_comes_and_goes(
     neighbour.stop()
     logged_once(guest, neighbour, session)
     for again in (False, True):
+        if again and not (neighbour.second_to_kprobes or direct):
+            break
         if again:  # nobody is there when the call is intercepted
             neighbour.stop()
             assert module.release(CALL).value == 0
