@@ -32,6 +32,7 @@ ROOT = Path(__file__).parent.parent
 CORE = (
     "test_intercept.py", "test_full.py", "test_unload.py", "test_restart.py", "test_ways.py",
     "test_32_bit_door.py", "test_32_bit_arm.py", "test_load.py::test_modinfo_and_build_are_clean",
+    "test_neighbours.py",
 )  # fmt: skip
 # The whole contract, death, and all at once, for kernels that schedule in other ways.
 SOAK = (
@@ -39,10 +40,12 @@ SOAK = (
     "test_storm.py",
 )  # fmt: skip
 # What is run, by the name of its extent; nothing stands for all. Those that last come first.
-EXTENTS: dict[str, tuple[str, ...]] = {"all": (), "soak": SOAK, "core": CORE}
+EXTENTS: dict[str, tuple[str, ...]] = {
+    "all": (), "soak": SOAK, "core": CORE, "neighbours": ("test_neighbours.py",),
+}  # fmt: skip
 EXTENT = {
     "bookworm-i386": "all", "bullseye-i386": "all", "trixie-amd64": "all",
-    "bookworm-rt-amd64": "soak", "trixie-rt-amd64": "soak",
+    "bookworm-rt-amd64": "soak", "trixie-rt-amd64": "soak", "bookworm-tools-amd64": "neighbours",
 }  # fmt: skip
 
 
