@@ -54,7 +54,7 @@ static void compat_free_filter(struct ftrace_ops *ops)
  * From 6.0 on (commit 53cd885bc5c3) an ops of a direct call is asked whether it
  * bears somebody's redirection of the same function (a live patch, a kprobe
  * with a post handler); who has no answer is refused, or keeps those away. The
- * function has had the address as well since 7.0.
+ * function of 7.3 has the address as well.
  */
 #if COMPAT_HAS_DIRECT && defined(HAS_OPS_FUNC)
 #ifdef HAS_OPS_FUNC_IP
