@@ -215,7 +215,13 @@ class Program(Neighbour):
             return self.seen() > before
 
         self.guest.wait("the program to see a call", sees, seconds=60)
+        self.guest.wait("the last of its lines", self._is_quiet, seconds=30)
+
+    def _is_quiet(self) -> bool:
+        """Whether it prints nothing for a second: it prints what it saw up to that late."""
+        before = self.seen()
         self.guest.run(["sleep", "1"])
+        return self.seen() == before
 
     def stop(self) -> None:
         self.program.kill(signal.SIGINT)
