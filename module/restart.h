@@ -25,8 +25,9 @@
  *
  * These are all functions that the kernel has for this, from 5.10 to 7.3. What
  * is not kept must make sense: clock_nanosleep()'s flags are without
- * TIMER_ABSTIME, which has no restart, and a request is where memory can be.
- * Pointers are compared whole, an int is what the kernel takes for one.
+ * TIMER_ABSTIME, which has no restart, and a request is where memory is, or at
+ * least can be. Pointers are compared whole, an int is what the kernel takes for
+ * one.
  *
  * fn outlives the sleep, as nothing resets it when a restart has come to its
  * end. So it alone is no sign of a restart, and a command that is issued
@@ -35,7 +36,8 @@
  * rt_sigreturn() resets fn. It does so as well where a handler runs after the
  * kernel has decided to restart, and before the instruction is executed. That
  * call is do_no_restart_syscall()'s, which returns -EINTR. The arguments are
- * still in restart_block, unless the handler slept as well: then an address
+ * still in restart_block, unless the handler slept as well. Or a debugger has
+ * the process make other calls in between, and sleep in them. Then an address
  * where a command would have a number is what remains to tell the two apart.
  */
 #ifndef INTERCEPTOR_RESTART_H
@@ -46,7 +48,6 @@
 #include <linux/mm.h>
 #include <linux/restart_block.h>
 #include <linux/sched.h>
-#include <linux/threads.h>
 #include <linux/time.h>
 
 #include "interceptor.h"
@@ -56,22 +57,32 @@
 #define RESTART_PROCESS_CLOCK	(-6)
 
 /*
- * Is something mapped there in the current process? Where that can't be told,
- * what is larger than a pid is taken for an address.
+ * Below, nothing is mapped by default (mmap_min_addr), and there are the numbers
+ * that somebody may take for commands.
  */
-static bool restart_is_mapped(unsigned long address)
+#define RESTART_LOWEST	0x10000
+
+/*
+ * Is something mapped there in the current process? A hook must not sleep: where
+ * the memory isn't in, and can't be looked for at the moment, @unknown is said.
+ */
+static bool restart_is_mapped(unsigned long address, bool unknown)
 {
 	struct mm_struct *mm = current->mm;
 	struct vm_area_struct *vma;
 	bool mapped;
+	u8 byte;
 
+	if (!copy_from_user_nofault(&byte, (void __user *)address, sizeof(byte)))
+		return true;
 	/*
-	 * A hook must not sleep. On PREEMPT_RT giving this lock back may switch
-	 * interrupts on, and a kprobe of arm64 runs with interrupts off.
+	 * On PREEMPT_RT giving this lock back may switch interrupts on, and a
+	 * kprobe of arm64 runs with interrupts off.
 	 */
 	if ((IS_ENABLED(CONFIG_PREEMPT_RT) && irqs_disabled()) ||
 	    !mmap_read_trylock(mm))
-		return address > PID_MAX_LIMIT;
+		return unknown;
+	address = untagged_addr(address);
 	vma = find_vma(mm, address);
 	mapped = vma && vma->vm_start <= address;
 	mmap_read_unlock(mm);
@@ -79,61 +90,71 @@ static bool restart_is_mapped(unsigned long address)
 }
 
 /*
- * Can a request have been there? What is as small as a pid, as the arguments of
- * a command are, has to be mapped; anything else may have been unmapped since.
+ * Can a request have been there? Where the registers read as a command, it has
+ * to be there still; else it may have been unmapped since.
  */
-static bool restart_is_request(unsigned long address)
+static bool restart_is_request(unsigned long address, bool reads_as_command)
 {
-	return address < TASK_SIZE &&
-	       (address > PID_MAX_LIMIT || restart_is_mapped(address));
+	bool may_be = !reads_as_command && address >= RESTART_LOWEST &&
+		      IS_ALIGNED(address, sizeof(u32));
+
+	return untagged_addr(address) < TASK_SIZE &&
+	       (may_be || restart_is_mapped(address, false));
 }
 
 static bool restart_is_clock_nanosleep(const struct restart_block *kept,
 				       clockid_t clock,
-				       const unsigned long arg[6])
+				       const unsigned long arg[6],
+				       bool reads_as_command)
 {
 	return kept->nanosleep.clockid == clock && !(arg[1] & TIMER_ABSTIME) &&
-	       restart_is_request(arg[2]) &&
+	       restart_is_request(arg[2], reads_as_command) &&
 	       arg[3] == (unsigned long)kept->nanosleep.rmtp;
 }
 
 static bool restart_of_hrtimer(const struct restart_block *kept,
-			       const unsigned long arg[6])
+			       const unsigned long arg[6],
+			       bool reads_as_command)
 {
 	clockid_t clock = arg[0];
 
 	if (kept->nanosleep.clockid == CLOCK_MONOTONIC &&
 	    arg[1] == (unsigned long)kept->nanosleep.rmtp &&
-	    restart_is_request(arg[0]))
+	    restart_is_request(arg[0], reads_as_command))
 		return true;
 	return restart_is_clock_nanosleep(kept, clock == CLOCK_REALTIME ?
-					  CLOCK_MONOTONIC : clock, arg);
+					  CLOCK_MONOTONIC : clock, arg,
+					  reads_as_command);
 }
 
 static bool restart_of_cpu_clock(const struct restart_block *kept,
-				 const unsigned long arg[6])
+				 const unsigned long arg[6],
+				 bool reads_as_command)
 {
 	clockid_t clock = arg[0];
 
 	if (clock == CLOCK_PROCESS_CPUTIME_ID)
 		clock = RESTART_PROCESS_CLOCK;
 	/* Those of single processes are below 0, and there are no others. */
-	return clock < 0 && restart_is_clock_nanosleep(kept, clock, arg);
+	return clock < 0 && restart_is_clock_nanosleep(kept, clock, arg,
+						       reads_as_command);
 }
 
 static bool restart_of_alarm(const struct restart_block *kept,
-			     const unsigned long arg[6])
+			     const unsigned long arg[6],
+			     bool reads_as_command)
 {
 	clockid_t clock = arg[0];
 
 	if (clock != CLOCK_REALTIME_ALARM && clock != CLOCK_BOOTTIME_ALARM)
 		return false;
 	return restart_is_clock_nanosleep(kept, clock == CLOCK_BOOTTIME_ALARM,
-					  arg);
+					  arg, reads_as_command);
 }
 
 static bool restart_of_poll(const struct restart_block *kept,
-			    const unsigned long arg[6])
+			    const unsigned long arg[6],
+			    bool reads_as_command)
 {
 	return arg[0] == (unsigned long)kept->poll.ufds &&
 	       (int)arg[1] == kept->poll.nfds &&
@@ -141,11 +162,12 @@ static bool restart_of_poll(const struct restart_block *kept,
 }
 
 static bool restart_of_futex(const struct restart_block *kept,
-			     const unsigned long arg[6])
+			     const unsigned long arg[6],
+			     bool reads_as_command)
 {
 	int op = arg[1] & FUTEX_CMD_MASK;
 
-	return restart_is_request(arg[0]) &&
+	return restart_is_request(arg[0], reads_as_command) &&
 	       arg[0] == (unsigned long)kept->futex.uaddr &&
 	       (op == FUTEX_WAIT || op == FUTEX_WAIT_BITSET) &&
 	       (u32)arg[2] == kept->futex.val;
@@ -154,7 +176,7 @@ static bool restart_of_futex(const struct restart_block *kept,
 static const struct restart {
 	const char *function;
 	bool (*agrees)(const struct restart_block *kept,
-		       const unsigned long arg[6]);
+		       const unsigned long arg[6], bool reads_as_command);
 } restarts[] = {
 	{ "hrtimer_nanosleep_restart", restart_of_hrtimer },
 	{ "posix_cpu_nsleep_restart", restart_of_cpu_clock },
@@ -164,19 +186,20 @@ static const struct restart {
 };
 
 /*
- * The handler that ran may have slept, and left its own arguments. Is there an
- * address, in use, where a command has its own number, as nanosleep(), poll()
- * and futex() have it, or the number of a process, as clock_nanosleep() has it?
- * There are no clocks that are the commands with which that number counts.
+ * What was kept may be another sleep's. Is there an address, in use, where a
+ * command has its own number, as nanosleep(), poll() and futex() have it, or
+ * the number of a process, as clock_nanosleep() has it? There are no clocks
+ * that are the commands with which that number counts.
  */
-static bool restart_has_address(const unsigned long arg[6])
+static bool restart_has_address(const unsigned long arg[6],
+				bool reads_as_command)
 {
-	if (restart_is_mapped(arg[0]))
+	if (restart_is_mapped(arg[0], arg[0] >= RESTART_LOWEST))
 		return true;
 	return (clockid_t)arg[0] != REQUEST_START_MONITORING &&
 	       (clockid_t)arg[0] != REQUEST_STOP_MONITORING &&
-	       !(arg[1] & TIMER_ABSTIME) && arg[2] > PID_MAX_LIMIT &&
-	       restart_is_mapped(arg[2]);
+	       !(arg[1] & TIMER_ABSTIME) &&
+	       restart_is_mapped(arg[2], !reads_as_command);
 }
 
 /*
@@ -188,17 +211,19 @@ static bool is_restart(const unsigned long arg[6], bool reads_as_command)
 	const struct restart_block *kept = &current->restart_block;
 	bool is_idle = kept->fn == init_task.restart_block.fn;
 	char function[KSYM_SYMBOL_LEN];
+	bool is_known = false, fits;
 	int i;
 
 	if (!is_idle)
 		sprint_symbol_no_offset(function, (unsigned long)kept->fn);
 	for (i = 0; i < ARRAY_SIZE(restarts); i++) {
-		if (!is_idle && !strcmp(function, restarts[i].function))
-			return restarts[i].agrees(kept, arg);
-		if (is_idle && restarts[i].agrees(kept, arg))
+		fits = is_idle || !strcmp(function, restarts[i].function);
+		if (fits && restarts[i].agrees(kept, arg, reads_as_command))
 			return true;
+		is_known |= fits;
 	}
-	return is_idle ? restart_has_address(arg) : !reads_as_command;
+	return is_known ? restart_has_address(arg, reads_as_command) :
+			  !reads_as_command;
 }
 
 #endif /* INTERCEPTOR_RESTART_H */

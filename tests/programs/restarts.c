@@ -9,7 +9,9 @@
  *
  * The first prints the names of the sleeps that this machine has. The second
  * lets a process sleep once for each way, and prints a line for each: the way,
- * the result, errno, and the milliseconds of the sleep's clock that it took.
+ * the result, errno, and the milliseconds of the sleep's clock that it took;
+ * or nothing but the way where that sleep can't be interrupted in it, or nobody
+ * can tell a restart from a command.
  *
  * The third has a process sleep in a loop, with a timer whose handler runs now
  * and then between the kernel's decision to restart and the instruction, while
@@ -38,17 +40,19 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LENGTH_MS	400
+#define LENGTH_MS	300
 #define MS_NS		1000000L
 #define PAGE		4096UL
 #define GROUP		"/sys/fs/cgroup/restarts"
 
 /* Where the sleepers have their memory: every ABI can address it. */
 #define MEMORY		0x10000000UL
-#define REM		(MEMORY + 256)
-#define WORD		(MEMORY + 512)
+#define REM		(MEMORY + PAGE)	/* stays where the request is unmapped */
+#define WORD		(MEMORY + PAGE + 512)
+#define MOMENT		(MEMORY + PAGE + 1024)
 #define REQUEST		MEMORY
 #define HIGH		0x500000004UL	/* 4, when it is cut to 32 bits */
+#define LOW		0x10000UL	/* as small as a process number */
 
 enum abi { NATIVE, IA32 };
 enum format { BITS_32, BITS_64 };
@@ -71,6 +75,9 @@ struct sleep {
 	{ name, NATIVE, SYS_clock_nanosleep,				\
 	  { which, flags, REQUEST, rem }, REQUEST, LONGS,		\
 	  (clockid_t)(which), false }
+#define LOW_SLEEP(name, which, rem)					\
+	{ name, NATIVE, SYS_clock_nanosleep, { which, 0, LOW, rem }, LOW,	\
+	  LONGS, which, false }
 #define ABSOLUTE(name, which)						\
 	{ name, NATIVE, SYS_clock_nanosleep,				\
 	  { which, TIMER_ABSTIME, REQUEST, REM }, REQUEST, LONGS, which, true }
@@ -90,6 +97,7 @@ static const struct sleep sleeps[] = {
 	NANOSLEEP("nanosleep-rem", REQUEST, REM),
 	NANOSLEEP("nanosleep-at-1", 1, 0),
 	NANOSLEEP("nanosleep-at-4", 4, 0),
+	NANOSLEEP("nanosleep-low", LOW, 0),
 	CLOCK_SLEEP("monotonic", CLOCK_MONOTONIC, 0, 0),
 	CLOCK_SLEEP("monotonic-rem", CLOCK_MONOTONIC, 0, REM),
 	CLOCK_SLEEP("monotonic-flags", CLOCK_MONOTONIC, 38, REM),
@@ -101,6 +109,8 @@ static const struct sleep sleeps[] = {
 	CLOCK_SLEEP("cputime", CLOCK_PROCESS_CPUTIME_ID, 0, 0),
 	CLOCK_SLEEP("cputime-flags", CLOCK_PROCESS_CPUTIME_ID, 38, REM),
 	CLOCK_SLEEP("cputime-by-pid", OWN_CLOCK, 0, REM),
+	LOW_SLEEP("monotonic-low", CLOCK_MONOTONIC, 0),
+	LOW_SLEEP("realtime-low", CLOCK_REALTIME, REM),
 	ABSOLUTE("monotonic-absolute", CLOCK_MONOTONIC),
 	ABSOLUTE("realtime-absolute", CLOCK_REALTIME),
 	ABSOLUTE("cputime-absolute", CLOCK_PROCESS_CPUTIME_ID),
@@ -154,6 +164,7 @@ static const struct sleep sleeps[] = {
 /* What the sleeper and its tormentor share. */
 static volatile struct {
 	int begun;
+	int unmapped;
 	long result;
 	int error;
 	long took_ms;
@@ -206,6 +217,29 @@ static void *burn(void *unused)
 	for (;;)
 		;
 	return unused;
+}
+
+/* Keep others from looking what is mapped. */
+static void *lock(void *unused)
+{
+	const size_t size = 16 << 20;
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	for (;;) {
+		mprotect(memory, size, PROT_READ);
+		mprotect(memory, size, PROT_READ | PROT_WRITE);
+	}
+	return unused;
+}
+
+/* Take the request away, of whoever sleeps by now. */
+static void *unmap(void *request)
+{
+	nanosleep(&(struct timespec){ 0, LENGTH_MS * MS_NS / 4 }, NULL);
+	munmap((void *)((unsigned long)request & ~(PAGE - 1)), PAGE);
+	shared->unmapped = 1;
+	return NULL;
 }
 
 static clockid_t clock_of(const struct sleep *sleep)
@@ -267,10 +301,10 @@ static void handle(int signal)
 
 static void handle_and_sleep(int signal)
 {
-	struct timespec moment = { 0, MS_NS };
+	struct timespec moment = { 0, MS_NS }, rem;
 
 	(void)signal;
-	clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, NULL);
+	clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, &rem);
 }
 
 static void set_handler(void (*handler)(int))
@@ -280,19 +314,21 @@ static void set_handler(void (*handler)(int))
 	sigaction(SIGALRM, &action, NULL);
 }
 
-static void sleep_once(const struct sleep *sleep)
+static void sleep_once(const struct sleep *sleep, void *(*meanwhile)(void *))
 {
 	unsigned long arg[6];
-	pthread_t burner;
+	pthread_t thread;
 	long begin;
 
 	memcpy(arg, sleep->arg, sizeof(arg));
 	if (sleep->clock == OWN_CLOCK)
 		arg[0] = clock_of(sleep);
 	if (is_cpu_clock(sleep))
-		pthread_create(&burner, NULL, burn, NULL);
+		pthread_create(&thread, NULL, burn, NULL);
 	begin = now_ms(clock_of(sleep));
 	write_request(sleep);
+	if (meanwhile)
+		pthread_create(&thread, NULL, meanwhile, (void *)sleep->request);
 	shared->begun = 1;
 	shared->result = issue(sleep, arg);
 	shared->error = errno;
@@ -398,15 +434,29 @@ typedef uint32_t code_t;
 #define BREAKPOINT	0xd4200000u
 #define BREAKPOINT_PAST	0	/* where pc is then */
 #define PC		pc
+#define CAN_CALL	false
 #else
 typedef uint8_t code_t;
 #define CALL_SIZE	2
 #define BREAKPOINT	0xcc
 #define BREAKPOINT_PAST	1
+#define CAN_CALL	true
 #ifdef __x86_64__
 #define PC		rip
+#define NUMBER		rax
+#define ISSUED		orig_rax
+#define FIRST		rdi
+#define SECOND		rsi
+#define THIRD		rdx
+#define FOURTH		r10
 #else
 #define PC		eip
+#define NUMBER		eax
+#define ISSUED		orig_eax
+#define FIRST		ebx
+#define SECOND		ecx
+#define THIRD		edx
+#define FOURTH		esi
 #endif
 #endif
 
@@ -446,30 +496,102 @@ static void send_alarm_between(pid_t pid)
 	ptrace(PTRACE_DETACH, pid, 0, SIGALRM);
 }
 
+static void stop_unmapped(pid_t pid)
+{
+	while (!shared->unmapped && state_of(pid) == 'S')
+		pause_ms(1);
+	stop(pid);
+}
+
+/*
+ * Have it sleep a moment more, as a debugger's "call" does: all registers are
+ * other ones for a while. That sleep is interrupted, too.
+ */
+static void call_sleep(pid_t pid)
+{
+#ifndef __aarch64__
+	struct user_regs_struct regs, call;
+	long saved, with_breakpoint;
+
+	if (ptrace(PTRACE_ATTACH, pid, 0, 0) || !is_stopped(pid))
+		return;
+	if (ptrace(PTRACE_GETREGS, pid, 0, &regs))
+		fail("PTRACE_GETREGS");
+	saved = ptrace(PTRACE_PEEKTEXT, pid, regs.PC, 0);
+	with_breakpoint = saved;
+	memcpy(&with_breakpoint, &(code_t){ BREAKPOINT }, sizeof(code_t));
+	ptrace(PTRACE_POKETEXT, pid, regs.PC, with_breakpoint);
+	ptrace(PTRACE_POKEDATA, pid, MOMENT, 0);
+	ptrace(PTRACE_POKEDATA, pid, MOMENT + sizeof(long), 50 * MS_NS);
+	call = regs;
+	call.PC = regs.PC - CALL_SIZE;
+	call.ISSUED = -1;
+	call.NUMBER = SYS_clock_nanosleep;
+	call.FIRST = CLOCK_MONOTONIC;
+	call.SECOND = 0;
+	call.THIRD = MOMENT;
+	call.FOURTH = REM;
+	ptrace(PTRACE_SETREGS, pid, 0, &call);
+	ptrace(PTRACE_CONT, pid, 0, 0);
+	wait_for(pid, 'S');
+	kill(pid, SIGSTOP);
+	if (is_stopped(pid)) {
+		ptrace(PTRACE_CONT, pid, 0, 0);
+		is_stopped(pid);
+	}
+	ptrace(PTRACE_POKETEXT, pid, regs.PC, saved);
+	ptrace(PTRACE_SETREGS, pid, 0, &regs);
+	ptrace(PTRACE_DETACH, pid, 0, 0);
+#else
+	(void)pid;
+#endif
+}
+
 static const struct way {
 	const char *name;
 	void (*interrupt)(pid_t pid);
 	void (*handler)(int signal);
+	void *(*meanwhile)(void *request);	/* in a thread of the sleeper */
 } ways[] = {
-	{ "stop", stop, handle },
-	{ "attach", attach, handle },
-	{ "freeze", freeze, handle },
-	{ "handler", send_alarm, handle },
-	{ "sleeping-handler", send_alarm, handle_and_sleep },
-	{ "handler-between", send_alarm_between, handle },
-	{ "sleeping-handler-between", send_alarm_between, handle_and_sleep },
+	{ "stop", stop, handle, NULL },
+	{ "stop-locked", stop, handle, lock },
+	{ "stop-unmapped", stop_unmapped, handle, unmap },
+	{ "attach", attach, handle, NULL },
+	{ "call", call_sleep, handle, NULL },
+	{ "freeze", freeze, handle, NULL },
+	{ "handler", send_alarm, handle, NULL },
+	{ "sleeping-handler", send_alarm, handle_and_sleep, NULL },
+	{ "handler-between", send_alarm_between, handle, NULL },
+	{ "sleeping-handler-between", send_alarm_between, handle_and_sleep, NULL },
 };
 
 /*
  * A poll() of nothing at an address that is not in use has a command's
- * registers, an unknown one's but at 1 to 4, and this handler has the kernel
- * forget what it kept of the poll.
+ * registers, an unknown one's but at 1 to 4, where the kernel has forgotten what
+ * it kept of the poll. So has a sleep on a clock that is a command's number, or
+ * at an address that is one, where the request is not there any more.
  */
 static bool is_ambiguous(const struct sleep *sleep, const struct way *way)
 {
+	int command = sleep->arg[0];
+
+	if (way->interrupt == stop_unmapped)
+		return command >= 1 && command <= 4;
 	return !sleep->request && sleep->arg[0] != MEMORY &&
-	       way->interrupt == send_alarm_between &&
-	       way->handler == handle_and_sleep;
+	       (way->interrupt == call_sleep ||
+		(way->interrupt == send_alarm_between &&
+		 way->handler == handle_and_sleep));
+}
+
+/* Can the sleep be interrupted like that? */
+static bool has_way(const struct sleep *sleep, const struct way *way)
+{
+	if (way->interrupt == stop_unmapped)	/* nothing reads it again */
+		return sleep->request && !sleep->absolute &&
+		       !strstr(sleep->name, "futex");
+	if (way->interrupt == call_sleep)
+		return CAN_CALL && sleep->abi == NATIVE;
+	return true;
 }
 
 static void torment(const struct sleep *sleep, const struct way *way)
@@ -481,7 +603,7 @@ static void torment(const struct sleep *sleep, const struct way *way)
 	set_handler(way->handler);
 	pid = fork();
 	if (!pid)
-		sleep_once(sleep);
+		sleep_once(sleep, way->meanwhile);
 	while (!shared->begun)
 		pause_ms(1);
 	for (i = 0; i < 2 && wait_for(pid, 'S'); i++)
@@ -550,12 +672,14 @@ int main(int argc, char **argv)
 	for (sleep = sleeps; sleep < sleeps + COUNT; sleep++) {
 		if (strcmp(sleep->name, argv[1]))
 			continue;
-		if (!map(MEMORY) || (sleep->request && !map(sleep->request)) ||
+		if (!map(MEMORY) || !map(REM) || (sleep->request && !map(sleep->request)) ||
 		    (sleep->number == SYS_futex && !map(sleep->arg[0])))
 			fail("mmap");
 		for (way = ways; way < ways + sizeof(ways) / sizeof(*ways); way++)
-			if (!is_ambiguous(sleep, way))
+			if (has_way(sleep, way) && !is_ambiguous(sleep, way))
 				torment(sleep, way);
+			else
+				puts(way->name);
 		return 0;
 	}
 	return 2;
