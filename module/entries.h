@@ -30,8 +30,8 @@
 
 struct entry {
 	struct pid *pid;
-	kuid_t maker;			/* who started or stopped it */
-	bool by_root;			/* who had root's rights then */
+	kuid_t maker;			/* the user who started or stopped it, */
+	bool by_root;			/* or root, whose entries don't count */
 	atomic_t gone;			/* whoever sets it to 1 has it freed */
 	struct xarray *pids;		/* the list that it is in */
 	union {
@@ -48,7 +48,7 @@ struct entry {
 #define SLOTS PID_MAX_DEFAULT
 static atomic_t entries[SLOTS];
 
-/* How many entries each user has made, by user id, as values. */
+/* How many entries each user has made, but for root's, by user id, as values. */
 static DEFINE_XARRAY(entries_made);
 
 static LLIST_HEAD(entries_dead);
@@ -86,7 +86,8 @@ static int entries_of(kuid_t user, long more)
 static void entry_free(struct entry *entry)
 {
 	atomic_dec(slot(pid_nr(entry->pid)));
-	entries_of(entry->maker, -1);
+	if (!entry->by_root)
+		entries_of(entry->maker, -1);
 	put_pid(entry->pid);
 	kfree_rcu(entry, rcu);
 }
@@ -135,7 +136,11 @@ static struct entry *entry_find(struct xarray *pids, pid_t nr,
 	       entry : NULL;
 }
 
-/* Return: 0, -EBUSY if there is one of this process, or -ENOMEM. */
+/*
+ * An entry that root asks for as well is root's from then on.
+ *
+ * Return: 0, -EBUSY if there is one of this process, or -ENOMEM.
+ */
 static int entry_add(struct xarray *pids, struct pid *pid, kuid_t maker,
 		     bool by_root)
 {
@@ -143,8 +148,14 @@ static int entry_add(struct xarray *pids, struct pid *pid, kuid_t maker,
 	int err;
 
 	lockdep_assert_held(&calls_lock);
-	if (entry_find(pids, pid_nr(pid), pid))
+	entry = entry_find(pids, pid_nr(pid), pid);
+	if (entry) {
+		if (by_root && !entry->by_root) {
+			entries_of(entry->maker, -1);
+			WRITE_ONCE(entry->by_root, true);
+		}
 		return -EBUSY;
+	}
 	/* Of one that has gone, and whose number is born again. */
 	entry = xa_load(pids, pid_nr(pid));
 	if (entry)
@@ -152,7 +163,7 @@ static int entry_add(struct xarray *pids, struct pid *pid, kuid_t maker,
 	entry = kzalloc(sizeof(*entry), GFP_KERNEL_ACCOUNT);
 	if (!entry)
 		return -ENOMEM;
-	err = entries_of(maker, 1);
+	err = by_root ? 0 : entries_of(maker, 1);
 	if (err < 0) {
 		kfree(entry);
 		return err;

@@ -22,7 +22,7 @@
 
 /* What is called at the entry of a handler, in the form that each means needs. */
 struct handler_hook {
-	unsigned long address;
+	unsigned long address;		/* of the code that is hooked */
 	void (*stub)(void);		/* target of the direct call */
 	kprobe_pre_handler_t run;	/* for all else */
 	bool redirects;			/* run() may send the CPU elsewhere */
@@ -40,29 +40,12 @@ struct handler_hook {
 #define OPCODE_JUMP	0xe9	/* of an optimised kprobe */
 #define OPCODE_INT3	0xcc	/* of a kprobe */
 
-/* The instruction that hooks replace, behind an endbr64 if there is one. */
-struct handler_entry {
-	u8 endbr[4];
-	u8 code[5];
-};
-
-static const u8 *handler_read(const struct handler_hook *hook,
-			      struct handler_entry *entry)
-{
-	static const u8 endbr64[] = { 0xf3, 0x0f, 0x1e, 0xfa };
-
-	memset(entry, 0, sizeof(*entry));
-	copy_from_kernel_nofault(entry, (void *)hook->address, sizeof(*entry));
-	return memcmp(entry->endbr, endbr64, sizeof(endbr64)) ?
-	       entry->endbr : entry->code;
-}
-
 /* Has somebody hooked the handler? */
 static bool handler_is_hooked(const struct handler_hook *hook)
 {
-	struct handler_entry entry;
-	u8 opcode = *handler_read(hook, &entry);
+	u8 opcode = 0;
 
+	copy_from_kernel_nofault(&opcode, (void *)hook->address, sizeof(opcode));
 	return opcode == OPCODE_CALL || opcode == OPCODE_JUMP ||
 	       opcode == OPCODE_INT3;
 }
@@ -70,14 +53,13 @@ static bool handler_is_hooked(const struct handler_hook *hook)
 /* Does the handler call the stub, and not ftrace, for several? */
 static bool handler_calls_stub(const struct handler_hook *hook)
 {
-	struct handler_entry entry;
-	const u8 *code = handler_read(hook, &entry);
-	unsigned long next = hook->address + (code - entry.endbr) + 5;
+	u8 code[5] = { 0 };
 	s32 offset;
 
+	copy_from_kernel_nofault(code, (void *)hook->address, sizeof(code));
 	memcpy(&offset, code + 1, sizeof(offset));
 	return code[0] == OPCODE_CALL &&
-	       next + offset == (unsigned long)hook->stub;
+	       hook->address + sizeof(code) + offset == (unsigned long)hook->stub;
 }
 
 #else /* CONFIG_ARM64 */
@@ -213,9 +195,13 @@ static bool handler_is_live(const struct handler_hook *hook)
 /* What is off, where a hook was found not to run. */
 static const char *handler_why_dead(void)
 {
+	if (ftrace_has_given_up())
+		return "ftrace has given up: only a reboot helps";
 	if (IS_ENABLED(CONFIG_KPROBES_ON_FTRACE) && !READ_ONCE(ftrace_ran))
 		return "ftrace is off: sysctl kernel.ftrace_enabled=1";
-	return "kprobes are off: echo 1 > /sys/kernel/debug/kprobes/enabled";
+	if (!READ_ONCE(kprobe_ran))
+		return "kprobes are off: echo 1 > /sys/kernel/debug/kprobes/enabled";
+	return "the kernel left its code as it was";
 }
 
 /* ---- Arm and disarm ---- */
@@ -359,11 +345,16 @@ static int handler_disarm_probe(struct handler_hook *hook)
 	return -ENODEV;
 }
 
+static bool handler_needs_ftrace(const struct handler_hook *hook)
+{
+	return hook->direct || hook->probe.flags & KPROBE_FLAG_FTRACE;
+}
+
 /* Return: 0, or what keeps the handler calling: the hook must stay as it is. */
 static int handler_disarm(struct handler_hook *hook)
 {
 	lockdep_assert_held(&calls_lock);
-	if (ftrace_has_given_up())
+	if (handler_needs_ftrace(hook) && ftrace_has_given_up())
 		return -ENODEV;
 	return hook->direct ? handler_disarm_direct(hook) :
 	       handler_disarm_probe(hook);
@@ -374,13 +365,15 @@ static int handler_disarm(struct handler_hook *hook)
  * somebody has switched them off: believe what is seen, not the return value.
  *
  * Return: 0, -ENODEV if they are off, -EUCLEAN if on top of that the hook can't
- * be taken back, or what kept it from being registered.
+ * be taken back and stays registered, or what kept it from being registered.
  */
 static int handler_arm(struct handler_hook *hook, bool direct)
 {
 	int err;
 
 	lockdep_assert_held(&calls_lock);
+	if (ftrace_has_given_up())
+		return -ENODEV;
 	err = handler_keep();
 	if (err)
 		return err;

@@ -167,11 +167,20 @@ static int hook_arm_table(struct hook *hook, struct door *door, unsigned int nr)
 			  (unsigned long)hook->action->entry);
 }
 
+/*
+ * Somebody who was there before this module may have gone since, and have put
+ * the kernel's own function back over its entry: that is given back, too.
+ */
 static int hook_disarm_table(struct hook *hook, struct door *door,
 			     unsigned int nr)
 {
-	return table_swap(hook->entry, (unsigned long)hook->action->entry,
-			  door->originals[nr]);
+	int err = table_swap(hook->entry, (unsigned long)hook->action->entry,
+			     door->originals[nr]);
+
+	if (err && READ_ONCE(*hook->entry) ==
+		   symbol_address(door_handler(door, nr)))
+		err = 0;
+	return err;
 }
 
 static int hook_arm_handler(struct hook *hook, bool direct)
@@ -193,7 +202,7 @@ static unsigned long hook_place(struct door *door, unsigned int nr)
 	if (hook_by_table)
 		return (unsigned long)&door->table[nr];
 	if (!door->originals[nr])
-		door->originals[nr] = symbol_address(door_handler(door, nr));
+		door->originals[nr] = symbol_entry(door_handler(door, nr));
 	return door->originals[nr];
 }
 
@@ -241,13 +250,16 @@ static void hook_close(struct hook *hook)
 
 /*
  * Put @action in front of system call @nr of @door, or count one more user of
- * the hook that is there already. A hook that was installed is left open.
+ * the hook that is there already. @installed is the hook then, which is left
+ * open.
  *
- * Return: the hook, or an error pointer: -ENOENT if the kernel has no such
- * handler, -ENOMEM, or what kept it from being hooked.
+ * Return: 0, -ENOENT if the kernel has no such handler, -ENOMEM, -EUCLEAN if it
+ * is installed, does not run, and can't be removed, or what kept it from being
+ * installed.
  */
-static struct hook *hook_install(struct door *door, unsigned int nr,
-				 const struct hook_action *action, bool direct)
+static int hook_install(struct door *door, unsigned int nr,
+			const struct hook_action *action, bool direct,
+			struct hook **installed)
 {
 	unsigned long where = hook_place(door, nr);
 	struct hook *hook;
@@ -255,28 +267,25 @@ static struct hook *hook_install(struct door *door, unsigned int nr,
 
 	lockdep_assert_held(&calls_lock);
 	if (!where)
-		return ERR_PTR(-ENOENT);
+		return -ENOENT;
 	hook = hook_find(where);
 	if (!hook)
-		return ERR_PTR(-ENOMEM);
+		return -ENOMEM;
 	err = hook_open(hook);
 	if (err)
-		return ERR_PTR(err);
+		return err;
 	if (!hook->users) {
 		hook->action = action;
 		err = hook_by_table ? hook_arm_table(hook, door, nr) :
 		      hook_arm_handler(hook, direct);
-		if (err == -EUCLEAN) {
-			hook_tell(hook, door, nr, err);
-			hook_stick(hook, true);
-		}
-		if (err) {
+		if (err && err != -EUCLEAN) {
 			hook_close(hook);
-			return ERR_PTR(err);
+			return err;
 		}
 	}
 	hook->users++;
-	return hook;
+	*installed = hook;
+	return err;
 }
 
 /*
@@ -293,6 +302,7 @@ static int hook_remove(struct hook *hook, struct door *door, unsigned int nr)
 	lockdep_assert_held(&calls_lock);
 	if (hook->users > 1) {
 		hook->users--;
+		hook_stick(hook, false);	/* it is wanted again */
 		return 0;
 	}
 	err = hook_by_table ? hook_disarm_table(hook, door, nr) :

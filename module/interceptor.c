@@ -73,8 +73,11 @@ static unsigned int user_lines = 1000;
 module_param(user_lines, uint, 0444);
 MODULE_PARM_DESC(user_lines, "how many lines a second are logged for what users monitor (default 1000, 0: no limit)");
 
+#define USER_LINES_MOST	1000000
+
 struct call {
 	struct hook *hooks[DOORS];	/* all NULL: not intercepted */
+	bool leaving;			/* it is to be given back, and can't be */
 	bool watched;			/* somebody may be monitored */
 	bool everybody;
 	struct xarray pids[2];		/* [everybody] is the one that counts */
@@ -114,7 +117,8 @@ static enum audience monitored_for(struct call *call)
 			rcu_read_lock();
 			entry = entry_of_current(&call->pids[everybody]);
 			if (entry)
-				listed = entry->by_root ? ROOT : A_USER;
+				listed = READ_ONCE(entry->by_root) ? ROOT :
+					 A_USER;
 			rcu_read_unlock();
 		}
 		/* B: pairs with B there, an array that is being cleared. */
@@ -131,9 +135,10 @@ static enum audience monitored_for(struct call *call)
  */
 static __always_inline bool may_be_monitored(const struct call *call)
 {
+	/* Pairs with A in set_everybody(). */
 	if (smp_load_acquire(&call->everybody) || current_may_have_entry())
 		return true;
-	smp_rmb();			/* pairs with B in set_everybody() */
+	smp_rmb();			/* pairs with B there */
 	return READ_ONCE(call->everybody);
 }
 
@@ -201,12 +206,44 @@ static bool is_root(void)
 }
 
 /* Somebody's setuid program isn't theirs: all three owners must agree. */
-static bool is_owned_by(struct task_struct *task, kuid_t user)
+static bool is_owned_by(const struct cred *cred, kuid_t user)
 {
-	const struct cred *cred = __task_cred(task);
-
 	return uid_eq(user, cred->uid) && uid_eq(user, cred->euid) &&
 	       uid_eq(user, cred->suid);
+}
+
+/*
+ * Nor is a setgid program, or one with capabilities, as ptrace(2) has it. Under
+ * RCU.
+ */
+static bool is_callers_thread(struct task_struct *task)
+{
+	const struct cred *own = current_cred(), *cred = __task_cred(task);
+
+	if (!is_owned_by(cred, own->euid) || !gid_eq(cred->gid, cred->egid) ||
+	    !gid_eq(cred->gid, cred->sgid))
+		return false;
+	return (cred->user_ns == own->user_ns &&
+		cap_issubset(cred->cap_permitted, own->cap_permitted)) ||
+	       ns_capable(cred->user_ns, CAP_SYS_PTRACE);
+}
+
+/* A process is, with all its threads, or a thread alone. Under RCU. */
+static bool is_callers(struct task_struct *task)
+{
+	struct task_struct *thread;
+
+	if (!thread_group_leader(task))
+		return is_callers_thread(task);
+	for_each_thread(task, thread)
+		if (!is_callers_thread(thread))
+			return false;
+	return true;
+}
+
+static bool may_monitor(struct task_struct *task)
+{
+	return is_root() || (users && is_callers(task));
 }
 
 /* ---- The end of a process, and its becoming somebody else's ---- */
@@ -219,9 +256,12 @@ static bool is_of(const struct entry *entry, const void *pid)
 	return entry->pid == pid;
 }
 
-static bool is_of_nobody(const struct entry *entry, const void *unused)
+/* The entry's pid may be about to be freed: only one that is found may be used. */
+static bool is_of_nobody(const struct entry *entry, const void *nr)
 {
-	return !pid_has_task(entry->pid, PIDTYPE_PID);
+	struct pid *pid = find_pid_ns(*(const pid_t *)nr, &init_pid_ns);
+
+	return entry->pid != pid || !pid_has_task(pid, PIDTYPE_PID);
 }
 
 /* Mark the entries of that number which pass the test. Takes no lock. */
@@ -275,7 +315,7 @@ static void COMPAT_ON_EXIT(on_exit)
  */
 static void on_free(void *data, struct task_struct *task)
 {
-	forget(task->pid, is_of_nobody, NULL);
+	forget(task->pid, is_of_nobody, &task->pid);
 }
 
 /* Did a user make this entry who might not make it for the program of @bprm? */
@@ -283,8 +323,9 @@ static bool is_out_of_reach(const struct entry *entry, const void *bprm)
 {
 	const struct linux_binprm *program = bprm;
 
-	return !entry->by_root &&
-	       (program->secureexec || !is_owned_by(current, entry->maker));
+	return !READ_ONCE(entry->by_root) &&
+	       (program->secureexec ||
+		!is_owned_by(current_cred(), entry->maker));
 }
 
 /* A program that has more rights than its caller is not its caller's to watch. */
@@ -384,22 +425,20 @@ static int give_back(struct hook *hooks[DOORS], int syscall)
 static int take(struct hook *hooks[DOORS], int syscall,
 		const struct hook_action *action, const char *failed)
 {
-	struct hook *hook;
-	int i, nr;
+	int i, nr, err;
 
 	for (i = 0; i < DOORS; i++) {
 		nr = door_number(&doors[i], syscall);
 		if (nr < 0)
 			continue;
-		hook = hook_install(&doors[i], nr, action, direct);
-		if (IS_ERR(hook)) {
+		err = hook_install(&doors[i], nr, action, direct, &hooks[i]);
+		if (err) {
 			pr_err(NAME "%s: can't hook %s: %s (%pe)\n",
 			       failed, door_handler(&doors[i], nr),
-			       hook_why(PTR_ERR(hook)), hook);
+			       hook_why(err), ERR_PTR(err));
 			give_back(hooks, syscall);
-			return PTR_ERR(hook);
+			return err;
 		}
-		hooks[i] = hook;
 	}
 	close_hooks(hooks);
 	return 0;
@@ -415,19 +454,14 @@ static bool is_taken(struct hook *const hooks[DOORS])
 	return false;
 }
 
-/* Could one of them not be taken back when that was tried? */
-static bool is_stuck(struct hook *const hooks[DOORS])
-{
-	int i;
-
-	for (i = 0; i < DOORS; i++)
-		if (hooks[i] && hooks[i]->stuck)
-			return true;
-	return false;
-}
-
 static void give_back_later(struct work_struct *work);
 static DECLARE_DELAYED_WORK(giving_back, give_back_later);
+
+static void leave(struct call *call)
+{
+	call->leaving = true;
+	schedule_delayed_work(&giving_back, HZ);
+}
 
 static int intercept(int syscall)
 {
@@ -440,7 +474,7 @@ static int intercept(int syscall)
 	if (is_taken(calls[syscall].hooks))
 		set_bit(syscall, intercepted);
 	if (err && is_taken(calls[syscall].hooks))
-		schedule_delayed_work(&giving_back, HZ);
+		leave(&calls[syscall]);
 	return err;
 }
 
@@ -466,16 +500,19 @@ static int release(int syscall)
 	if (err == -ENOMEM)
 		return err;
 	clear(call);
-	if (!err)
-		clear_bit(syscall, intercepted);
-	else
-		schedule_delayed_work(&giving_back, HZ);
-	return err;
+	if (err) {
+		leave(call);
+		return err;
+	}
+	call->leaving = false;
+	clear_bit(syscall, intercepted);
+	return 0;
 }
 
 /*
  * A released call that could not be given back is tried again each second, so
- * that the module can be unloaded once whatever kept it is gone.
+ * that the module can be unloaded once whatever kept it is gone. Until then
+ * nobody is monitored.
  */
 static void give_back_later(struct work_struct *work)
 {
@@ -484,12 +521,14 @@ static void give_back_later(struct work_struct *work)
 
 	mutex_lock(&calls_lock);
 	for_each_set_bit(i, intercepted, DOOR_CALLS) {
-		if (!is_stuck(calls[i].hooks))
+		if (!calls[i].leaving)
 			continue;
-		if (give_back(calls[i].hooks, i))
+		if (give_back(calls[i].hooks, i)) {
 			again = true;
-		else
-			clear_bit(i, intercepted);
+			continue;
+		}
+		calls[i].leaving = false;
+		clear_bit(i, intercepted);
 	}
 	mutex_unlock(&calls_lock);
 	if (again)
@@ -516,10 +555,14 @@ static int stop_everybody(struct call *call)
 	return 0;
 }
 
-/* Add an entry for @pid unless it has died, when nobody would take it out. */
+/*
+ * Add an entry for @pid, unless it has died, or become somebody else's, since
+ * it was looked for: then nobody would take it out.
+ */
 static int record(struct call *call, struct pid *pid)
 {
 	struct xarray *pids = &call->pids[call->everybody];
+	struct task_struct *task;
 	bool by_root = is_root();
 	int err;
 
@@ -532,12 +575,21 @@ static int record(struct call *call, struct pid *pid)
 	err = entry_add(pids, pid, current_euid(), by_root);
 	if (err)
 		return err;
-	/* Pairs with the one in forget(): it sees our entry, or we its death. */
+	/*
+	 * Pairs with the one in forget(): it sees our entry, or we its death,
+	 * or the rights that it has by exec().
+	 */
 	smp_mb();
-	if (pid_has_task(pid, PIDTYPE_PID))
-		return 0;
-	entry_remove(pids, pid);
-	return -EINVAL;
+	rcu_read_lock();
+	task = pid_task(pid, PIDTYPE_PID);
+	if (!task)
+		err = -EINVAL;
+	else if (!may_monitor(task))
+		err = -EPERM;
+	rcu_read_unlock();
+	if (err)
+		entry_remove(pids, pid);
+	return err;
 }
 
 static int start_monitoring(struct call *call, struct pid *pid)
@@ -595,7 +647,7 @@ static struct pid *find_monitorable(int nr)
 	task = pid_task(pid, PIDTYPE_PID);
 	if (!task)
 		pid = ERR_PTR(-EINVAL);
-	else if (!is_root() && !(users && is_owned_by(task, current_euid())))
+	else if (!may_monitor(task))
 		pid = ERR_PTR(-EPERM);
 	else
 		get_pid(pid);
@@ -613,7 +665,7 @@ static int monitor(int cmd, int syscall, int nr)
 	if (IS_ERR(pid))
 		return PTR_ERR(pid);
 	mutex_lock(&calls_lock);
-	if (!is_taken(call->hooks))
+	if (!is_taken(call->hooks) || call->leaving)
 		err = -EINVAL;
 	else if (cmd == REQUEST_START_MONITORING)
 		err = start_monitoring(call, pid);
@@ -854,8 +906,8 @@ static void shut_down(void)
 	if (status)
 		proc_remove(status);
 	stop_listening();
-	flush_work(&entries_burial);
 	hook_barrier();
+	flush_work(&entries_burial);	/* scheduled from a hook, or a tracepoint */
 	hooks_free();
 	xa_destroy(&entries_made);
 	cleanup_srcu_struct(&commands);
@@ -886,6 +938,8 @@ static int __init interceptor_init(void)
 		entries_init(&calls[i].pids[false]);
 		entries_init(&calls[i].pids[true]);
 	}
+	/* The limit is an int. */
+	user_lines = min_t(unsigned int, user_lines, USER_LINES_MOST);
 	ratelimit_state_init(&user_lines_limit, HZ, user_lines);
 	ratelimit_state_init(&user_lines_notice, 10 * HZ, 1);
 	ratelimit_set_flags(&user_lines_limit, RATELIMIT_MSG_ON_RELEASE);

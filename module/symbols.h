@@ -20,23 +20,30 @@ static bool symbol_has(const char *name, unsigned long address)
 }
 
 /*
- * The address of a kernel function, 0 if there is none of this name. A probe
- * that is born disabled changes no code, and its address is filled in even
- * where registering fails because the function may not be probed.
+ * Where the code of a kernel function is hooked, 0 if there is none of this
+ * name. On amd64 that is behind the endbr64, or what that has been sealed to
+ * (commit cc66bb914578 in 5.18). A probe that is born disabled changes no code,
+ * and its address is filled in even where registering fails because the
+ * function may not be probed.
  */
-static unsigned long symbol_address(const char *name)
+static unsigned long symbol_entry(const char *name)
 {
 	struct kprobe probe = {
 		.symbol_name = name,
 		.flags = KPROBE_FLAG_DISABLED,
 	};
-	unsigned long address;
 
 	if (!register_kprobe(&probe))
 		unregister_kprobe(&probe);
-	address = (unsigned long)probe.addr;
+	return (unsigned long)probe.addr;
+}
+
+/* The address of a kernel function, 0 if there is none of this name. */
+static unsigned long symbol_address(const char *name)
+{
+	unsigned long address = symbol_entry(name);
+
 #ifdef CONFIG_X86_KERNEL_IBT
-	/* A probe is set behind the endbr64 (commit cc66bb914578 in 5.18). */
 	if (address && symbol_has(name, address - 4))
 		address -= 4;
 #endif

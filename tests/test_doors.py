@@ -2,8 +2,10 @@
 """Who asks, by which ids, from where: nobody gets more than is theirs."""
 
 import errno
+import struct
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from portable import AT_FDCWD, first_of
@@ -107,25 +109,46 @@ def test_a_setuid_program_is_not_its_callers(module: Module, guest: Guest, nobod
     guest.run(["rm", program]).check()
 
 
-@pytest.mark.parametrize(
-    "install",
-    [("-m", "4755"), ("-m", "2755", "-g", "shadow")],
-    ids=["setuid", "setgid"],
-)
+# As security.capability: revision 2, effective; permitted: cap_net_raw.
+CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0).hex()
+GIVE_CAPABILITY = """
+import os, sys
+os.setxattr(sys.argv[1], "security.capability", bytes.fromhex(sys.argv[2]))
+"""
+# How a program is installed with rights, and whether it has a capability.
+RIGHTS = {
+    "setuid": (("-m", "4755"), False),
+    "setgid": (("-m", "2755", "-g", "shadow"), False),
+    "capability": (("-m", "755"), True),
+}
+
+
+def install(guest: Guest, program: str, rights: str) -> None:
+    options, capability = RIGHTS[rights]
+    guest.run(["install", *options, "/bin/sleep", program]).check()
+    if capability:
+        guest.run(["python3", "-c", GIVE_CAPABILITY, program, CAPABILITY]).check()
+
+
+def has_executed(guest: Guest, pid: int, program: str) -> bool:
+    return program in guest.agent.read(f"/proc/{pid}/cmdline")
+
+
+@pytest.mark.parametrize("rights", RIGHTS)
 @pytest.mark.parametrize("everybody", [False, True])
 @pytest.mark.parametrize("by_root", [False, True])
 def test_an_entry_ends_where_its_maker_has_no_say(
     module: Module,
     guest: Guest,
     nobody: Actor,
-    install: tuple[str, ...],
+    rights: str,
     *,
     everybody: bool,
     by_root: bool,
 ) -> None:
     """A program that has more rights is not its caller's to watch, nor to hide from root."""
     program = "/usr/local/bin/sleep-with-rights"
-    guest.run(["install", *install, "/bin/sleep", program]).check()
+    install(guest, program, rights)
     maker = guest.root if by_root else guest.actor("nobody")
     number = guest.syscalls.number(CALL)
     with module.intercepted(CALL):
@@ -138,10 +161,84 @@ def test_an_entry_ends_where_its_maker_has_no_say(
         other = guest.actor("nobody")
         assert command(CALL, other.pid, by=maker).value == 0
         other.execute(program, "1000")
-        command_line = f"/proc/{other.pid}/cmdline"
-        guest.wait("the program", lambda: program in guest.agent.read(command_line))
+        guest.wait("the program", lambda: has_executed(guest, other.pid, program))
         stays = {nobody.pid, other.pid} if by_root else {nobody.pid}
         assert module.status()[number].pids == stays
+        third = guest.actor("nobody")
+        # Nor may he take it again, or stop what is root's.
+        for again in (module.start, module.stop):
+            assert again(CALL, other.pid, by=third).errno == errno.EPERM
+        assert module.status()[number].pids == stays
+    guest.run(["rm", program]).check()
+
+
+@pytest.mark.parametrize("everybody", [False, True])
+def test_a_program_that_is_executed_during_a_command_is_not_its_callers(
+    bare_guest: Guest,
+    broken_module: Callable[[str, str, str], Path],
+    parameters: dict[str, str],
+    *,
+    everybody: bool,
+) -> None:
+    """It became somebody else's after its owner was looked at, and before it is recorded."""
+    guest = bare_guest
+    looked_at = "	mutex_lock(&calls_lock);\n	if (!is_taken(call->hooks) ||"
+    waits = f"	schedule_timeout_uninterruptible(3 * HZ);\n{looked_at}"
+    module = guest.load(broken_module("interceptor.c", looked_at, waits), **parameters)
+    program = "/usr/local/bin/sleep-with-rights"
+    install(guest, program, "setuid")
+    caller, other = guest.actor("nobody"), guest.actor("nobody")
+    number = guest.syscalls.number(CALL)
+    try:
+        with module.intercepted(CALL):
+            if everybody:
+                assert module.start(CALL).value == 0
+            before = module.status()
+            command = module.abi.commands[Command.STOP if everybody else Command.START]
+            caller.begin(module.abi.custom_syscall, command, number, other.pid)
+            guest.wait("the command", lambda: guest.agent.state(caller.pid) == "D")
+            other.execute(program, "1000")
+            guest.wait("the program", lambda: has_executed(guest, other.pid, program))
+            assert guest.agent.state(caller.pid) == "D"
+            assert caller.finish().errno == errno.EPERM
+            assert module.status() == before
+    finally:
+        module.unload()
+        guest.run(["rm", program]).check()
+
+
+def test_a_process_is_its_callers_with_all_its_threads(
+    module: Module, guest: Guest, compiled: Callable[..., str]
+) -> None:
+    """One whose second thread is root's is not a user's to watch."""
+    mixed = guest.actor()
+    mixed.execute(compiled("mixed"), str(NOBODY))
+    tasks = f"/proc/{mixed.pid}/task"
+    guest.wait(
+        "its threads",
+        lambda: f"Uid:\t{NOBODY}\t" in guest.agent.read(f"{tasks}/{mixed.pid}/status"),
+    )
+    with module.intercepted(CALL):
+        assert module.start(CALL, mixed.pid, by=guest.actor("nobody")).errno == errno.EPERM
+        assert module.start(CALL, mixed.pid).value == 0
+
+
+@pytest.mark.parametrize("everybody", [False, True])
+def test_what_root_asks_for_as_well_is_roots(
+    module: Module, guest: Guest, nobody: Actor, *, everybody: bool
+) -> None:
+    """A user who was first has no hand in it: it stays where his would end."""
+    program = "/usr/local/bin/sleep-with-rights"
+    install(guest, program, "setuid")
+    with module.intercepted(CALL):
+        if everybody:
+            assert module.start(CALL).value == 0
+        command = module.stop if everybody else module.start
+        assert command(CALL, nobody.pid, by=nobody).value == 0
+        assert command(CALL, nobody.pid).errno == (errno.EINVAL if everybody else errno.EBUSY)
+        nobody.execute(program, "1000")
+        guest.wait("the program", lambda: has_executed(guest, nobody.pid, program))
+        assert module.status()[guest.syscalls.number(CALL)].pids == {nobody.pid}
     guest.run(["rm", program]).check()
 
 
@@ -181,6 +278,12 @@ def test_a_user_has_so_many_entries(bare_guest: Guest, parameters: dict[str, str
             assert module.start("getpgid", children[0].pid).value == 0
             daemon = bare_guest.actor("daemon")
             assert module.start("getpgid", daemon.pid, by=daemon).value == 0
+            # Of user 0's, those count that were made without root's rights.
+            container = bare_guest.root.fork()
+            for listed in children:
+                module.start(CALL, listed.pid)
+            drop_capabilities(container)
+            assert module.start(CALL, container.pid, by=container).value == 0
     finally:
         module.unload()
 
@@ -229,6 +332,22 @@ def test_what_users_log_is_limited(bare_guest: Guest, parameters: dict[str, str]
             assert 10 <= logged[nobody.pid] < 200
             said = "\n".join(record.text for record in bare_guest.log.since(mark))
             assert said.count("left out of the log: more than 10 a second (user_lines=10)") == 1
+    finally:
+        module.unload()
+
+
+@pytest.mark.parametrize("user_lines", [0, 2**32 - 1])
+def test_what_users_log_need_not_be_limited(
+    bare_guest: Guest, parameters: dict[str, str], user_lines: int
+) -> None:
+    module = bare_guest.load(pyharness.MODULE, user_lines=user_lines, **parameters)
+    nobody = bare_guest.actor("nobody")
+    try:
+        with module.intercepted(CALL):
+            assert module.start(CALL, nobody.pid, by=nobody).value == 0
+            mark = bare_guest.log.mark()
+            nobody.syscall(CALL, 0, 0, repeat=200)
+            assert len(bare_guest.log.calls(mark)) == 200
     finally:
         module.unload()
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 import pyharness
-from pyharness import Guest
+from pyharness import Guest, ModuleRefused
 
 CALLS = ("getpgid", "sched_rr_get_interval", "capget")
 CALL = CALLS[0]
 MODULES = Path(__file__).parent / "modules"
 TRACING = "/sys/kernel/tracing"
+KPROBES = "/sys/kernel/debug/kprobes"
 PREFIX = {"i386": "__ia32_sys_", "x86_64": "__x64_sys_", "arm64": "__arm64_sys_"}
 NEITHER_DONE = "calls this module, and ftrace has given up"
 
@@ -88,6 +89,49 @@ def test_unloading_waits_for_what_stays_hooked(
     assert NEITHER_DONE in said(guest, mark)
     assert goes_on(guest)
     assert guest.is_loaded(module.name)
+
+
+@pytest.mark.fresh_guest
+@pytest.mark.architecture("i386", "amd64")
+@pytest.mark.parametrize("kprobes", [1, 0])
+@pytest.mark.parametrize("direct", [1, 0])
+def test_nothing_is_hooked_once_ftrace_has_given_up(
+    bare_guest: Guest, give_up: Callable[[], None], direct: int, kprobes: int
+) -> None:
+    """What could not be taken back would be left."""
+    guest = bare_guest
+    module = guest.load(pyharness.MODULE, way="handler", direct=direct)
+    give_up()
+    guest.run(f"echo {kprobes} > {KPROBES}/enabled").check()
+    before = guest.run(f"cat {KPROBES}/list").check().stdout
+    mark = guest.log.mark()
+    for _ in range(2):
+        assert module.intercept(CALL).errno == errno.ENODEV
+    assert "ftrace has given up" in said(guest, mark)
+    assert module.status() == {}
+    assert guest.run(f"cat {KPROBES}/list").check().stdout == before
+    assert goes_on(guest)
+
+
+@pytest.mark.fresh_guest
+@pytest.mark.architecture("i386", "amd64")
+@pytest.mark.parametrize("kprobes", [1, 0])
+def test_it_is_not_loaded_once_ftrace_has_given_up(
+    bare_guest: Guest, give_up: Callable[[], None], kprobes: int
+) -> None:
+    guest = bare_guest
+    guest.build(pyharness.MODULE)
+    give_up()
+    guest.run(f"echo {kprobes} > {KPROBES}/enabled").check()
+    before = guest.run(f"cat {KPROBES}/list").check().stdout
+    mark = guest.log.mark()
+    with pytest.raises(ModuleRefused, match="No such device"):
+        guest.load(pyharness.MODULE, way="handler")
+    assert "ftrace has given up" in said(guest, mark)
+    guest.run(f"echo 1 > {KPROBES}/enabled").check()
+    now = guest.run(f"cat {KPROBES}/list").check().stdout
+    assert len(now.splitlines()) == len(before.splitlines())
+    assert goes_on(guest)
 
 
 def test_a_handler_is_looked_up_once(bare_guest: Guest, handlers: list[str]) -> None:

@@ -185,10 +185,32 @@ def test_an_entry_that_is_free_again_is_given_back(
     assert module.intercept(CALL).value == 0
     foreign()
     assert module.release(CALL).error == "EBUSY"
+    # It is released already: nobody is monitored from then on.
+    for pid in (0, 1):
+        assert module.start(CALL, pid).error == "EINVAL"
     guest.run(["rmmod", "foreign"]).check()
     guest.wait("the entry", lambda: not module.status())
+    with module.intercepted(CALL):
+        mark = guest.log.mark()
+        assert is_served(module)
+        assert guest.log.calls(mark) == []
     module.unload()
     assert is_served(module)
+
+
+@pytest.mark.by_table
+def test_an_entry_that_who_came_first_has_given_back_is_given_back(
+    module: Module, guest: Guest, foreign: Callable[[], None]
+) -> None:
+    """Over the module's own: the kernel's function is there again, and all are content."""
+    foreign()
+    assert module.intercept(CALL).value == 0
+    guest.run("echo Y > /sys/module/foreign/parameters/rude && rmmod foreign").check()
+    assert is_served(module)
+    assert module.release(CALL).value == 0
+    assert module.status() == {}
+    assert is_served(module)
+    module.unload()
 
 
 @pytest.mark.by_table

@@ -14,6 +14,10 @@
 static unsigned int nr;
 module_param(nr, uint, 0444);
 
+static bool rude;
+module_param(rude, bool, 0644);
+MODULE_PARM_DESC(rude, "put back what was found, whatever is there by now");
+
 static unsigned long *entry, original;	/* mapped, to be written to */
 
 static __used unsigned long foreign_next(struct pt_regs *regs)
@@ -37,7 +41,10 @@ static int __init foreign_init(void)
 
 static void __exit foreign_exit(void)
 {
-	WARN_ON(table_swap(entry, (unsigned long)foreign_entry, original));
+	if (rude)
+		WRITE_ONCE(*entry, original);
+	else
+		WARN_ON(table_swap(entry, (unsigned long)foreign_entry, original));
 	table_unmap(entry);
 	synchronize_rcu_tasks();
 }
