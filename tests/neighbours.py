@@ -76,6 +76,14 @@ PROBE = """
 for handler in {handlers}; do echo "{kind}:neighbours/$handler $handler" >> {events}; done
 echo 1 > events/neighbours/enable
 """
+# An fprobe is known by the name that ftrace has, of those that share an address.
+FPROBE = """
+for call in {calls}; do
+    echo "f:neighbours/sys_$call {prefix}$call" >> dynamic_events ||
+        echo "f:neighbours/sys_$call __do_sys_$call" >> dynamic_events
+done 2> /dev/null
+echo 1 > events/neighbours/enable
+"""
 UNPROBE = "echo 0 > events/neighbours/enable && echo > {events}"
 
 
@@ -377,7 +385,7 @@ NEIGHBOURS: dict[str, Callable[[Guest, Compiled], Neighbour]] = {
     "ptrace": Ptrace,
     "seccomp": Seccomp,
     "user dispatch": Dispatch,
-    "fprobe event": event("f", "dynamic_events"),
+    "fprobe event": Tracing(FPROBE, UNPROBE.replace("{events}", "dynamic_events")),
     "live patch": LivePatch,
     "bpftrace tracepoint": bpftrace(f"tracepoint:syscalls:sys_enter_{CALL}"),
     "bpftrace kprobe": bpftrace("kprobe:HANDLER"),

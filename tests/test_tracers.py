@@ -173,7 +173,7 @@ cd {tracing} && echo nop > current_tracer && echo > set_ftrace_filter
 [ ! -e events/kprobes ] || echo 0 > events/kprobes/enable
 echo > kprobe_events
 """
-ROUNDS = 6
+ROUNDS = 3
 
 
 @pytest.mark.timeout(300)
