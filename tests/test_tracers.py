@@ -101,8 +101,8 @@ def test_nothing_is_hooked_once_ftrace_has_given_up(
     """What could not be taken back would be left."""
     guest = bare_guest
     module = guest.load(pyharness.MODULE, way="handler", direct=direct)
-    give_up()
     guest.run(f"echo {kprobes} > {KPROBES}/enabled").check()
+    give_up()
     before = guest.run(f"cat {KPROBES}/list").check().stdout
     mark = guest.log.mark()
     for _ in range(2):
