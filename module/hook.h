@@ -355,7 +355,12 @@ static const char *hook_means(const struct hook *hook)
  */
 static void hook_barrier(void)
 {
-	synchronize_rcu_tasks_rude();	/* inside ftrace, not preemptible */
+	/*
+	 * Inside ftrace, not preemptible. It returns at once where the kernel
+	 * has no code that RCU does not watch (7.3 with
+	 * ARCH_WANTS_NO_INSTR): the grace period below is enough there.
+	 */
+	synchronize_rcu_tasks_rude();
 	synchronize_rcu_tasks();
 }
 
