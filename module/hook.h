@@ -357,8 +357,8 @@ static void hook_barrier(void)
 {
 	/*
 	 * Inside ftrace, not preemptible. It returns at once where the kernel
-	 * has no code that RCU does not watch (7.3 with
-	 * ARCH_WANTS_NO_INSTR): the grace period below is enough there.
+	 * has no code that RCU does not watch (7.3, ARCH_WANTS_NO_INSTR): the
+	 * grace period below is enough there.
 	 */
 	synchronize_rcu_tasks_rude();
 	synchronize_rcu_tasks();
