@@ -74,12 +74,25 @@ MUTANTS = {
         "	return arg[0] == (unsigned long)kept->poll.ufds &&", "	return true ||", "restart.h",
     ),
     "a restart function alone is a restart": mutant(
-        UNKNOWN, "			return restarts[i].agrees(kept, arg);\n		if",
-        "			return true;\n		if", "restart.h",
+        UNKNOWN, "		if (fits && restarts",
+        "		if (!is_idle && fits)\n			return true;\n		if (fits && restarts",
+        "restart.h",
     ),
-    "a handler before the restart is not thought of": mutant(
+    "a sleep that the kernel has forgotten is no restart": mutant(
         "test_restart.py::test_a_storm_of_handlers_and_stops",
-        "	return is_idle ? restart_has_address(arg) :", "	return is_idle ? false :", "restart.h",
+        "	return is_known ? restart_has_address(arg, reads_as_command) :",
+        "	return is_known ? false :", "restart.h",
+    ),
+    "a call by a debugger makes a restart a command": mutant(
+        AWKWARD, "		is_known |= fits;\n", "		if (fits && !is_idle)\n			return false;\n"
+        "		is_known |= fits;\n",
+        "restart.h", select="nanosleep",
+    ),
+    "a request is not looked for in memory": mutant(
+        AWKWARD,
+        "	if (!copy_from_user_nofault(&byte, (void __user *)address, sizeof(byte)))\n"
+        "		return true;\n",
+        "	(void)byte;\n", "restart.h", guest="bookworm-amd64", select="low",
     ),
     # ---- load and unload ----
     "commands are taken before the module is loaded": mutant(
@@ -91,7 +104,9 @@ MUTANTS = {
         "		shut_down();\n		return err;\n", "		return err;\n",
     ),
     "what ftrace could not take back is forgotten": mutant(
-        STUCK, "	if (ftrace_has_given_up())\n		return -ENODEV;\n", "", "handler.h",
+        STUCK,
+        "	if (handler_needs_ftrace(hook) && ftrace_has_given_up())\n		return -ENODEV;\n",
+        "", "handler.h",
     ),
     "a call that can't be given back does not keep the module": mutant(
         STUCK, "		__module_get(THIS_MODULE);\n", "		;\n", "hook.h",
@@ -102,9 +117,19 @@ MUTANTS = {
     ),
     "an entry that is free again is left": mutant(
         "test_ways.py::test_an_entry_that_is_free_again_is_given_back",
-        "	else\n		schedule_delayed_work(&giving_back, HZ);\n	return err;\n",
-        "	return err;\n",
+        "	schedule_delayed_work(&giving_back, HZ);\n}\n\nstatic int intercept",
+        "}\n\nstatic int intercept",
         guest="bullseye-i386",
+    ),
+    "a call that is released later can be monitored": mutant(
+        "test_ways.py::test_an_entry_that_is_free_again_is_given_back",
+        "	if (!is_taken(call->hooks) || call->leaving)", "	if (!is_taken(call->hooks))",
+        guest="bullseye-i386",
+    ),
+    "hooks are made though ftrace has given up": mutant(
+        "test_tracers.py::test_nothing_is_hooked_once_ftrace_has_given_up",
+        "	if (ftrace_has_given_up())\n		return -ENODEV;\n	err = handler_keep();",
+        "	err = handler_keep();", "handler.h",
     ),
     # ---- PREEMPT_RT ----
     "a lock is waited for where a process ends": mutant(
@@ -130,14 +155,15 @@ MUTANTS = {
     ),
     "an entry outlives an exec with more rights": mutant(
         "test_doors.py::test_an_entry_ends_where_its_maker_has_no_say",
-        "	return !entry->by_root &&\n", "	return false &&\n",
+        "	return !READ_ONCE(entry->by_root) &&\n", "	return false &&\n",
     ),
     "root's entry ends at an exec with more rights": mutant(
         "test_doors.py::test_an_entry_ends_where_its_maker_has_no_say",
-        "	return !entry->by_root &&\n", "	return\n",
+        "	return !READ_ONCE(entry->by_root) &&\n", "	return\n",
     ),
     "users=0 is ignored": mutant(
-        "test_doors.py::test_users_may_be_kept_out", "!(users && is_owned_by", "!(is_owned_by",
+        "test_doors.py::test_users_may_be_kept_out", "(users && is_callers(task))",
+        "is_callers(task)",
     ),
     "a user's entries are not counted": mutant(
         "test_doors.py::test_a_user_has_so_many_entries",
