@@ -93,8 +93,8 @@ def test_unloading_waits_for_what_stays_hooked(
 
 @pytest.mark.fresh_guest
 @pytest.mark.architecture("i386", "amd64")
-@pytest.mark.parametrize("kprobes", [1, 0])
-@pytest.mark.parametrize("direct", [1, 0])
+# Commands are taken by a direct call where kprobes are off.
+@pytest.mark.parametrize(("direct", "kprobes"), [(1, 1), (1, 0), (0, 1)])
 def test_nothing_is_hooked_once_ftrace_has_given_up(
     bare_guest: Guest, give_up: Callable[[], None], direct: int, kprobes: int
 ) -> None:
@@ -173,7 +173,7 @@ cd {tracing} && echo nop > current_tracer && echo > set_ftrace_filter
 [ ! -e events/kprobes ] || echo 0 > events/kprobes/enable
 echo > kprobe_events
 """
-ROUNDS = 3
+ROUNDS = 2
 
 
 @pytest.mark.timeout(300)
