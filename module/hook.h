@@ -202,7 +202,7 @@ static unsigned long hook_place(struct door *door, unsigned int nr)
 	if (hook_by_table)
 		return (unsigned long)&door->table[nr];
 	if (!door->originals[nr])
-		door->originals[nr] = symbol_entry(door_handler(door, nr));
+		door->originals[nr] = symbol_code(door_handler(door, nr));
 	return door->originals[nr];
 }
 

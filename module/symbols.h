@@ -26,7 +26,7 @@ static bool symbol_has(const char *name, unsigned long address)
  * and its address is filled in even where registering fails because the
  * function may not be probed.
  */
-static unsigned long symbol_entry(const char *name)
+static unsigned long symbol_code(const char *name)
 {
 	struct kprobe probe = {
 		.symbol_name = name,
@@ -41,7 +41,7 @@ static unsigned long symbol_entry(const char *name)
 /* The address of a kernel function, 0 if there is none of this name. */
 static unsigned long symbol_address(const char *name)
 {
-	unsigned long address = symbol_entry(name);
+	unsigned long address = symbol_code(name);
 
 #ifdef CONFIG_X86_KERNEL_IBT
 	if (address && symbol_has(name, address - 4))
