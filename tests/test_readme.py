@@ -66,7 +66,11 @@ def test_every_guest_is_told_of() -> None:
 
 def test_the_table_of_all_guests_has_every_run_and_all_passed() -> None:
     row = r"^\| `([\w-]+)` \| \d[\w.+-]* \| (\w+) \| (\w+) \| \d+ passed \| \d+ min \|$"
-    runs = [(run.guest, run.way, run.extent) for run in all_guests.all_runs()]
+    runs = [
+        (run.guest, run.way, run.extent)
+        for run in all_guests.all_runs()
+        if run.guest not in all_guests.BY_NAME
+    ]
     assert re.findall(row, README, re.MULTILINE) == runs
 
 
