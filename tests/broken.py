@@ -91,11 +91,16 @@ def write(folder: Path, *changes: Change) -> Path:
     for path in source_files(pyharness.MODULE):
         (folder / path.name).write_bytes(path.read_bytes())
     for change in changes:
-        path = folder / change.file
-        text = path.read_text(encoding="utf-8")
-        assert text.count(change.old) == 1, f"{change.file} has not one {change.old!r} to break"
-        path.write_text(text.replace(change.old, change.new), encoding="utf-8")
+        make(folder, change)
     return folder
+
+
+def make(folder: Path, change: Change) -> None:
+    """Make a change to a copy of the module."""
+    path = folder / change.file
+    text = path.read_text(encoding="utf-8")
+    assert text.count(change.old) == 1, f"{change.file} has not one {change.old!r} to break"
+    path.write_text(text.replace(change.old, change.new), encoding="utf-8")
 
 
 def line_of(folder: Path, change: Change) -> str:

@@ -20,9 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from broken import Change
-
-from pyharness import guests
+from broken import Change, make
 
 ROOT = Path(__file__).parent.parent
 FAILED = 1  # pytest's exit status: the tests ran, and some failed
@@ -216,14 +214,6 @@ def copy(folder: Path) -> None:
             shutil.copy2(ROOT / name, folder / name)
 
 
-def change(folder: Path, one: Change) -> None:
-    """Make a change to the module of a copy."""
-    path = folder / "module" / one.file
-    text = path.read_text(encoding="utf-8")
-    assert text.count(one.old) == 1, f"{one.file} has not one {one.old!r} to change"
-    path.write_text(text.replace(one.old, one.new), encoding="utf-8")
-
-
 def outcome(one: Mutant) -> str:
     """Run the tests on a mutant.
 
@@ -234,20 +224,15 @@ def outcome(one: Mutant) -> str:
         folder = Path(name)
         copy(folder)
         for each in one.changes:
-            change(folder, each)
+            make(folder / "module", each)
         line = [
             sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:xdist", f"--guest={one.guest}",
-            f"--way={guest_way(one.guest)}", f"tests/{one.test}", "-k", one.select,
+            f"tests/{one.test}", "-k", one.select,
         ]  # fmt: skip
         said = subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
     if said.returncode == FAILED:
         return "caught"
     return "SURVIVED" if said.returncode == 0 else said.stdout[-1000:] + said.stderr[-1000:]
-
-
-def guest_way(name: str) -> str:
-    """The method that a guest's kernel needs."""
-    return guests.load()[name].way
 
 
 def main() -> int:

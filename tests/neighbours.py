@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from portable import first_of, longs
+from portable import TRACING, first_of, handler_prefix, longs, mount_tracing
 
 from pyharness import Guest
 
 CALL = "getsid"
 HOOKED = (CALL, "exit_group", "restart_syscall")
-PREFIX = {"i386": "__ia32_sys_", "x86_64": "__x64_sys_", "arm64": "__arm64_sys_"}
-TRACING = "/sys/kernel/tracing"
 MODULES = Path(__file__).parent / "modules"
 
 Compiled = Callable[..., str]
@@ -43,7 +41,7 @@ class Neighbour:
     @property
     def handlers(self) -> list[str]:
         """The functions that serve HOOKED."""
-        return [PREFIX[self.guest.syscalls.architecture] + call for call in HOOKED]
+        return [handler_prefix(self.guest) + call for call in HOOKED]
 
     def start(self) -> None:
         """Come."""
@@ -113,12 +111,13 @@ class Tracer(Neighbour):
         super().__init__(guest, compiled)
         self.tracing = tracing
         self.counted = 0
-        guest.run(f"mount -t tracefs none {TRACING} 2> /dev/null; echo > {TRACING}/trace").check()
+        mount_tracing(guest)
+        guest.run(f"echo > {TRACING}/trace").check()
 
     def _carry_out(self, text: str) -> None:
         words = {
             "calls": " ".join(HOOKED),
-            "prefix": PREFIX[self.guest.syscalls.architecture],
+            "prefix": handler_prefix(self.guest),
             "handlers": " ".join(self.handlers),
             "handler": self.handlers[0],
         }

@@ -4,6 +4,18 @@
 from pyharness import Guest
 
 AT_FDCWD = -100
+TRACING = "/sys/kernel/tracing"
+_HANDLER = {"i386": "__ia32_sys_", "x86_64": "__x64_sys_", "arm64": "__arm64_sys_"}
+
+
+def handler_prefix(guest: Guest) -> str:
+    """What the names of the functions that serve the guest's own calls begin with."""
+    return _HANDLER[guest.syscalls.architecture]
+
+
+def mount_tracing(guest: Guest) -> None:
+    """Have tracefs at TRACING, if it isn't there."""
+    guest.run(f"mount -t tracefs none {TRACING} 2>/dev/null; true").check()
 
 
 def longs(guest: Guest, *values: int) -> str:
@@ -15,9 +27,9 @@ def longs(guest: Guest, *values: int) -> str:
 
 def hooked(guest: Guest) -> set[str]:
     """The kernel's functions that somebody hooks, by ftrace or a kprobe; systemd may, too."""
+    mount_tracing(guest)
     said = guest.run(
-        "mount -t tracefs none /sys/kernel/tracing 2>/dev/null;"
-        " cat /sys/kernel/tracing/enabled_functions; cut -d' ' -f4- /sys/kernel/debug/kprobes/list"
+        f"cat {TRACING}/enabled_functions; cut -d' ' -f4- /sys/kernel/debug/kprobes/list"
     ).check()
     return {line.split()[0] for line in said.stdout.splitlines()}
 

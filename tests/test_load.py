@@ -7,14 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from portable import AT_FDCWD, hooked, hooked_by
+from portable import AT_FDCWD, TRACING, handler_prefix, hooked, hooked_by, mount_tracing
 
 import pyharness
 from pyharness import Command, Guest, ModuleRefused, UsageError, abi, kernels
 from pyharness.build import Built
 
 BrokenModule = Callable[[str, str, str], Path]
-PREFIX = {"i386": "__ia32_sys_", "x86_64": "__x64_sys_", "arm64": "__arm64_sys_"}
 TRACED = ("getpgid", "restart_syscall", "exit_group")
 
 
@@ -186,13 +185,13 @@ def test_modinfo_and_build_are_clean(bare_guest: Guest) -> None:
 def test_function_tracer_beside_it(module: pyharness.Module, tracer: str) -> None:
     """Somebody else's ftrace on the same functions neither stops the hijack nor is stopped."""
     guest = module.guest
-    tracing = "/sys/kernel/tracing"
-    guest.run(f"mount -t tracefs none {tracing} 2>/dev/null; true").check()
+    prefix = handler_prefix(guest)
+    mount_tracing(guest)
     actor = guest.actor("nobody")
     with module.intercepted("getpgid"):
-        handlers = " ".join(f"{PREFIX[guest.syscalls.architecture]}{call}" for call in TRACED)
+        handlers = " ".join(f"{prefix}{call}" for call in TRACED)
         guest.run(
-            f"cd {tracing} && for name in {handlers} __do_sys_restart_syscall;"
+            f"cd {TRACING} && for name in {handlers} __do_sys_restart_syscall;"
             " do echo $name >> set_ftrace_filter; done 2>/dev/null;"
             f" grep -q sys_ set_ftrace_filter && echo {tracer} > current_tracer"
         ).check()
@@ -203,7 +202,7 @@ def test_function_tracer_beside_it(module: pyharness.Module, tracer: str) -> Non
             assert [call.pid for call in guest.log.calls(mark)] == [actor.pid]
             actor.exit()
             assert module.status()[guest.syscalls.number("getpgid")].pids == frozenset()
-            seen = guest.run(f"cat {tracing}/trace").check().stdout
+            seen = guest.run(f"cat {TRACING}/trace").check().stdout
         finally:
-            guest.run(f"cd {tracing} && echo nop > current_tracer && echo > set_ftrace_filter")
-    assert f"{PREFIX[guest.syscalls.architecture]}getpgid" in seen
+            guest.run(f"cd {TRACING} && echo nop > current_tracer && echo > set_ftrace_filter")
+    assert f"{prefix}getpgid" in seen

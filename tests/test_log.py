@@ -5,13 +5,13 @@ import re
 from collections.abc import Callable
 
 import pytest
+from portable import TRACING, mount_tracing
 
 from pyharness import Guest, Module
 from pyharness.kmsg import Call
 
 CALL = "sched_rr_get_interval"
 THREADS = 4
-TRACING = "/sys/kernel/tracing"
 # A line of a trace: its task, CPU, and signs of the state that it was in. The head of the trace
 # tells which sign is what: one more than there are strokes before its name.
 TRACED = re.compile(r"^ +calls-\d+ +\[\d+\] (\S+) .* console: \[", re.MULTILINE)
@@ -77,7 +77,7 @@ def test_nobody_waits_for_the_console_in_a_hook(
 ) -> None:
     """Who sleeps in a hook is not waited for at unload; with preemption off printk() does not."""
     program = compiled("calls")
-    guest.run(f"mount -t tracefs none {TRACING} 2>/dev/null; true").check()
+    mount_tracing(guest)
     guest.run(f"cd {TRACING} && echo > trace && echo 1 > events/printk/console/enable").check()
     with module.intercepted(CALL):
         pour(guest, program, 10)

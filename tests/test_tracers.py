@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from portable import TRACING, handler_prefix, mount_tracing
 
 import pyharness
 from pyharness import Guest, ModuleRefused
@@ -15,17 +16,15 @@ from pyharness import Guest, ModuleRefused
 CALLS = ("getpgid", "sched_rr_get_interval", "capget")
 CALL = CALLS[0]
 MODULES = Path(__file__).parent / "modules"
-TRACING = "/sys/kernel/tracing"
 KPROBES = "/sys/kernel/debug/kprobes"
-PREFIX = {"i386": "__ia32_sys_", "x86_64": "__x64_sys_", "arm64": "__arm64_sys_"}
 NEITHER_DONE = "calls this module, and ftrace has given up"
 
 
 @pytest.fixture
 def handlers(bare_guest: Guest) -> list[str]:
     """The functions that serve CALLS."""
-    bare_guest.run(f"mount -t tracefs none {TRACING} 2>/dev/null; true").check()
-    return [PREFIX[bare_guest.syscalls.architecture] + call for call in CALLS]
+    mount_tracing(bare_guest)
+    return [handler_prefix(bare_guest) + call for call in CALLS]
 
 
 @pytest.fixture
