@@ -3,11 +3,11 @@
 
 Run as a program (``make test-all``)::
 
-    all_guests.py [--only NAME[:WAY] ...] [--core] [--have NAME:WAY ...] [--folder DIR]
+    all_guests.py [--only NAME[:WAY] ...] [--brief] [--have NAME:WAY ...] [--folder DIR]
 
 Guests with PREEMPT_RT, and the one with tracers, are run by --only alone.
 Each run is of one guest and one way by which the module gets in between. What is
-run is what EXTENT says, and CORE everywhere else; with --core, CORE everywhere.
+run is what EXTENT says, and CORE everywhere else; with --brief, BRIEF everywhere.
 Runs that were made already, as far as EXTENT says, are in the table without being
 made again.
 
@@ -30,11 +30,12 @@ from typing import Any
 from pyharness import guests
 
 ROOT = Path(__file__).parent.parent
-CORE = (
+BRIEF = (
     "test_intercept.py", "test_full.py", "test_unload.py", "test_restart.py", "test_ways.py",
     "test_32_bit_door.py", "test_32_bit_arm.py", "test_load.py::test_modinfo_and_build_are_clean",
-    "test_neighbours.py",
 )  # fmt: skip
+# Others who trace or patch the same calls, besides.
+CORE = (*BRIEF, "test_neighbours.py")
 # The whole contract, death, and all at once, for kernels that schedule in other ways.
 SOAK = (
     *CORE, "test_death.py", "test_doors.py", "test_log.py", "test_oracle.py", "test_races.py",
@@ -42,7 +43,7 @@ SOAK = (
 )  # fmt: skip
 # What is run, by the name of its extent; nothing stands for all. Those that last come first.
 EXTENTS: dict[str, tuple[str, ...]] = {
-    "all": (), "soak": SOAK, "core": CORE, "neighbours": ("test_neighbours.py",),
+    "all": (), "soak": SOAK, "core": CORE, "brief": BRIEF, "neighbours": ("test_neighbours.py",),
 }  # fmt: skip
 EXTENT = {
     "bookworm-i386": "all", "bullseye-i386": "all", "trixie-amd64": "all",
@@ -172,7 +173,7 @@ def main() -> int:
     runs = {run.name: run for run in all_runs()}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--only", action="append", metavar="NAME[:WAY]", help="of these guests")
-    parser.add_argument("--core", action="store_true", help="CORE alone, everywhere")
+    parser.add_argument("--brief", action="store_true", help="BRIEF, everywhere")
     parser.add_argument(
         "--have", action="append", default=[], choices=runs, metavar="NAME:WAY",
         help="was made already",
@@ -183,7 +184,7 @@ def main() -> int:
         if not any(name == wanted or name.startswith(f"{wanted}:") for name in runs):
             parser.error(f"there is no {wanted}; there are: {', '.join(runs)}")
     chosen = [
-        replace(run, extent="core" if arguments.core else run.extent)
+        replace(run, extent="brief" if arguments.brief else run.extent)
         for name, run in runs.items()
         if name not in arguments.have
         and ({name, run.guest} & {*arguments.only} if arguments.only else run.guest not in BY_NAME)

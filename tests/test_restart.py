@@ -4,15 +4,13 @@
 import errno
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
 from portable import first_of, longs
 
 from pyharness import Actor, Guest, InOut, Module
-from pyharness.pytest_plugin import place_of
-from pyharness.syscalls import Syscalls
 
 SECONDS = 1
 CALL = "mkdirat"
@@ -25,11 +23,11 @@ def uptime(guest: Guest) -> float:
 
 @dataclass(frozen=True)
 class Sleep:
-    """A sleep of SECONDS.
+    """A sleep.
 
     Attributes:
         calls: its name, the first that the architecture has.
-        args: TIMESPEC is where its length stands.
+        args: TIMESPEC or MILLISECONDS is where its length stands.
         errno: what it ends with.
     """
 
@@ -38,14 +36,14 @@ class Sleep:
     errno: int = 0
 
 
-TIMESPEC = "timespec"
+TIMESPEC, MILLISECONDS = "timespec", "milliseconds"
 SLEEPS = {
     "nanosleep": Sleep(("nanosleep",), (TIMESPEC, 0)),
     "nanosleep with the rest": Sleep(("nanosleep",), (TIMESPEC, TIMESPEC)),
     "clock_nanosleep": Sleep(("clock_nanosleep",), (1, 0, TIMESPEC, 0)),
     "clock_nanosleep with the rest": Sleep(("clock_nanosleep",), (1, 0, TIMESPEC, TIMESPEC)),
     "clock_nanosleep realtime": Sleep(("clock_nanosleep",), (0, 0, TIMESPEC, 0)),
-    "poll": Sleep(("poll",), (0, 0, SECONDS * 1000)),
+    "poll": Sleep(("poll",), (0, 0, MILLISECONDS)),
     "ppoll": Sleep(("ppoll",), (0, 0, TIMESPEC, 0, 0)),
     "futex": Sleep(("futex",), ("\0" * 8, 0, 0, TIMESPEC, 0, 0), errno.ETIMEDOUT),
     "select": Sleep(("_newselect", "select"), (0, 0, 0, 0, TIMESPEC)),
@@ -70,70 +68,82 @@ def awkward_sleeps(guest: Guest, program: str) -> dict[str, list[str]]:
     return groups
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A sleep by a call that the guest's architecture has."""
-    if "sleep" in metafunc.fixturenames:
-        known = Syscalls(place_of(metafunc.config).spec.syscalls).numbers
-        metafunc.parametrize("sleep", [s for s in SLEEPS if known.keys() & {*SLEEPS[s].calls}])
+# Sleeps that are begun together end this far apart, so that each is seen to end.
+APART_MS = 300
 
 
-def stop_and_continue(guest: Guest, actor: Actor) -> None:
-    actor.kill(signal.SIGSTOP)
-    guest.wait("the sleeper to stop", lambda: guest.agent.state(actor.pid) == "T")
-    actor.kill(signal.SIGCONT)
+def stop_and_continue(guest: Guest, *actors: Actor) -> None:
+    for actor in actors:
+        actor.kill(signal.SIGSTOP)
+    wait_for_state(guest, "T", actors)
+    for actor in actors:
+        actor.kill(signal.SIGCONT)
 
 
-def attach_and_detach(guest: Guest, actor: Actor) -> None:
+def attach_and_detach(guest: Guest, *actors: Actor) -> None:
     """As a debugger does it: ptrace(PTRACE_ATTACH), wait, ptrace(PTRACE_DETACH)."""
     debugger = guest.actor()
-    assert debugger.syscall("ptrace", 16, actor.pid, 0, 0).value == 0
-    guest.wait("the sleeper to stop", lambda: guest.agent.state(actor.pid) == "t")
-    assert debugger.syscall("ptrace", 17, actor.pid, 0, 0).value == 0
+    for actor in actors:
+        assert debugger.syscall("ptrace", 16, actor.pid, 0, 0).value == 0
+    wait_for_state(guest, "t", actors)
+    for actor in actors:
+        assert debugger.syscall("ptrace", 17, actor.pid, 0, 0).value == 0
 
 
-def strace_and_detach(guest: Guest, actor: Actor) -> None:
+def strace_and_detach(guest: Guest, *actors: Actor) -> None:
     """As a person does it: strace -p, and Ctrl-C."""
-    attach_strace(guest, actor.pid)
-
-
-def attach_strace(guest: Guest, pid: int) -> None:
-    """Have strace look at a process for a moment."""
-    status = f"/proc/{pid}/status"
     strace = guest.actor()
-    strace.execute("/usr/bin/strace", "-o", "/dev/null", "-p", str(pid))
-    guest.wait("strace", lambda: f"TracerPid:\t{strace.pid}" in guest.agent.read(status))
-    guest.wait("the sleep to go on", lambda: guest.agent.state(pid) == "S")
+    pids = [option for actor in actors for option in ("-p", str(actor.pid))]
+    strace.execute("/usr/bin/strace", "-o", "/dev/null", *pids)
+    traced = f"TracerPid:\t{strace.pid}"
+    status = [f"/proc/{actor.pid}/status" for actor in actors]
+    guest.wait("strace", lambda: all(traced in guest.agent.read(path) for path in status))
+    wait_for_state(guest, "S", actors)
     strace.kill(signal.SIGINT)
     strace.reap()
 
 
+def wait_for_state(guest: Guest, state: str, actors: Sequence[Actor]) -> None:
+    """Wait until each is in that state, by its letter in /proc/PID/stat."""
+    guest.wait(
+        f"state {state}", lambda: all(guest.agent.state(actor.pid) == state for actor in actors)
+    )
+
+
 @pytest.mark.parametrize("interrupt", [stop_and_continue, attach_and_detach, strace_and_detach])
 @pytest.mark.parametrize("monitored", [False, True])
-def test_an_interrupted_sleep_is_finished(
+def test_interrupted_sleeps_are_finished(
     module: Module,
-    nobody: Actor,
+    guest: Guest,
     *,
-    sleep: str,
-    interrupt: Callable[[Guest, Actor], None],
+    interrupt: Callable[..., None],
     monitored: bool,
 ) -> None:
-    """With the result and the duration that it has without the module."""
-    guest = module.guest
-    call = first_of(guest, *SLEEPS[sleep].calls)
-    length = longs(guest, SECONDS, 0)
-    args = [length if arg == TIMESPEC else arg for arg in SLEEPS[sleep].args]
-    with module.intercepted(*[call] * monitored):
-        if monitored:
-            assert module.start(call, nobody.pid).value == 0
-        begin = uptime(guest)
-        nobody.begin(call, *args)
-        guest.wait("the sleep", lambda: guest.agent.state(nobody.pid) == "S")
+    """Each with the result and the duration that it has without the module."""
+    known = guest.syscalls.numbers.keys()
+    sleeps = {name: sleep for name, sleep in SLEEPS.items() if known & {*sleep.calls}}
+    calls = {name: first_of(guest, *sleep.calls) for name, sleep in sleeps.items()}
+    with module.intercepted(*{*calls.values()} if monitored else ()):
+        begun: dict[str, tuple[Actor, float, int]] = {}
+        for number, (name, sleep) in enumerate(sleeps.items()):
+            actor, milliseconds = guest.actor("nobody"), SECONDS * 1000 + number * APART_MS
+            if monitored:
+                assert module.start(calls[name], actor.pid).value == 0
+            length = longs(guest, milliseconds // 1000, milliseconds % 1000 * 1_000_000)
+            lengths: dict[int | str, int | str] = {TIMESPEC: length, MILLISECONDS: milliseconds}
+            args = [lengths.get(arg, arg) for arg in sleep.args]
+            begun[name] = actor, uptime(guest), milliseconds
+            actor.begin(calls[name], *args)
+        actors = [actor for actor, *_ in begun.values()]
+        wait_for_state(guest, "S", actors)
         for _ in range(2):
-            interrupt(guest, nobody)
-        result = nobody.finish()
-        assert (result.errno, max(result.value, 0)) == (SLEEPS[sleep].errno, 0)
-        # /proc/uptime has hundredths; the kernel may not wake early.
-        assert SECONDS - 0.02 <= uptime(guest) - begin < 5 * SECONDS
+            interrupt(guest, *actors)
+        for name, (actor, begin, milliseconds) in begun.items():
+            result = actor.finish()
+            took = uptime(guest) - begin
+            assert (result.errno, max(result.value, 0)) == (sleeps[name].errno, 0), name
+            # /proc/uptime has hundredths; the kernel may not wake early.
+            assert milliseconds / 1000 - 0.02 <= took < milliseconds / 1000 + 4, name
 
 
 LENGTH_MS = 300
@@ -238,7 +248,7 @@ def test_sleep_3(module: Module, nobody: Actor, *, monitored: bool) -> None:
             "the sleep", lambda: "nanosleep" in guest.agent.read(f"/proc/{nobody.pid}/stack")
         )
         stop_and_continue(guest, nobody)
-        attach_strace(guest, nobody.pid)
+        strace_and_detach(guest, nobody)
         stop_and_continue(guest, nobody)
         assert nobody.reap() == 0
         assert 3 - 0.02 <= uptime(guest) - begin < 6
