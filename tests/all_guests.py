@@ -80,8 +80,9 @@ class Run:
 
     @property
     def tests(self) -> tuple[str, ...]:
-        """What is run; nothing stands for all."""
-        return tuple(f"tests/{file}" for file in EXTENTS[self.extent])
+        """What is run, as pytest is asked for it; nothing stands for all."""
+        brief = ("-m", "not endurance") if self.extent == "brief" else ()
+        return (*(f"tests/{file}" for file in EXTENTS[self.extent]), *brief)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "by_table: of the table way")
     config.addinivalue_line("markers", "realtime: of kernels with PREEMPT_RT")
     config.addinivalue_line("markers", "tools: of guests that have tracers by the package")
+    config.addinivalue_line("markers", "endurance: repeats at length what another test shows")
     config.addinivalue_line("markers", "alone: starts guests of its own, by name")
 
 

@@ -146,7 +146,6 @@ def test_interrupted_sleeps_are_finished(
             assert milliseconds / 1000 - 0.02 <= took < milliseconds / 1000 + 4, name
 
 
-LENGTH_MS = 300
 # By restarts.c: how a sleep is interrupted, and whether that ends it; None: it depends.
 WAYS = {
     "stop": False,
@@ -161,6 +160,22 @@ WAYS = {
     "sleeping-handler-between": True,
 }
 UNKNOWN = 99  # a command that there is none of
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a sleep that was interrupted.
+
+    Attributes:
+        value: what the call returned, and errno.
+        length: how long it was to take, in milliseconds.
+        took: how long it took.
+    """
+
+    value: int
+    errno: int
+    length: int
+    took: int
 
 
 @pytest.fixture
@@ -189,23 +204,22 @@ def test_an_awkward_sleep_is_no_command(module: Module, restarts: str, group: st
         # Some ways are of some sleeps, and some are ambiguous.
         interrupted = [outcome for outcome in outcomes if len(outcome) > 1]
         assert len(interrupted) >= len(WAYS) - 3, sleep
-        for way, value, error, took in interrupted:
-            check(sleep, way, value, error, took)
+        for way, *numbers in interrupted:
+            check(sleep, way, Outcome(*map(int, numbers)))
 
 
-def check(sleep: str, way: str, value: str, error: str, took: str) -> None:
+def check(sleep: str, way: str, outcome: Outcome) -> None:
     """Find a sleep wrong that was interrupted in that way."""
-    number = int(error)
-    what = f"{sleep}, {way}: {value} {errno.errorcode.get(number, error)}, {took} ms"
+    what = f"{sleep}, {way}: {outcome}"
     # The kernel issues a call again that says when it ends, and the handler ran before that.
     again = "absolute" in sleep
     if WAYS[way] is None:
-        assert number in (0, errno.EINTR, errno.ETIMEDOUT), what
+        assert outcome.errno in (0, errno.EINTR, errno.ETIMEDOUT), what
     elif WAYS[way] and not (again and way.endswith("between")):
-        assert number == errno.EINTR, what
+        assert outcome.errno == errno.EINTR, what
     else:
-        assert number == (errno.ETIMEDOUT if "futex" in sleep else 0), what
-        assert int(took) >= LENGTH_MS, what
+        assert outcome.errno == (errno.ETIMEDOUT if "futex" in sleep else 0), what
+        assert outcome.took >= outcome.length, what
 
 
 @pytest.mark.timeout(300)

@@ -179,7 +179,11 @@ def test_nothing_shows_after_unload(module: Module, guest: Guest, root: Actor) -
 
 
 # 300 cycles, in parts that can run side by side.
-PARTS = [*["direct=1"] * 7, "direct=0"]
+PARTS = [
+    "direct=1",
+    "direct=0",
+    *(pytest.param("direct=1", marks=pytest.mark.endurance) for _ in range(6)),
+]
 CYCLES = 38
 LISTED = 2  # processes that are monitored in each cycle
 STORM = "stress-ng --fork 1 --exec 1 --quiet"

@@ -8,9 +8,9 @@
  *	restarts storm SECONDS
  *
  * The first prints the names of the sleeps that this machine has. The second
- * lets a process sleep once for each way, and prints a line for each: the way,
- * the result, errno, and the milliseconds of the sleep's clock that it took;
- * or nothing but the way where that sleep can't be interrupted in it, or nobody
+ * lets a process sleep for each way, and prints a line for each: the way, the
+ * result, errno, and the milliseconds of the sleep's clock that it was to take
+ * and that it took; or nothing but the way where that sleep can't be interrupted in it, or nobody
  * can tell a restart from a command.
  *
  * The third has a process sleep in a loop, with a timer whose handler runs now
@@ -40,7 +40,12 @@
 #include <time.h>
 #include <unistd.h>
 
+/*
+ * Of a sleep at first. It is twice as long each time that the machine was too
+ * slow to interrupt it before its end.
+ */
 #define LENGTH_MS	300
+#define TRIES		6
 #define MS_NS		1000000L
 #define PAGE		4096UL
 #define GROUP		"/sys/fs/cgroup/restarts"
@@ -65,7 +70,7 @@ struct sleep {
 	enum abi abi;
 	long number;
 	unsigned long arg[6];
-	unsigned long request;		/* 0: the length is an argument */
+	unsigned long request;		/* 0: the length is the third argument */
 	enum format format;
 	clockid_t clock;
 	bool absolute;
@@ -85,7 +90,7 @@ struct sleep {
 	{ name, NATIVE, SYS_nanosleep, { request, rem }, request, LONGS,	\
 	  CLOCK_MONOTONIC, false }
 #define POLL(name, fds)							\
-	{ name, NATIVE, SYS_poll, { fds, 0, LENGTH_MS }, 0, LONGS,	\
+	{ name, NATIVE, SYS_poll, { fds, 0, 0 }, 0, LONGS,	\
 	  CLOCK_MONOTONIC, false }
 #define FUTEX(name, uaddr, op)						\
 	{ name, NATIVE, SYS_futex,					\
@@ -152,7 +157,7 @@ static const struct sleep sleeps[] = {
 	{ "ia32-cputime", IA32, 267,
 	  { CLOCK_PROCESS_CPUTIME_ID, 38, REQUEST, REM }, REQUEST, BITS_32,
 	  CLOCK_PROCESS_CPUTIME_ID, false },
-	{ "ia32-poll-at-4", IA32, 168, { 4, 0, LENGTH_MS }, 0, BITS_32,
+	{ "ia32-poll-at-4", IA32, 168, { 4, 0, 0 }, 0, BITS_32,
 	  CLOCK_MONOTONIC, false },
 	{ "ia32-futex", IA32, 240, { WORD, 0, 0, REQUEST }, REQUEST, BITS_32,
 	  CLOCK_MONOTONIC, false },
@@ -161,9 +166,12 @@ static const struct sleep sleeps[] = {
 
 #define COUNT (sizeof(sleeps) / sizeof(sleeps[0]))
 
+static long length_ms;
+
 /* What the sleeper and its tormentor share. */
 static volatile struct {
 	int begun;
+	long begin_ms;
 	int unmapped;
 	long result;
 	int error;
@@ -242,24 +250,31 @@ static void *unmap(void *request)
 	return NULL;
 }
 
-static clockid_t clock_of(const struct sleep *sleep)
+static bool is_cpu_clock(const struct sleep *sleep)
+{
+	return sleep->clock == CLOCK_PROCESS_CPUTIME_ID ||
+	       sleep->clock == OWN_CLOCK;
+}
+
+/* The clock by which that process sleeps. */
+static clockid_t clock_of(const struct sleep *sleep, pid_t pid)
 {
 	clockid_t clock = sleep->clock;
 
-	if (clock == OWN_CLOCK)
-		clock_getcpuclockid(getpid(), &clock);
+	if (is_cpu_clock(sleep))
+		clock_getcpuclockid(pid, &clock);
 	return clock;
 }
 
 static void write_request(const struct sleep *sleep)
 {
 	struct timespec until = { 0, 0 };
-	int64_t seconds, ns = LENGTH_MS * MS_NS;
+	int64_t seconds, ns = (int64_t)length_ms * MS_NS;
 
 	if (!sleep->request)
 		return;
 	if (sleep->absolute)
-		clock_gettime(clock_of(sleep), &until);
+		clock_gettime(clock_of(sleep, getpid()), &until);
 	ns += until.tv_nsec;
 	seconds = until.tv_sec + ns / (1000 * MS_NS);
 	ns %= 1000 * MS_NS;
@@ -288,12 +303,6 @@ static long now_ms(clockid_t clock)
 	return now.tv_sec * 1000 + now.tv_nsec / MS_NS;
 }
 
-static bool is_cpu_clock(const struct sleep *sleep)
-{
-	return sleep->clock == CLOCK_PROCESS_CPUTIME_ID ||
-	       sleep->clock == OWN_CLOCK;
-}
-
 static void handle(int signal)
 {
 	(void)signal;
@@ -316,23 +325,25 @@ static void set_handler(void (*handler)(int))
 
 static void sleep_once(const struct sleep *sleep, void *(*meanwhile)(void *))
 {
+	const clockid_t clock = clock_of(sleep, getpid());
 	unsigned long arg[6];
 	pthread_t thread;
-	long begin;
 
 	memcpy(arg, sleep->arg, sizeof(arg));
 	if (sleep->clock == OWN_CLOCK)
-		arg[0] = clock_of(sleep);
+		arg[0] = clock;
+	if (!sleep->request)
+		arg[2] = length_ms;
 	if (is_cpu_clock(sleep))
 		pthread_create(&thread, NULL, burn, NULL);
-	begin = now_ms(clock_of(sleep));
+	shared->begin_ms = now_ms(clock);
 	write_request(sleep);
 	if (meanwhile)
 		pthread_create(&thread, NULL, meanwhile, (void *)sleep->request);
 	shared->begun = 1;
 	shared->result = issue(sleep, arg);
 	shared->error = errno;
-	shared->took_ms = now_ms(clock_of(sleep)) - begin;
+	shared->took_ms = now_ms(clock) - shared->begin_ms;
 	_exit(0);
 }
 
@@ -594,23 +605,47 @@ static bool has_way(const struct sleep *sleep, const struct way *way)
 	return true;
 }
 
-static void torment(const struct sleep *sleep, const struct way *way)
+/* How long that process has slept, or slept, in milliseconds of its clock. */
+static long slept_ms(const struct sleep *sleep, pid_t pid)
 {
+	char state = state_of(pid);
+
+	if (state == 'Z' || state == 'X')
+		return shared->took_ms;
+	return now_ms(clock_of(sleep, pid)) - shared->begin_ms;
+}
+
+/* Have it interrupted twice; false if that was too late. */
+static bool sleeps_amid(const struct sleep *sleep, const struct way *way)
+{
+	bool in_time = true;
 	pid_t pid;
 	int i;
 
 	memset((void *)shared, 0, sizeof(*shared));
-	set_handler(way->handler);
 	pid = fork();
 	if (!pid)
 		sleep_once(sleep, way->meanwhile);
 	while (!shared->begun)
 		pause_ms(1);
-	for (i = 0; i < 2 && wait_for(pid, 'S'); i++)
+	for (i = 0; i < 2 && wait_for(pid, 'S'); i++) {
 		way->interrupt(pid);
+		in_time = slept_ms(sleep, pid) < length_ms;
+	}
 	waitpid(pid, NULL, __WALL);
-	printf("%s %ld %d %ld\n", way->name, shared->result, shared->error,
-	       shared->took_ms);
+	return in_time;
+}
+
+static void torment(const struct sleep *sleep, const struct way *way)
+{
+	int tries = TRIES;
+
+	set_handler(way->handler);
+	length_ms = LENGTH_MS;
+	while (!sleeps_amid(sleep, way) && --tries)
+		length_ms *= 2;
+	printf("%s %ld %d %ld %ld\n", way->name, shared->result, shared->error,
+	       length_ms, shared->took_ms);
 }
 
 /* ---- The storm ---- */
