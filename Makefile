@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # make demo   set up, and show the main job in a guest
 # make setup  set up alone: packages that this host lacks, and .venv
-# make test   set up, and run all tests
+# make test   set up, and run the tests, but for those that repeat at length (endurance)
 # make test-all  run the tests in every guest, which takes hours; ends with a table
 # make mutants  break the module in many ways, and see the tests notice; takes an hour
 # make test-journeys  tests that take minutes each: fresh machines, Vagrant, DKMS, SSH alone
@@ -25,7 +25,7 @@ demo: $(READY)
 	$(VENV)/bin/pyharness demo
 
 test: $(READY)
-	$(VENV)/bin/pytest -n 2 --dist worksteal
+	$(VENV)/bin/pytest -n 2 --dist worksteal -m "not endurance"
 
 test-all: $(READY)
 	vm/host-setup arm64

@@ -27,7 +27,7 @@ class Sleep:
 
     Attributes:
         calls: its name, the first that the architecture has.
-        args: TIMESPEC or MILLISECONDS is where its length stands.
+        args: TIMESPEC, TIMEVAL or MILLISECONDS is where its length stands.
         errno: what it ends with.
     """
 
@@ -36,7 +36,7 @@ class Sleep:
     errno: int = 0
 
 
-TIMESPEC, MILLISECONDS = "timespec", "milliseconds"
+TIMESPEC, TIMEVAL, MILLISECONDS = "timespec", "timeval", "milliseconds"
 SLEEPS = {
     "nanosleep": Sleep(("nanosleep",), (TIMESPEC, 0)),
     "nanosleep with the rest": Sleep(("nanosleep",), (TIMESPEC, TIMESPEC)),
@@ -46,7 +46,7 @@ SLEEPS = {
     "poll": Sleep(("poll",), (0, 0, MILLISECONDS)),
     "ppoll": Sleep(("ppoll",), (0, 0, TIMESPEC, 0, 0)),
     "futex": Sleep(("futex",), ("\0" * 8, 0, 0, TIMESPEC, 0, 0), errno.ETIMEDOUT),
-    "select": Sleep(("_newselect", "select"), (0, 0, 0, 0, TIMESPEC)),
+    "select": Sleep(("_newselect", "select"), (0, 0, 0, 0, TIMEVAL)),
     "pselect6": Sleep(("pselect6",), (0, 0, 0, 0, TIMESPEC, 0)),
 }
 
@@ -129,8 +129,12 @@ def test_interrupted_sleeps_are_finished(
             actor, milliseconds = guest.actor("nobody"), SECONDS * 1000 + number * APART_MS
             if monitored:
                 assert module.start(calls[name], actor.pid).value == 0
-            length = longs(guest, milliseconds // 1000, milliseconds % 1000 * 1_000_000)
-            lengths: dict[int | str, int | str] = {TIMESPEC: length, MILLISECONDS: milliseconds}
+            seconds, rest = divmod(milliseconds, 1000)
+            lengths: dict[int | str, int | str] = {
+                TIMESPEC: longs(guest, seconds, rest * 1_000_000),
+                TIMEVAL: longs(guest, seconds, rest * 1000),
+                MILLISECONDS: milliseconds,
+            }
             args = [lengths.get(arg, arg) for arg in sleep.args]
             begun[name] = actor, uptime(guest), milliseconds
             actor.begin(calls[name], *args)
