@@ -168,17 +168,31 @@ static __always_inline int door_issued(struct pt_regs *regs)
 }
 
 /*
- * Where in an array of all calls to look first: at the call that the current
- * task has issued, if it is a known one. If door_issued() says -1, at another.
+ * The number that the current task has issued, as an index of its door's arrays.
+ * The kernel has checked it, which doesn't keep a CPU from guessing.
  */
-static __always_inline unsigned int door_first_look(struct pt_regs *regs)
+static __always_inline unsigned int door_index(struct pt_regs *regs)
 {
 	unsigned int nr = syscall_get_nr(current, regs) & DOOR_NUMBER;
 	const struct door *door = door_current();
 
 	if (likely(door == &doors[0]))
 		return array_index_nospec(nr, NR_syscalls);
-	return door ? door_call(door, array_index_nospec(nr, door->count)) : 0;
+	return door ? array_index_nospec(nr, door->count) : 0;
+}
+
+/*
+ * Where in an array of all calls to look first, by the index of the door: at the
+ * call that the current task has issued, if it is a known one. If door_issued()
+ * says -1, at another.
+ */
+static __always_inline unsigned int door_first_look(unsigned int index)
+{
+	const struct door *door = door_current();
+
+	if (likely(door == &doors[0]))
+		return index;
+	return door ? door_call(door, index) : 0;
 }
 
 /*

@@ -47,16 +47,14 @@ struct hook {
 static LIST_HEAD(hooks);
 static bool hook_by_table;
 
-/* Where the system call that the current task is in goes on. */
-static unsigned long hook_original(struct pt_regs *regs)
+/* Where the system call of that door_index() goes on, which the current task is in. */
+static __always_inline unsigned long hook_original(unsigned int index)
 {
 	const struct door *door = door_current();
-	unsigned int nr = syscall_get_nr(current, regs);
 
-	/* A caller's number: the kernel has checked it, which doesn't keep a CPU from guessing. */
 	if (likely(door == &doors[0]))
-		return native_originals[array_index_nospec(nr, NR_syscalls)];
-	return door->originals[array_index_nospec(nr, door->count)];
+		return native_originals[index];
+	return door->originals[index];
 }
 
 #define HOOK_ACTION(name, may_redirect)					\
@@ -68,24 +66,26 @@ static unsigned long hook_original(struct pt_regs *regs)
 	}
 
 /*
- * Have before_name(regs) run before a system call, where name_wanted(regs) says
- * so. Where not, no more is paid than to find that out: all else saves registers.
+ * Have before_name(regs) run before a system call, where name_wanted(door_index())
+ * says so. Where not, no more is paid than to find that out: all else saves registers.
  */
 #define HOOK_BEFORE(name)						\
 	static __used notrace void name##_early(struct pt_regs *regs)	\
 	{								\
-		if (name##_wanted(regs))				\
+		if (name##_wanted(door_index(regs)))			\
 			before_##name(regs);				\
 	}								\
 	static noinline notrace unsigned long name##_late(struct pt_regs *regs) \
 	{								\
 		before_##name(regs);					\
-		return hook_original(regs);				\
+		return hook_original(door_index(regs));			\
 	}								\
 	static __used notrace unsigned long name##_next(struct pt_regs *regs) \
 	{								\
-		return name##_wanted(regs) ? name##_late(regs) :	\
-		       hook_original(regs);				\
+		unsigned int index = door_index(regs);			\
+									\
+		return name##_wanted(index) ? name##_late(regs) :	\
+		       hook_original(index);				\
 	}								\
 	STUB_NEXT(name##_entry, name##_next);				\
 	STUB_BEFORE(name##_direct, name##_early);			\
@@ -100,7 +100,8 @@ static unsigned long hook_original(struct pt_regs *regs)
 #define HOOK_INSTEAD(name)						\
 	static __used notrace unsigned long name##_next(struct pt_regs *regs) \
 	{								\
-		return instead_of_##name(regs) ?: hook_original(regs);	\
+		return instead_of_##name(regs) ?:			\
+		       hook_original(door_index(regs));			\
 	}								\
 	STUB_NEXT(name##_entry, name##_next);				\
 	STUB_INSTEAD(name##_direct, instead_of_##name);			\

@@ -153,9 +153,9 @@ static bool user_line_allowed(void)
 	return false;
 }
 
-static __always_inline bool call_wanted(struct pt_regs *regs)
+static __always_inline bool call_wanted(unsigned int index)
 {
-	const struct call *call = &calls[door_first_look(regs)];
+	const struct call *call = &calls[door_first_look(index)];
 
 	/* Pairs with see_watched(). */
 	return smp_load_acquire(&call->watched) && may_be_monitored(call);
@@ -293,7 +293,7 @@ static void before_exit_group(struct pt_regs *regs)
 	forget(current->tgid, is_of, task_tgid(current));
 }
 
-static bool exit_group_wanted(struct pt_regs *regs)
+static bool exit_group_wanted(unsigned int index)
 {
 	return true;
 }

@@ -10,10 +10,16 @@ from pyharness.progress import Silent
 pytestmark = pytest.mark.alone
 
 SCATTER = 0.5
+# What a call costs at most that nobody is monitored for. Through the table, it leaves by a
+# retpoline; amd64's kernels have thunks where calls return, and landings for indirect branches.
+BY_TABLE = 26
+BY_HANDLER = {"i386": 16, "amd64": 23}
 
 
 @pytest.mark.timeout(300)
 def test_cost_holds(guest: Guest) -> None:
+    spec = guest.frozen.spec
+    most = BY_TABLE if spec.way == "table" else BY_HANDLER[spec.architecture]
     built = guest.build(pyharness.MODULE)
     program = bench.build_program(guest, pyharness.MODULE)
     costs = {
@@ -30,8 +36,8 @@ def test_cost_holds(guest: Guest) -> None:
         if not state.startswith("all-intercepted"):
             assert abs(cost.other - base.other) <= SCATTER, state
     for state in ("intercepted", "all-intercepted"):
-        assert more(state) <= 16, state
-    assert costs["all-intercepted"].other - base.other <= 16
+        assert more(state) <= most, state
+    assert costs["all-intercepted"].other - base.other <= most
     for state in ("monitored-1", "monitored-100", "monitored-30000", "all-intercepted-monitored-1"):
         assert more(state) <= 64, state
     assert abs(more("monitored-30000") - more("monitored-1")) <= 15
