@@ -28,9 +28,12 @@ class Neighbour:
 
     Attributes:
         second_to_kprobes: it can come after a kprobe of somebody else's.
+        second_to_direct: it can come after a direct call of ftrace's. A function
+            has one at most.
     """
 
     second_to_kprobes = True
+    second_to_direct = True
     user = "nobody"
 
     def __init__(self, guest: Guest, compiled: Compiled) -> None:
@@ -230,6 +233,12 @@ class Program(Neighbour):
         self.guest.run(["sleep", "1"])
         return self.seen() == before
 
+    def is_refused(self) -> bool:
+        """Whether the kernel does not let it come."""
+        self.program = self.guest.actor()
+        self.program.execute("/bin/sh", "-c", f"exec {self.command} > {self.file}.refused 2>&1")
+        return self.program.reap() != 0
+
     def stop(self) -> None:
         self.program.kill(signal.SIGINT)
         self.program.reap()
@@ -238,12 +247,26 @@ class Program(Neighbour):
         return self.guest.agent.read(self.file).count(f"{CALL}(")
 
 
+class Fentry(Program):
+    """A BPF program that is called by the handler itself."""
+
+    second_to_direct = False
+
+    def __init__(self, guest: Guest, compiled: Compiled) -> None:
+        super().__init__(bpftrace_line("kfunc:HANDLER"), guest, compiled)
+
+
 def program(command: str) -> Callable[[Guest, Compiled], Neighbour]:
     return lambda guest, compiled: Program(command, guest, compiled)
 
 
+def bpftrace_line(probe: str) -> str:
+    """The command that prints a line for each call of the actor's."""
+    return f"bpftrace -B line -e '{probe} /pid == PID/ {{ printf(\"{CALL}()\\n\"); }}'"
+
+
 def bpftrace(probe: str) -> Callable[[Guest, Compiled], Neighbour]:
-    return program(f"bpftrace -B line -e '{probe} /pid == PID/ {{ printf(\"{CALL}()\\n\"); }}'")
+    return program(bpftrace_line(probe))
 
 
 RULE = "always,exit -F arch=b64 -S {call} -F pid={pid}"
@@ -388,7 +411,7 @@ NEIGHBOURS: dict[str, Callable[[Guest, Compiled], Neighbour]] = {
     "live patch": LivePatch,
     "bpftrace tracepoint": bpftrace(f"tracepoint:syscalls:sys_enter_{CALL}"),
     "bpftrace kprobe": bpftrace("kprobe:HANDLER"),
-    "bpftrace fentry": bpftrace("kfunc:HANDLER"),
+    "bpftrace fentry": Fentry,
     "perf trace": program(f"perf trace -e {CALL} -p PID"),
     "trace-cmd": Tracing(
         f"trace-cmd start -p function -l {{handler}} -e syscalls:sys_enter_{CALL}",

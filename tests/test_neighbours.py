@@ -4,7 +4,7 @@
 from collections.abc import Callable
 
 import pytest
-from neighbours import CALL, NEIGHBOURS, ONLY, Neighbour
+from neighbours import CALL, NEIGHBOURS, ONLY, Fentry, Neighbour
 from portable import hooked, hooked_by
 
 import pyharness
@@ -64,7 +64,7 @@ def test_a_neighbour_comes_and_goes(
     neighbour.stop()
     logged_once(guest, neighbour, session)
     for again in (False, True):
-        if again and not (neighbour.second_to_kprobes or direct):
+        if again and not (neighbour.second_to_direct if direct else neighbour.second_to_kprobes):
             break
         if again:  # nobody is there when the call is intercepted
             neighbour.stop()
@@ -80,6 +80,29 @@ def test_a_neighbour_comes_and_goes(
     neighbour.stop()
     assert hooked(guest) == alone
     logged_once(guest, neighbour, session, logged=0)
+
+
+@pytest.mark.tools
+def test_a_function_has_one_direct_call(
+    bare_guest: Guest,
+    compiled: Callable[..., str],
+    parameters_of: Callable[[int], dict[str, str | int]],
+) -> None:
+    """A BPF program of type fentry is refused by the kernel until the call is released."""
+    guest = bare_guest
+    neighbour = Fentry(guest, compiled)
+    session = neighbour.call()
+    module = guest.load(pyharness.MODULE, **parameters_of(1))
+    monitor(module, neighbour)
+    assert neighbour.is_refused()
+    logged_once(guest, neighbour, session)
+    assert not is_off(module)
+    assert module.release(CALL).value == 0
+    neighbour.start()
+    monitor(module, neighbour)
+    seen_once(neighbour, lambda: logged_once(guest, neighbour, session))
+    neighbour.stop()
+    module.unload()
 
 
 # What can be switched off by anybody, and what the module then says to be loaded with.
