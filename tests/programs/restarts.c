@@ -297,7 +297,7 @@ static bool map(unsigned long at)
 
 static long now_ms(clockid_t clock)
 {
-	struct timespec now;
+	struct timespec now = { 0, 0 };
 
 	clock_gettime(clock, &now);
 	return now.tv_sec * 1000 + now.tv_nsec / MS_NS;
@@ -608,11 +608,11 @@ static bool has_way(const struct sleep *sleep, const struct way *way)
 /* How long that process has slept, or slept, in milliseconds of its clock. */
 static long slept_ms(const struct sleep *sleep, pid_t pid)
 {
+	/* The clock first: it goes with the process. */
+	long ms = now_ms(clock_of(sleep, pid)) - shared->begin_ms;
 	char state = state_of(pid);
 
-	if (state == 'Z' || state == 'X')
-		return shared->took_ms;
-	return now_ms(clock_of(sleep, pid)) - shared->begin_ms;
+	return state == 'Z' || state == 'X' ? shared->took_ms : ms;
 }
 
 /* Have it interrupted twice; false if that was too late. */
