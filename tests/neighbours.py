@@ -234,10 +234,11 @@ class Program(Neighbour):
         return self.seen() == before
 
     def is_refused(self) -> bool:
-        """Whether the kernel does not let it come."""
+        """Whether the kernel does not let it come: it ends, and says that it can't attach."""
         self.program = self.guest.actor()
-        self.program.execute("/bin/sh", "-c", f"exec {self.command} > {self.file}.refused 2>&1")
-        return self.program.reap() != 0
+        said = f"{self.file}.refused"
+        self.program.execute("/bin/sh", "-c", f"exec {self.command} > {said} 2>&1")
+        return self.program.reap() != 0 and "Error attaching" in self.guest.agent.read(said)
 
     def stop(self) -> None:
         self.program.kill(signal.SIGINT)

@@ -110,6 +110,41 @@ def wait_for_state(guest: Guest, state: str, actors: Sequence[Actor]) -> None:
     )
 
 
+@dataclass(frozen=True)
+class Sleeping:
+    """A process in one of SLEEPS.
+
+    Attributes:
+        actor: the process.
+        end: when the call is to return, by uptime().
+    """
+
+    actor: Actor
+    end: float
+
+
+def fall_asleep(
+    module: Module, calls: dict[str, str], seconds: int, *, monitored: bool
+) -> dict[str, Sleeping]:
+    """Begin those sleeps, of about that length, each by a process of its own."""
+    guest = module.guest
+    asleep = {}
+    for number, (name, call) in enumerate(calls.items()):
+        actor, milliseconds = guest.actor("nobody"), seconds * 1000 + number * APART_MS
+        if monitored:
+            assert module.start(call, actor.pid).value == 0
+        whole, rest = divmod(milliseconds, 1000)
+        lengths: dict[int | str, int | str] = {
+            TIMESPEC: longs(guest, whole, rest * 1_000_000),
+            TIMEVAL: longs(guest, whole, rest * 1000),
+            MILLISECONDS: milliseconds,
+        }
+        asleep[name] = Sleeping(actor, uptime(guest) + milliseconds / 1000)
+        actor.begin(call, *(lengths.get(arg, arg) for arg in SLEEPS[name].args))
+    wait_for_state(guest, "S", [sleeping.actor for sleeping in asleep.values()])
+    return asleep
+
+
 @pytest.mark.parametrize("interrupt", [stop_and_continue, attach_and_detach, strace_and_detach])
 @pytest.mark.parametrize("monitored", [False, True])
 def test_interrupted_sleeps_are_finished(
@@ -119,35 +154,30 @@ def test_interrupted_sleeps_are_finished(
     interrupt: Callable[..., None],
     monitored: bool,
 ) -> None:
-    """Each with the result and the duration that it has without the module."""
+    """Each with the result and the duration that it has without the module.
+
+    Sleeps that ended before they were interrupted twice are begun again, and last longer.
+    """
     known = guest.syscalls.numbers.keys()
-    sleeps = {name: sleep for name, sleep in SLEEPS.items() if known & {*sleep.calls}}
-    calls = {name: first_of(guest, *sleep.calls) for name, sleep in sleeps.items()}
+    calls = {
+        name: first_of(guest, *sleep.calls)
+        for name, sleep in SLEEPS.items()
+        if known & {*sleep.calls}
+    }
     with module.intercepted(*{*calls.values()} if monitored else ()):
-        begun: dict[str, tuple[Actor, float, int]] = {}
-        for number, (name, sleep) in enumerate(sleeps.items()):
-            actor, milliseconds = guest.actor("nobody"), SECONDS * 1000 + number * APART_MS
-            if monitored:
-                assert module.start(calls[name], actor.pid).value == 0
-            seconds, rest = divmod(milliseconds, 1000)
-            lengths: dict[int | str, int | str] = {
-                TIMESPEC: longs(guest, seconds, rest * 1_000_000),
-                TIMEVAL: longs(guest, seconds, rest * 1000),
-                MILLISECONDS: milliseconds,
-            }
-            args = [lengths.get(arg, arg) for arg in sleep.args]
-            begun[name] = actor, uptime(guest), milliseconds
-            actor.begin(calls[name], *args)
-        actors = [actor for actor, *_ in begun.values()]
-        wait_for_state(guest, "S", actors)
-        for _ in range(2):
-            interrupt(guest, *actors)
-        for name, (actor, begin, milliseconds) in begun.items():
-            result = actor.finish()
-            took = uptime(guest) - begin
-            assert (result.errno, max(result.value, 0)) == (sleeps[name].errno, 0), name
-            # /proc/uptime has hundredths; the kernel may not wake early.
-            assert milliseconds / 1000 - 0.02 <= took < milliseconds / 1000 + 4, name
+        for seconds in (SECONDS, 4 * SECONDS, 16 * SECONDS):
+            asleep = fall_asleep(module, calls, seconds, monitored=monitored)
+            for _ in range(2):
+                interrupt(guest, *(sleeping.actor for sleeping in asleep.values()))
+            interrupted = uptime(guest)
+            for name, sleeping in asleep.items():
+                result, ended = sleeping.actor.finish(), uptime(guest)
+                assert (result.errno, max(result.value, 0)) == (SLEEPS[name].errno, 0), name
+                # /proc/uptime has hundredths; the kernel may not wake early.
+                assert sleeping.end - 0.02 <= ended < sleeping.end + 4, name
+            if interrupted < min(sleeping.end for sleeping in asleep.values()):
+                return
+    pytest.fail("no sleep was long enough to be interrupted twice")
 
 
 # By restarts.c: how a sleep is interrupted, and whether that ends it; None: it depends.
@@ -241,7 +271,7 @@ def test_an_unknown_command_finishes_no_sleep(
     """Of a process whose sleep was interrupted, and has come to its end since."""
     rem = InOut(b"\xff" * 16)
     root.begin("nanosleep", longs(guest, SECONDS, 0), rem)
-    guest.wait("the sleep", lambda: guest.agent.state(root.pid) == "S")
+    wait_for_state(guest, "S", [root])
     stop_and_continue(guest, root)
     assert root.finish().value == 0
     begin = uptime(guest)
@@ -277,7 +307,7 @@ def test_sleep_3(module: Module, nobody: Actor, *, monitored: bool) -> None:
 def test_commands_work_for_who_slept_before(module: Module, guest: Guest, root: Actor) -> None:
     """The kernel forgets to say that a sleep is over: the registers must tell."""
     root.begin("nanosleep", longs(guest, SECONDS, 0), 0)
-    guest.wait("the sleep", lambda: guest.agent.state(root.pid) == "S")
+    wait_for_state(guest, "S", [root])
     stop_and_continue(guest, root)
     assert root.finish().value == 0
     assert module.intercept("mkdirat", by=root).value == 0
@@ -294,7 +324,7 @@ def test_a_command_about_number_0_is_no_sleep(module: Module, guest: Guest, root
     Where commands are number 0 themselves, there is no command about that number.
     """
     root.begin("clock_nanosleep", 1, 0, longs(guest, SECONDS, 0), 0)
-    guest.wait("the sleep", lambda: guest.agent.state(root.pid) == "S")
+    wait_for_state(guest, "S", [root])
     stop_and_continue(guest, root)
     assert root.finish().value == 0
     assert module.intercept(0, by=root).value == 0
@@ -310,7 +340,7 @@ def test_a_call_that_the_kernel_issues_again_is_logged_again(module: Module, nob
         assert module.start("wait4", nobody.pid).value == 0
         mark = guest.log.mark()
         nobody.begin("wait4", child.pid, 0, 0, 0)
-        guest.wait("the wait", lambda: guest.agent.state(nobody.pid) == "S")
+        wait_for_state(guest, "S", [nobody])
         stop_and_continue(guest, nobody)
         guest.wait("the wait again", lambda: len(guest.log.calls(mark)) == 2)
         child.exit()
