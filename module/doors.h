@@ -198,15 +198,22 @@ static __always_inline unsigned int door_first_look(unsigned int index)
 /*
  * What the call was given, before the original is carried out. The generic
  * function has the first argument of arm64 as it was when the call was issued;
- * a tracer can change it, and the original takes what is in the register.
+ * a tracer can change it, and the original takes what is in the register. A
+ * 64-bit program may come by the 32-bit door, which has the lower halves of its
+ * registers alone.
  */
 static __always_inline void door_arguments(struct pt_regs *regs,
 					   unsigned long arg[6])
 {
+	int i;
+
 	syscall_get_arguments(current, regs, arg);
 #ifdef CONFIG_ARM64
 	arg[0] = regs->regs[0];
 #endif
+	if (IS_ENABLED(CONFIG_X86_64) && door_current() != &doors[0])
+		for (i = 0; i < 6; i++)
+			arg[i] = (u32)arg[i];
 }
 
 /* The number that a call has by that door, -1: it doesn't come by it. */

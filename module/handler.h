@@ -131,8 +131,9 @@ static void handler_probe(void)
 static bool handler_is_kept, handler_is_probed;
 
 /*
- * Return: 0, or -ENOMEM. Any other failure is no error here: the hook that is
- * to be armed will be found dead.
+ * Return: 0, -ENOMEM, or -ENODEV if ftrace is off: on 6.1, what is registered
+ * and unregistered meanwhile has ftrace give up later on. Any other failure is
+ * no error here: the hook that is to be armed will be found dead.
  */
 static int handler_keep(void)
 {
@@ -143,6 +144,8 @@ static int handler_keep(void)
 		kept = ftrace_set_filter_ip(&handler_keeper, address, 0, 1) ?:
 		       register_ftrace_function(&handler_keeper);
 		handler_is_kept = !kept;
+		if (kept == -EBUSY)	/* so it refuses what is permanent */
+			return -ENODEV;
 	}
 	if (!handler_is_probed) {
 		handler_prober = (struct kprobe) {
@@ -153,19 +156,6 @@ static int handler_keep(void)
 		handler_is_probed = !probed;
 	}
 	return kept == -ENOMEM || probed == -ENOMEM ? -ENOMEM : 0;
-}
-
-static void handler_unkeep(void)
-{
-	if (handler_is_probed)
-		unregister_kprobe(&handler_prober);
-	if (handler_is_kept)
-		unregister_ftrace_function(&handler_keeper);
-	handler_is_probed = false;
-	handler_is_kept = false;
-	/* Once: it leaves the pointer to what it has freed (6.1). */
-	compat_free_filter(&handler_keeper);
-	compat_free_filter(&handler_asker);
 }
 
 /*
@@ -179,6 +169,42 @@ static bool ftrace_has_given_up(void)
 	       ftrace_set_filter_ip(&handler_asker,
 				    (unsigned long)handler_probed, 0, 1) ==
 	       -ENODEV;
+}
+
+/* A probe that can't be disarmed is left without its address, and registered. */
+static int handler_unregister_probe(struct kprobe *probe, unsigned long address)
+{
+	unregister_kprobe(probe);
+	if (probe->addr)
+		return 0;
+	probe->addr = (kprobe_opcode_t *)address;
+	return -ENODEV;
+}
+
+/* Return: 0, or what keeps ftrace or kprobes from forgetting the module. */
+static int handler_unkeep(void)
+{
+	int err;
+
+	if ((handler_is_probed || handler_is_kept) && ftrace_has_given_up())
+		return -ENODEV;
+	if (handler_is_probed) {
+		err = handler_unregister_probe(&handler_prober,
+					       (unsigned long)handler_probed);
+		if (err)
+			return err;
+		handler_is_probed = false;
+	}
+	if (handler_is_kept) {
+		err = unregister_ftrace_function(&handler_keeper);
+		if (err)
+			return err;
+		handler_is_kept = false;
+	}
+	/* Once: it leaves the pointer to what it has freed (6.1). */
+	compat_free_filter(&handler_keeper);
+	compat_free_filter(&handler_asker);
+	return 0;
 }
 
 /* Does the hook run when the handler is called? */
@@ -330,14 +356,11 @@ static int handler_disarm_direct(struct handler_hook *hook)
 	return handler_calls_stub(hook) ? -EBUSY : 0;
 }
 
-/*
- * A probe that can't be disarmed is left without its address, and registered.
- * One that is retired has been unregistered, together with others.
- */
+/* One that is retired has been unregistered, together with others. */
 static int handler_disarm_probe(struct handler_hook *hook)
 {
 	if (!hook->retired)
-		unregister_kprobe(&hook->probe);
+		return handler_unregister_probe(&hook->probe, hook->address);
 	if (hook->probe.addr)
 		return 0;
 	hook->probe.addr = (kprobe_opcode_t *)hook->address;

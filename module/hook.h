@@ -396,14 +396,19 @@ static void hooks_retire(void)
 }
 
 /*
- * Free all hooks, and what they are watched with. They are disarmed, and
- * hook_barrier() came after that.
+ * Free what the hooks were watched with; all are disarmed.
+ *
+ * Return: 0, or what keeps it: then the module must not vanish.
  */
+static int hooks_unwatch(void)
+{
+	return handler_unkeep();
+}
+
+/* Free all hooks. They are disarmed, and hook_barrier() came after that. */
 static void hooks_free(void)
 {
 	struct hook *hook, *next;
-
-	handler_unkeep();
 
 	list_for_each_entry_safe(hook, next, &hooks, list) {
 		compat_free_filter(&hook->handler.ops);

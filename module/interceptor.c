@@ -73,7 +73,7 @@ static unsigned int user_lines = 1000;
 module_param(user_lines, uint, 0444);
 MODULE_PARM_DESC(user_lines, "how many lines a second are logged for what users monitor (default 1000, 0: no limit)");
 
-#define USER_LINES_MOST	1000000
+#define USER_LINES_NOTICE	(10 * HZ)
 
 struct call {
 	struct hook *hooks[DOORS];	/* all NULL: not intercepted */
@@ -94,7 +94,16 @@ static struct srcu_struct commands;
 
 /* ---- The path of an intercepted call ---- */
 
-static struct ratelimit_state user_lines_limit, user_lines_notice;
+/*
+ * The second that lines of users are counted in, and how many it has. That they
+ * are left out is said once in USER_LINES_NOTICE.
+ *
+ * A ratelimit_state would say no where another CPU holds its lock, whatever the
+ * limit is. Hooks may run with interrupts off (a kprobe of arm64), hence raw.
+ */
+static DEFINE_RAW_SPINLOCK(user_lines_lock);
+static u64 user_lines_second, user_lines_noticed;
+static unsigned int user_lines_logged;
 
 /* For whom the current process is monitored. */
 enum audience { NOBODY, A_USER, ROOT };
@@ -145,12 +154,30 @@ static __always_inline bool may_be_monitored(const struct call *call)
 /* Users can't fill the kernel log. */
 static bool user_line_allowed(void)
 {
-	if (!user_lines || __ratelimit(&user_lines_limit))
+	bool allowed, notice = false;
+	unsigned long flags;
+	u64 now;
+
+	if (!user_lines)
 		return true;
-	if (__ratelimit(&user_lines_notice))
+	raw_spin_lock_irqsave(&user_lines_lock, flags);
+	now = get_jiffies_64();
+	if (now >= user_lines_second + HZ) {
+		user_lines_second = now;
+		user_lines_logged = 0;
+	}
+	allowed = user_lines_logged < user_lines;
+	if (allowed) {
+		user_lines_logged++;
+	} else if (now >= user_lines_noticed + USER_LINES_NOTICE) {
+		user_lines_noticed = now;
+		notice = true;
+	}
+	raw_spin_unlock_irqrestore(&user_lines_lock, flags);
+	if (notice)
 		pr_notice(NAME "calls that users monitor are left out of the log: more than %u a second (user_lines=%u)\n",
 			  user_lines, user_lines);
-	return false;
+	return allowed;
 }
 
 static __always_inline bool call_wanted(unsigned int index)
@@ -290,7 +317,9 @@ static void forget(pid_t nr, entry_test test, const void *about)
 static void before_exit_group(struct pt_regs *regs)
 {
 	call_early(regs);
-	forget(current->tgid, is_of, task_tgid(current));
+	/* Other threads go on until the signal that ends them gets there. */
+	if (thread_group_empty(current))
+		forget(current->tgid, is_of, task_tgid(current));
 }
 
 static bool exit_group_wanted(unsigned int index)
@@ -566,7 +595,8 @@ static int record(struct call *call, struct pid *pid)
 	bool by_root = is_root();
 	int err;
 
-	if (!by_root && entries_of(current_euid(), 0) >= user_entries) {
+	if (!by_root && !entry_find(pids, pid_nr(pid), pid) &&
+	    entries_of(current_euid(), 0) >= user_entries) {
 		pr_notice_ratelimited(NAME "not monitored: user %u has %u processes recorded (user_entries=%u)\n",
 				      from_kuid(&init_user_ns, current_euid()),
 				      user_entries, user_entries);
@@ -876,6 +906,19 @@ static void give_back_at_last(struct hook *hooks[DOORS], int syscall)
 	}
 }
 
+/* Likewise with what the hooks were watched by. */
+static void unwatch_at_last(void)
+{
+	int err, tries;
+
+	for (tries = 0; (err = hooks_unwatch()); tries++) {
+		if (tries % GIVE_BACK_TOLD == 0)
+			pr_warn(NAME "not unloaded: ftrace and kprobes still know this module, and ftrace has given up (%pe): only a reboot helps\n",
+				ERR_PTR(err));
+		schedule_timeout_idle(GIVE_BACK_WAIT);
+	}
+}
+
 /*
  * The end of a module that is loaded, or that could not be loaded to the end.
  * No task may be left in it, nor come back to it. First no command can begin;
@@ -908,6 +951,7 @@ static void shut_down(void)
 	stop_listening();
 	hook_barrier();
 	flush_work(&entries_burial);	/* scheduled from a hook, or a tracepoint */
+	unwatch_at_last();
 	hooks_free();
 	xa_destroy(&entries_made);
 	cleanup_srcu_struct(&commands);
@@ -938,13 +982,6 @@ static int __init interceptor_init(void)
 		entries_init(&calls[i].pids[false]);
 		entries_init(&calls[i].pids[true]);
 	}
-	/* The limit is an int. */
-	user_lines = min_t(unsigned int, user_lines, USER_LINES_MOST);
-	ratelimit_state_init(&user_lines_limit, HZ, user_lines);
-	ratelimit_state_init(&user_lines_notice, 10 * HZ, 1);
-	ratelimit_set_flags(&user_lines_limit, RATELIMIT_MSG_ON_RELEASE);
-	ratelimit_set_flags(&user_lines_notice, RATELIMIT_MSG_ON_RELEASE);
-
 	err = hook_choose(way);
 	if (err)
 		return err;

@@ -26,8 +26,9 @@
  * These are all functions that the kernel has for this, from 5.10 to 7.3. What
  * is not kept must make sense: clock_nanosleep()'s flags are without
  * TIMER_ABSTIME, which has no restart, and a request is where memory is, or at
- * least can be. Pointers are compared whole, an int is what the kernel takes for
- * one.
+ * least can be. No other flag is defined, and where the clock is a command's
+ * number, the flags have that of its system call: there they must be 0. Pointers
+ * are compared whole, an int is what the kernel takes for one.
  *
  * fn outlives the sleep, as nothing resets it when a restart has come to its
  * end. So it alone is no sign of a restart, and a command that is issued
@@ -38,7 +39,8 @@
  * call is do_no_restart_syscall()'s, which returns -EINTR. The arguments are
  * still in restart_block, unless the handler slept as well. Or a debugger has
  * the process make other calls in between, and sleep in them. Then an address
- * where a command would have a number is what remains to tell the two apart.
+ * where a command would have a number is what remains to tell the two apart,
+ * unless nothing was ever kept: no sleep of the process was interrupted.
  */
 #ifndef INTERCEPTOR_RESTART_H
 #define INTERCEPTOR_RESTART_H
@@ -99,7 +101,19 @@ static bool restart_is_request(unsigned long address, bool reads_as_command)
 		      IS_ALIGNED(address, sizeof(u32));
 
 	return untagged_addr(address) < TASK_SIZE &&
-	       (may_be || restart_is_mapped(address, false));
+	       (may_be || restart_is_mapped(address,
+					    address >= RESTART_LOWEST));
+}
+
+/* Can these be the flags of a clock_nanosleep() that has a restart? */
+static bool restart_has_flags(const unsigned long arg[6])
+{
+	clockid_t clock = arg[0];
+	int flags = arg[1];
+
+	return clock == REQUEST_SYSCALL_INTERCEPT ||
+	       clock == REQUEST_SYSCALL_RELEASE ?
+	       !flags : !(flags & TIMER_ABSTIME);
 }
 
 static bool restart_is_clock_nanosleep(const struct restart_block *kept,
@@ -107,7 +121,7 @@ static bool restart_is_clock_nanosleep(const struct restart_block *kept,
 				       const unsigned long arg[6],
 				       bool reads_as_command)
 {
-	return kept->nanosleep.clockid == clock && !(arg[1] & TIMER_ABSTIME) &&
+	return kept->nanosleep.clockid == clock && restart_has_flags(arg) &&
 	       restart_is_request(arg[2], reads_as_command) &&
 	       arg[3] == (unsigned long)kept->nanosleep.rmtp;
 }
@@ -185,21 +199,47 @@ static const struct restart {
 	{ "futex_wait_restart", restart_of_futex },
 };
 
+/* Can a process sleep by that clock? CPU clocks are below 0, but for one. */
+static bool restart_has_clock(clockid_t clock)
+{
+	switch (clock) {
+	case CLOCK_REALTIME:
+	case CLOCK_MONOTONIC:
+	case CLOCK_PROCESS_CPUTIME_ID:
+	case CLOCK_BOOTTIME:
+	case CLOCK_REALTIME_ALARM:
+	case CLOCK_BOOTTIME_ALARM:
+	case CLOCK_TAI:
+		return true;
+	default:
+		return clock < 0;
+	}
+}
+
 /*
  * What was kept may be another sleep's. Is there an address, in use, where a
  * command has its own number, as nanosleep(), poll() and futex() have it, or
- * the number of a process, as clock_nanosleep() has it? There are no clocks
- * that are the commands with which that number counts.
+ * the number of a process, as clock_nanosleep() has it? No clock is a command
+ * with which that number counts.
  */
 static bool restart_has_address(const unsigned long arg[6],
 				bool reads_as_command)
 {
 	if (restart_is_mapped(arg[0], arg[0] >= RESTART_LOWEST))
 		return true;
-	return (clockid_t)arg[0] != REQUEST_START_MONITORING &&
-	       (clockid_t)arg[0] != REQUEST_STOP_MONITORING &&
-	       !(arg[1] & TIMER_ABSTIME) &&
+	return restart_has_clock(arg[0]) && restart_has_flags(arg) &&
 	       restart_is_mapped(arg[2], !reads_as_command);
+}
+
+/*
+ * Has a sleep of this process been interrupted, or of the one that it was forked
+ * from? Nothing but zeros is kept of poll(NULL, 0, -1) alone.
+ */
+static bool restart_was_kept(const struct restart_block *kept)
+{
+	const void *begin = &kept->futex, *end = kept + 1;
+
+	return memchr_inv(begin, 0, end - begin);
 }
 
 /*
@@ -214,6 +254,8 @@ static bool is_restart(const unsigned long arg[6], bool reads_as_command)
 	bool is_known = false, fits;
 	int i;
 
+	if (is_idle && !restart_was_kept(kept))
+		return restart_of_poll(kept, arg, reads_as_command);
 	if (!is_idle)
 		sprint_symbol_no_offset(function, (unsigned long)kept->fn);
 	for (i = 0; i < ARRAY_SIZE(restarts); i++) {

@@ -92,6 +92,26 @@ MUTANTS = {
         "		return true;\n",
         "	(void)byte;\n", "restart.h", guest="bookworm-amd64", select="low",
     ),
+    "a request that can't be looked for is none": mutant(
+        AWKWARD, "restart_is_mapped(address,\n					    address >= RESTART_LOWEST)",
+        "restart_is_mapped(address, false)", "restart.h", guest="bookworm-amd64", select="low",
+    ),
+    "flags that are a call's number are flags": mutant(
+        "test_restart.py::test_a_pid_that_is_an_address_is_ignored",
+        "	       !flags : !(flags & TIMER_ABSTIME);", "	       !(flags & 1) : !(flags & 1);",
+        "restart.h", guest="bookworm-amd64",
+    ),
+    "a process that never slept may restart a sleep": mutant(
+        "test_restart.py::test_a_pid_that_is_an_address_is_ignored",
+        "	if (is_idle && !restart_was_kept(kept))\n"
+        "		return restart_of_poll(kept, arg, reads_as_command);\n",
+        "	if (is_idle && restart_is_mapped(arg[2], true))\n		return true;\n",
+        "restart.h", guest="bookworm-amd64",
+    ),
+    "upper halves of registers count by int 0x80": mutant(
+        AWKWARD, "			arg[i] = (u32)arg[i];\n", "			;\n", "doors.h",
+        guest="bookworm-amd64", select="ia32",
+    ),
     # ---- load and unload ----
     "commands are taken before the module is loaded": mutant(
         "test_load.py::test_a_load_that_fails_late_leaves_nothing",
@@ -129,6 +149,18 @@ MUTANTS = {
         "	if (ftrace_has_given_up())\n		return -ENODEV;\n	err = handler_keep();",
         "	err = handler_keep();", "handler.h",
     ),
+    "what watches the hooks is taken for gone": mutant(
+        "test_tracers.py::test_unloading_waits_for_what_watches_the_hooks",
+        "	if ((handler_is_probed || handler_is_kept) && ftrace_has_given_up())\n"
+        "		return -ENODEV;\n",
+        "", "handler.h", guest="bookworm-amd64",
+    ),
+    "hooks are tried though ftrace is off": mutant(
+        "test_tracers.py::test_a_load_that_is_refused_leaves_ftrace_well",
+        "		if (kept == -EBUSY)	/* so it refuses what is permanent */\n"
+        "			return -ENODEV;\n",
+        "", "handler.h", guest="bookworm-amd64",
+    ),
     # ---- PREEMPT_RT ----
     "a lock is waited for where a process ends": mutant(
         "test_races.py::test_race",
@@ -165,11 +197,25 @@ MUTANTS = {
     ),
     "a user's entries are not counted": mutant(
         "test_doors.py::test_a_user_has_so_many_entries",
-        "	if (!by_root && entries_of", "	if (0 && entries_of",
+        "	    entries_of(current_euid(), 0) >= user_entries) {", "	    false) {",
     ),
     "a user's lines are not limited": mutant(
         "test_doors.py::test_what_users_log_is_limited",
-        "	if (!user_lines || __ratelimit(&user_lines_limit))", "	if (true)",
+        "	allowed = user_lines_logged < user_lines;", "	allowed = true;",
+    ),
+    "what is recorded already needs room": mutant(
+        "test_doors.py::test_who_is_out_already_needs_no_room",
+        "!entry_find(pids, pid_nr(pid), pid) &&", "true &&",
+    ),
+    "a busy lock leaves lines out": mutant(
+        "test_doors.py::test_what_users_log_need_not_be_limited",
+        "	raw_spin_lock_irqsave(&user_lines_lock, flags);\n",
+        "	if (!raw_spin_trylock_irqsave(&user_lines_lock, flags))\n		return false;\n",
+        guest="bookworm-amd64",
+    ),
+    "a process that ends is forgotten before its threads": mutant(
+        "test_death.py::test_a_process_is_monitored_as_before_until_it_ends",
+        "	if (thread_group_empty(current))\n", "",
     ),
     "root's lines are limited": mutant(
         "test_doors.py::test_what_users_log_is_limited",

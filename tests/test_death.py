@@ -5,6 +5,7 @@ import errno
 import os
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from portable import AT_FDCWD
@@ -197,3 +198,43 @@ def test_exit_group_is_logged_before_the_end(module: Module, nobody: Actor) -> N
         assert os.waitstatus_to_exitcode(nobody.reap()) == 7
         (call,) = module.guest.log.calls(mark)
         assert (call.pid, call.args[0]) == (nobody.pid, 7)
+
+
+# What a process does before exit_group() lasts, so that its other threads go on for a while.
+ENDS = "}\n\nstatic bool exit_group_wanted("
+ENDS_LATE = f"""
+	{{
+		unsigned long end = jiffies + HZ / 5;
+
+		while (time_before(jiffies, end))
+			cpu_relax();
+	}}
+{ENDS}"""
+
+
+@pytest.mark.parametrize("everybody", [False, True])
+def test_a_process_is_monitored_as_before_until_it_ends(
+    bare_guest: Guest, broken_module: Callable[[str, str, str], Path], *, everybody: bool
+) -> None:
+    """With all its threads, which go on for a moment after one has called exit_group()."""
+    guest = bare_guest
+    module = guest.load(broken_module("interceptor.c", ENDS, ENDS_LATE))
+    try:
+        with module.intercepted(CALL, "exit_group"):
+            actor = guest.actor()
+            thread = actor.thread()
+            if everybody:
+                assert module.start(CALL).value == 0
+                assert module.stop(CALL, actor.pid).value == 0
+            else:
+                assert module.start(CALL, actor.pid).value == 0
+            assert module.start("exit_group", actor.pid).value == 0
+            thread.begin(CALL, 0, 0, repeat=10**9)
+            mark = guest.log.mark()
+            actor.begin("exit_group", 0)  # by ctypes, which lets the other thread go on
+            actor.reap()
+            logged = [call.number for call in guest.log.calls(mark)]
+            after = logged[logged.index(guest.syscalls.number("exit_group")) + 1 :]
+            assert bool(after) != everybody
+    finally:
+        module.unload()

@@ -268,6 +268,8 @@ def test_a_user_has_so_many_entries(bare_guest: Guest, parameters: dict[str, str
                 assert module.start(call, children[child].pid, by=nobody).value == 0
             assert module.start(CALL, children[2].pid, by=nobody).errno == errno.ENOMEM
             assert module.start(CALL, children[2].pid, by=children[3]).errno == errno.ENOMEM
+            # What is recorded already needs no room.
+            assert module.start(CALL, children[1].pid, by=nobody).errno == errno.EBUSY
             said = "\n".join(record.text for record in bare_guest.log.since(mark))
             assert f"user {NOBODY} has 3 processes recorded (user_entries=3)" in said
             children[1].exit()
@@ -336,18 +338,37 @@ def test_what_users_log_is_limited(bare_guest: Guest, parameters: dict[str, str]
         module.unload()
 
 
-@pytest.mark.parametrize("user_lines", [0, 2**32 - 1])
-def test_what_users_log_need_not_be_limited(
-    bare_guest: Guest, parameters: dict[str, str], user_lines: int
-) -> None:
-    module = bare_guest.load(pyharness.MODULE, user_lines=user_lines, **parameters)
+def test_who_is_out_already_needs_no_room(bare_guest: Guest, parameters: dict[str, str]) -> None:
+    """STOP, while everybody is monitored, is recorded for each process."""
+    module = bare_guest.load(pyharness.MODULE, user_entries=1, **parameters)
     nobody = bare_guest.actor("nobody")
     try:
         with module.intercepted(CALL):
-            assert module.start(CALL, nobody.pid, by=nobody).value == 0
+            assert module.start(CALL).value == 0
+            assert module.stop(CALL, nobody.pid, by=nobody).value == 0
+            assert module.stop(CALL, nobody.pid, by=nobody).errno == errno.EINVAL
+    finally:
+        module.unload()
+
+
+@pytest.mark.parametrize("user_lines", [0, 2**32 - 1])
+def test_what_users_log_need_not_be_limited(
+    bare_guest: Guest,
+    parameters: dict[str, str],
+    compiled: Callable[..., str],
+    user_lines: int,
+) -> None:
+    """Users that log at the same moment, on several CPUs, have all their lines."""
+    program = compiled("lines")
+    module = bare_guest.load(pyharness.MODULE, user_lines=user_lines, **parameters)
+    try:
+        with module.intercepted(CALL):
             mark = bare_guest.log.mark()
-            nobody.syscall(CALL, 0, 0, repeat=200)
-            assert len(bare_guest.log.calls(mark)) == 200
+            bare_guest.run([program, str(NOBODY), "2", "1500"], seconds=60).check()
+            logged = Counter(call.pid for call in bare_guest.log.calls(mark))
+            assert [*logged.values()] == [6000, 6000]
+            said = "\n".join(record.text for record in bare_guest.log.since(mark))
+            assert "left out of the log" not in said
     finally:
         module.unload()
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 from portable import first_of, longs
 
-from pyharness import Actor, Guest, InOut, Module
+from pyharness import Actor, Command, Guest, InOut, Module
 
 SECONDS = 1
 CALL = "mkdirat"
@@ -186,6 +186,7 @@ WAYS = {
     "stop-locked": False,
     "stop-unmapped": False,
     "attach": False,
+    "attach-dropped": False,
     "call": None,
     "freeze": False,
     "handler": True,
@@ -278,6 +279,38 @@ def test_an_unknown_command_finishes_no_sleep(
     assert module.command(command, CALL, root.pid, by=root).errno == errno.EINVAL
     assert module.command(command, 0, root.pid, by=root).errno == errno.EINVAL
     assert uptime(guest) - begin < SECONDS
+
+
+@pytest.mark.parametrize("has_slept", [False, True])
+def test_a_pid_that_is_an_address_is_ignored(
+    module: Module, guest: Guest, root: Actor, nobody: Actor, *, has_slept: bool
+) -> None:
+    """INTERCEPT and RELEASE take no pid: what a program left in that register may be a pointer."""
+    if has_slept:
+        for actor in (root, nobody):
+            actor.begin("nanosleep", longs(guest, SECONDS, 0), 0)
+            wait_for_state(guest, "S", [actor])
+            stop_and_continue(guest, actor)
+            assert actor.finish().value == 0
+    number = guest.syscalls.number(CALL)
+
+    def command(value: int, actor: Actor) -> int:
+        page = "\0" * 64
+        return actor.syscall(module.abi.custom_syscall, value, number, page, 0).errno
+
+    intercept, release = (
+        module.abi.commands[Command.INTERCEPT],
+        module.abi.commands[Command.RELEASE],
+    )
+    assert command(intercept, nobody) == errno.EPERM
+    assert command(intercept, root) == 0
+    assert [*module.status()] == [number]
+    assert command(intercept, root) == errno.EBUSY
+    assert command(release, nobody) == errno.EPERM
+    assert command(release, root) == 0
+    assert module.status() == {}
+    assert command(release, root) == errno.EINVAL
+    assert command(UNKNOWN, root) == errno.EINVAL
 
 
 @pytest.mark.parametrize("monitored", [False, True])

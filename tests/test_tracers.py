@@ -90,6 +90,66 @@ def test_unloading_waits_for_what_stays_hooked(
     assert guest.is_loaded(module.name)
 
 
+# The last step of unloading; this one comes when ftrace has given up meanwhile.
+UNWATCH = "	unwatch_at_last();\n	hooks_free();\n"
+UNWATCH_LATE = "	while (!ftrace_has_given_up())\n		schedule_timeout_idle(1);\n" + UNWATCH
+
+
+@pytest.mark.fresh_guest
+@pytest.mark.architecture("i386", "amd64")
+def test_unloading_waits_for_what_watches_the_hooks(
+    bare_guest: Guest,
+    give_up: Callable[[], None],
+    broken_module: Callable[[str, str, str], Path],
+) -> None:
+    """It is registered with ftrace and kprobes, too, which would go on with what was freed."""
+    guest = bare_guest
+    guest.build(MODULES / "giveup")
+    module = guest.load(broken_module("interceptor.c", UNWATCH, UNWATCH_LATE), way="handler")
+    assert module.intercept(CALL).value == 0
+    mark = guest.log.mark()
+    # Nothing ends it, so that it is no actor, whose end is waited for.
+    guest.run(f"setsid rmmod {module.name} < /dev/null > /dev/null 2>&1 &").check()
+    guest.wait(
+        "the hooks to be gone",
+        lambda: (
+            guest.run("! grep -q '_exit_group' /sys/kernel/debug/tracing/enabled_functions").status
+            == 0
+        ),
+        seconds=30,
+    )
+    give_up()
+    guest.wait(
+        "rmmod to say what it waits for, twice",
+        lambda: said(guest, mark).count("still know this module") > 1,
+        seconds=40,
+    )
+    assert guest.is_loaded(module.name)
+    # Those who walk the lists of probes find what is there.
+    guest.run(f"cat {KPROBES}/list").check()
+    assert goes_on(guest)
+
+
+@pytest.mark.fresh_guest
+@pytest.mark.architecture("i386", "amd64")
+def test_a_load_that_is_refused_leaves_ftrace_well(bare_guest: Guest, handlers: list[str]) -> None:
+    """Hooks that come and go while ftrace is off make it give up when it is on again (6.1)."""
+    guest = bare_guest
+    ftrace = "/proc/sys/kernel/ftrace_enabled"
+    probe = f"p:after {handlers[0]}"
+    guest.build(pyharness.MODULE)
+    guest.run(f"echo 0 > {ftrace}").check()
+    mark = guest.log.mark()
+    with pytest.raises(ModuleRefused, match="No such device"):
+        guest.load(pyharness.MODULE, way="handler")
+    assert "ftrace is off: sysctl kernel.ftrace_enabled=1" in said(guest, mark)
+    guest.run(f"echo 1 > {ftrace}").check()
+    for line in (f"echo '{probe}' > kprobe_events", "echo 1 > events/kprobes/after/enable",
+                 "echo 0 > events/kprobes/after/enable", "echo > kprobe_events"):  # fmt: skip
+        guest.run(f"cd {TRACING} && {line}").check()
+    guest.load(pyharness.MODULE, way="handler").unload()
+
+
 @pytest.mark.fresh_guest
 @pytest.mark.architecture("i386", "amd64")
 # Commands are taken by a direct call where kprobes are off.

@@ -23,6 +23,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -57,6 +58,7 @@
 #define MOMENT		(MEMORY + PAGE + 1024)
 #define REQUEST		MEMORY
 #define HIGH		0x500000004UL	/* 4, when it is cut to 32 bits */
+#define UPPER		0x700000000UL
 #define LOW		0x10000UL	/* as small as a process number */
 
 enum abi { NATIVE, IA32 };
@@ -105,15 +107,16 @@ static const struct sleep sleeps[] = {
 	NANOSLEEP("nanosleep-low", LOW, 0),
 	CLOCK_SLEEP("monotonic", CLOCK_MONOTONIC, 0, 0),
 	CLOCK_SLEEP("monotonic-rem", CLOCK_MONOTONIC, 0, REM),
-	CLOCK_SLEEP("monotonic-flags", CLOCK_MONOTONIC, 38, REM),
 	CLOCK_SLEEP("realtime", CLOCK_REALTIME, 0, REM),
 	CLOCK_SLEEP("boottime", CLOCK_BOOTTIME, 0, 0),
+	CLOCK_SLEEP("boottime-flags", CLOCK_BOOTTIME, 38, REM),
 	CLOCK_SLEEP("tai", CLOCK_TAI, 0, REM),
 	CLOCK_SLEEP("realtime-alarm", CLOCK_REALTIME_ALARM, 0, 0),
 	CLOCK_SLEEP("boottime-alarm", CLOCK_BOOTTIME_ALARM, 0, REM),
 	CLOCK_SLEEP("cputime", CLOCK_PROCESS_CPUTIME_ID, 0, 0),
-	CLOCK_SLEEP("cputime-flags", CLOCK_PROCESS_CPUTIME_ID, 38, REM),
+	CLOCK_SLEEP("cputime-rem", CLOCK_PROCESS_CPUTIME_ID, 0, REM),
 	CLOCK_SLEEP("cputime-by-pid", OWN_CLOCK, 0, REM),
+	CLOCK_SLEEP("cputime-by-pid-flags", OWN_CLOCK, 38, REM),
 	LOW_SLEEP("monotonic-low", CLOCK_MONOTONIC, 0),
 	LOW_SLEEP("realtime-low", CLOCK_REALTIME, REM),
 	ABSOLUTE("monotonic-absolute", CLOCK_MONOTONIC),
@@ -142,23 +145,33 @@ static const struct sleep sleeps[] = {
 	  { CLOCK_MONOTONIC, 0, REQUEST, REM }, REQUEST, BITS_64,
 	  CLOCK_MONOTONIC, false },
 	{ "time64-flags", NATIVE, SYS_clock_nanosleep_time64,
-	  { CLOCK_MONOTONIC, 38, REQUEST, 0 }, REQUEST, BITS_64,
-	  CLOCK_MONOTONIC, false },
+	  { CLOCK_BOOTTIME, 38, REQUEST, 0 }, REQUEST, BITS_64,
+	  CLOCK_BOOTTIME, false },
 	{ "futex-time64", NATIVE, SYS_futex_time64,
 	  { WORD, 0, 0, REQUEST }, REQUEST, BITS_64, CLOCK_MONOTONIC, false },
 #endif
 #ifdef __x86_64__
 	{ "ia32-nanosleep", IA32, 162, { REQUEST, REM }, REQUEST, BITS_32,
 	  CLOCK_MONOTONIC, false },
-	{ "ia32-monotonic", IA32, 267, { CLOCK_MONOTONIC, 38, REQUEST, REM },
+	{ "ia32-monotonic", IA32, 267, { CLOCK_MONOTONIC, 0, REQUEST, REM },
 	  REQUEST, BITS_32, CLOCK_MONOTONIC, false },
-	{ "ia32-time64", IA32, 407, { CLOCK_MONOTONIC, 38, REQUEST, 0 },
-	  REQUEST, BITS_64, CLOCK_MONOTONIC, false },
+	{ "ia32-boottime-flags", IA32, 267, { CLOCK_BOOTTIME, 38, REQUEST, REM },
+	  REQUEST, BITS_32, CLOCK_BOOTTIME, false },
+	{ "ia32-time64", IA32, 407, { CLOCK_BOOTTIME, 38, REQUEST, 0 },
+	  REQUEST, BITS_64, CLOCK_BOOTTIME, false },
 	{ "ia32-cputime", IA32, 267,
-	  { CLOCK_PROCESS_CPUTIME_ID, 38, REQUEST, REM }, REQUEST, BITS_32,
+	  { CLOCK_PROCESS_CPUTIME_ID, 0, REQUEST, REM }, REQUEST, BITS_32,
 	  CLOCK_PROCESS_CPUTIME_ID, false },
 	{ "ia32-poll-at-4", IA32, 168, { 4, 0, 0 }, 0, BITS_32,
 	  CLOCK_MONOTONIC, false },
+	/* The upper halves of the registers are nobody's. */
+	{ "ia32-upper-nanosleep", IA32, 162, { UPPER | REQUEST, UPPER | REM },
+	  REQUEST, BITS_32, CLOCK_MONOTONIC, false },
+	{ "ia32-upper-monotonic", IA32, 267,
+	  { UPPER | CLOCK_MONOTONIC, UPPER, UPPER | REQUEST, UPPER | REM },
+	  REQUEST, BITS_32, CLOCK_MONOTONIC, false },
+	{ "ia32-upper-poll", IA32, 168, { UPPER | MEMORY, UPPER, UPPER }, 0,
+	  BITS_32, CLOCK_MONOTONIC, false },
 	{ "ia32-futex", IA32, 240, { WORD, 0, 0, REQUEST }, REQUEST, BITS_32,
 	  CLOCK_MONOTONIC, false },
 #endif
@@ -170,6 +183,7 @@ static long length_ms;
 
 /* What the sleeper and its tormentor share. */
 static volatile struct {
+	int ready;	/* the thread beside the sleeper */
 	int begun;
 	long begin_ms;
 	int unmapped;
@@ -194,10 +208,10 @@ static long issue_ia32(long number, const unsigned long arg[6])
 	long result = -ENOSYS;
 
 #ifdef __x86_64__
-	asm volatile("push %%rbp\n\tpush %%rbx\n\tmov %1, %%ebx\n\t"
+	asm volatile("push %%rbp\n\tpush %%rbx\n\tmov %1, %%rbx\n\t"
 		     "xor %%ebp, %%ebp\n\tint $0x80\n\tpop %%rbx\n\tpop %%rbp"
 		     : "=a" (result)
-		     : "r" ((int)arg[0]), "a" (number), "c" (arg[1]),
+		     : "r" (arg[0]), "a" (number), "c" (arg[1]),
 		       "d" (arg[2]), "S" (arg[3]), "D" (arg[4])
 		     : "memory", "r8", "r9", "r10", "r11");
 	result = (int)result;
@@ -228,22 +242,46 @@ static void *burn(void *unused)
 }
 
 /* Keep others from looking what is mapped. */
+static void keep_locked(void *memory, size_t size)
+{
+	mprotect(memory, size, PROT_READ);
+	mprotect(memory, size, PROT_READ | PROT_WRITE);
+}
+
+static void *populated(size_t size)
+{
+	return mmap(NULL, size, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+}
+
 static void *lock(void *unused)
 {
 	const size_t size = 16 << 20;
-	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	void *memory = populated(size);
 
-	for (;;) {
-		mprotect(memory, size, PROT_READ);
-		mprotect(memory, size, PROT_READ | PROT_WRITE);
-	}
+	for (;; shared->ready = 1)
+		keep_locked(memory, size);
 	return unused;
+}
+
+/* As well, and the request is in memory that has to be read in again. */
+static void *lock_and_drop(void *request)
+{
+	void *page = (void *)((unsigned long)request & ~(PAGE - 1));
+	const size_t size = 16 << 20;
+	void *memory = populated(size);
+
+	for (;; shared->ready = 1) {
+		madvise(page, PAGE, MADV_DONTNEED);
+		keep_locked(memory, size);
+	}
+	return request;
 }
 
 /* Take the request away, of whoever sleeps by now. */
 static void *unmap(void *request)
 {
+	shared->ready = 1;
 	nanosleep(&(struct timespec){ 0, LENGTH_MS * MS_NS / 4 }, NULL);
 	munmap((void *)((unsigned long)request & ~(PAGE - 1)), PAGE);
 	shared->unmapped = 1;
@@ -287,12 +325,13 @@ static void write_request(const struct sleep *sleep)
 	}
 }
 
+/* Shared: what is dropped of it, and read in again, is what it was. */
 static bool map(unsigned long at)
 {
 	void *where = (void *)(at & ~(PAGE - 1));
 
 	return mmap(where, PAGE, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == where;
+		    MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == where;
 }
 
 static long now_ms(clockid_t clock)
@@ -333,13 +372,15 @@ static void sleep_once(const struct sleep *sleep, void *(*meanwhile)(void *))
 	if (sleep->clock == OWN_CLOCK)
 		arg[0] = clock;
 	if (!sleep->request)
-		arg[2] = length_ms;
+		arg[2] |= length_ms;
 	if (is_cpu_clock(sleep))
 		pthread_create(&thread, NULL, burn, NULL);
-	shared->begin_ms = now_ms(clock);
-	write_request(sleep);
 	if (meanwhile)
 		pthread_create(&thread, NULL, meanwhile, (void *)sleep->request);
+	while (meanwhile && !shared->ready)
+		sched_yield();
+	shared->begin_ms = now_ms(clock);
+	write_request(sleep);
 	shared->begun = 1;
 	shared->result = issue(sleep, arg);
 	shared->error = errno;
@@ -568,6 +609,7 @@ static const struct way {
 	{ "stop-locked", stop, handle, lock },
 	{ "stop-unmapped", stop_unmapped, handle, unmap },
 	{ "attach", attach, handle, NULL },
+	{ "attach-dropped", attach, handle, lock_and_drop },
 	{ "call", call_sleep, handle, NULL },
 	{ "freeze", freeze, handle, NULL },
 	{ "handler", send_alarm, handle, NULL },
@@ -588,7 +630,7 @@ static bool is_ambiguous(const struct sleep *sleep, const struct way *way)
 
 	if (way->interrupt == stop_unmapped)
 		return command >= 1 && command <= 4;
-	return !sleep->request && sleep->arg[0] != MEMORY &&
+	return !sleep->request && (unsigned int)sleep->arg[0] != MEMORY &&
 	       (way->interrupt == call_sleep ||
 		(way->interrupt == send_alarm_between &&
 		 way->handler == handle_and_sleep));
