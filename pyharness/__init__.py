@@ -12,11 +12,6 @@
 ...         print(guest.log.calls(mark))
 """
 
-from pyharness.abi import Abi, Command
-from pyharness.agent import Actor, Result
-from pyharness.build import Built
-from pyharness.console import Console
-from pyharness.elf import ModuleFile
 from pyharness.errors import (
     ActorGone,
     CheckFailed,
@@ -28,25 +23,29 @@ from pyharness.errors import (
     ModuleRefused,
     UsageError,
 )
-from pyharness.guest import Guest
-from pyharness.guestfile import GuestFile, Mapping
-from pyharness.guests import DEFAULT_GUEST, GuestSpec
-from pyharness.kernellog import KernelLog
-from pyharness.kmsg import Call, Record
-from pyharness.lab import KernelLogOfTest, Lab
-from pyharness.memory import Argument, InOut, Out
-from pyharness.module import LoadedModule, Module
-from pyharness.paths import MODULE
-from pyharness.ssh import Completed
-from pyharness.status import Intercepted
-from pyharness.syscalls import Syscalls
+from pyharness.guest.agent import Actor, Result
+from pyharness.guest.arguments import Argument, InOut, Out
+from pyharness.guest.build import Built
+from pyharness.guest.guest import Guest
+from pyharness.guest.kernel_log import KernelLog, KernelLogOfTest
+from pyharness.guest.open_file import GuestFile, Mapping
+from pyharness.guest.pool import Lab
+from pyharness.host.paths import MODULE
+from pyharness.interceptor.interface import Command, Interface
+from pyharness.interceptor.module import LoadedModule, Module
+from pyharness.interceptor.status import Intercepted
+from pyharness.linux.kmsg import Call, Record
+from pyharness.linux.module_file import ModuleFile
+from pyharness.linux.syscalls import Syscalls
+from pyharness.machine.guest_specs import DEFAULT_GUEST, GuestSpec
+from pyharness.transport.console import Console
+from pyharness.transport.ssh import Completed
 
 boot = Guest.boot
 
 __all__ = [
     "DEFAULT_GUEST",
     "MODULE",
-    "Abi",
     "Actor",
     "ActorGone",
     "Argument",
@@ -66,6 +65,7 @@ __all__ = [
     "HostError",
     "InOut",
     "Intercepted",
+    "Interface",
     "KernelLog",
     "KernelLogOfTest",
     "Lab",

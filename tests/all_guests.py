@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pyharness import guests
+from pyharness.machine import guest_specs
 
 ROOT = Path(__file__).parent.parent
 BRIEF = (
@@ -125,7 +125,7 @@ class Outcome:
 def all_runs() -> list[Run]:
     """Every guest by the way that it needs, and by handlers where that is the table."""
     runs = []
-    for spec in guests.load().values():
+    for spec in guest_specs.load().values():
         ways = ("table", "handler") if spec.way == "table" else ("handler",)
         runs += [Run(spec.name, way, EXTENT.get(spec.name, "core")) for way in ways]
     return runs

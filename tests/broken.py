@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyharness
-from pyharness.module_source import source_files
+from pyharness.guest.module_source import source_files
 
 _IN_A_COMMAND = "	pid = find_monitorable(nr);\n"
 _IN_A_LOGGED_CALL = '	pr_devel(INTERCEPTOR_LOG_LINE "%s\\n", current->pid,\n'

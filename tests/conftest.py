@@ -11,8 +11,9 @@ import broken
 import pytest
 
 import pyharness
-from pyharness import Guest, Module, abi
-from pyharness.lab import Lab
+from pyharness import Guest, Module
+from pyharness.guest.pool import Lab
+from pyharness.interceptor.interface import HEADER
 from pyharness.pytest_plugin import place_of
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -160,7 +161,7 @@ def compiled(guest: Guest) -> Callable[..., str]:
         if guest.run(["test", "-x", f"{where}/{name}"]).status:
             guest.run(["mkdir", "-p", where]).check()
             guest.put(source, f"{where}/{name}.c")
-            guest.put((pyharness.MODULE / abi.HEADER).read_bytes(), f"{where}/{abi.HEADER}")
+            guest.put((pyharness.MODULE / HEADER).read_bytes(), f"{where}/{HEADER}")
             flags = flags or ("-pthread",)
             line = f"gcc -O2 -Wall -Wextra -Werror {' '.join(flags)} -o {name} {name}.c"
             guest.run(f"cd {where} && {line}", seconds=60).check()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pyharness import Command
-from pyharness.status import Intercepted
+from pyharness.interceptor.status import Intercepted
 
 ROOT = 0
 

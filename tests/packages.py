@@ -5,8 +5,8 @@ import os
 import subprocess
 from pathlib import Path
 
-from pyharness.guests import GuestSpec
-from pyharness.mirrors import Mirrors
+from pyharness.machine.guest_specs import GuestSpec
+from pyharness.machine.mirrors import Mirrors
 
 
 def download(spec: GuestSpec, folder: Path, *packages: str) -> list[Path]:

@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from pyharness import Actor, Command, Guest, Module
-from pyharness.syscalls import Syscalls
+from pyharness.linux.syscalls import Syscalls
 
 ARM = Syscalls("arm")
 CALL = "getpgid"

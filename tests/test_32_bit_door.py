@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from pyharness import Actor, Guest, Module
-from pyharness.status import Intercepted
-from pyharness.syscalls import Syscalls
+from pyharness.interceptor.status import Intercepted
+from pyharness.linux.syscalls import Syscalls
 
 I386 = Syscalls("i386")
 CALL = "sched_rr_get_interval"

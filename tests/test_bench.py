@@ -4,8 +4,9 @@
 import pytest
 
 import pyharness
-from pyharness import CheckFailed, Guest, bench
-from pyharness.progress import Silent
+from pyharness import CheckFailed, Guest
+from pyharness.host.progress import Silent
+from pyharness.interceptor import bench
 
 pytestmark = pytest.mark.alone
 

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from pyharness import Guest, GuestError, accel, guests, machines, oops, paths
-from pyharness.progress import Silent
-from pyharness.ssh import Ssh
+from pyharness import Guest, GuestError
+from pyharness.host import paths
+from pyharness.host.progress import Silent
+from pyharness.linux import trouble
+from pyharness.machine import accelerator, guest_specs, lifecycle
+from pyharness.transport.ssh import Ssh
 
 HUNG = "INFO: task (udev-worker):110 blocked for more than 10 seconds."
 WARNING = "WARNING: CPU: {} PID: 0 at arch/x86/kernel/cpu/amd.c:123 init_amd+0x1/0x2"
@@ -16,36 +19,36 @@ LATER_WARNING = "WARNING: CPU: 0 PID: 0 at arch/x86/kernel/cpu/amd.c:9 f+0x1/0x2
 PANIC = "Kernel panic - not syncing: VFS: Unable to mount root fs"
 
 
-def reports(*lines: str) -> list[oops.Report]:
-    return oops.reports("\n\n".join(f"[ {10 * n}.0] {line}" for n, line in enumerate(lines, 1)))
+def reports(*lines: str) -> list[trouble.Report]:
+    return trouble.reports("\n\n".join(f"[ {10 * n}.0] {line}" for n, line in enumerate(lines, 1)))
 
 
 @pytest.mark.parametrize("line", [HUNG, WARNING.format(0), PANIC])
 def test_any_report_of_a_first_boot_is_trouble(line: str) -> None:
-    assert [report.title for report in machines.trouble(reports(line), [])] == [line]
+    assert [report.title for report in lifecycle.unexpected_reports(reports(line), [])] == [line]
 
 
 @pytest.mark.parametrize("warning", [WARNING, LATER_WARNING])
 def test_a_warning_that_comes_at_each_boot_is_usual(warning: str) -> None:
     first, second = reports(warning.format(0)), reports(warning.format(1))
     assert first
-    assert machines.trouble(second, first) == []
-    assert machines.trouble(reports(warning.format(0), HUNG), first) == reports(HUNG)
+    assert lifecycle.unexpected_reports(second, first) == []
+    assert lifecycle.unexpected_reports(reports(warning.format(0), HUNG), first) == reports(HUNG)
 
 
 @pytest.mark.parametrize("line", [HUNG, PANIC])
 def test_anything_else_is_trouble_each_time(line: str) -> None:
-    assert machines.trouble(reports(line), reports(line)) == reports(line)
+    assert lifecycle.unexpected_reports(reports(line), reports(line)) == reports(line)
 
 
 def test_no_report_is_no_trouble() -> None:
-    assert machines.trouble([], reports(HUNG)) == []
+    assert lifecycle.unexpected_reports([], reports(HUNG)) == []
 
 
 def test_the_kernel_warns_of_nothing_when_it_boots(guest: Guest) -> None:
     """On this host's QEMU: its CPU, for one, is one that the kernel knows as good."""
     console = guest.frozen.folder / "console.log"
-    assert oops.reports(console.read_text(encoding="utf-8", errors="replace")) == []
+    assert trouble.reports(console.read_text(encoding="utf-8", errors="replace")) == []
 
 
 class Listener(Silent):
@@ -64,7 +67,7 @@ def cache(guest: Guest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     for name in ("images", "ssh"):
         (tmp_path / name).symlink_to(paths.cache() / name)
     monkeypatch.setenv("PYHARNESS_CACHE", str(tmp_path))
-    monkeypatch.setenv(accel.NAMED, guest.frozen.accel.name)
+    monkeypatch.setenv(accelerator.NAMED, guest.frozen.accel.name)
     return tmp_path
 
 
@@ -73,7 +76,7 @@ def cache(guest: Guest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 def test_a_boot_in_trouble_is_repeated_and_never_saved(
     guest: Guest, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    facts, boots = machines.facts, itertools.count(1)
+    facts, boots = lifecycle.facts, itertools.count(1)
 
     def facts_of_a_busy_host(ssh: Ssh, *, seconds: float) -> tuple[str, str]:
         """The kernel reports a hung task in the first two boots."""
@@ -81,14 +84,14 @@ def test_a_boot_in_trouble_is_repeated_and_never_saved(
             ssh.run(f"echo '<3>{HUNG}' > /dev/kmsg", seconds=seconds).check()
         return facts(ssh, seconds=seconds)
 
-    monkeypatch.setattr(machines, "facts", facts_of_a_busy_host)
-    spec, listener = guests.find(guest.frozen.spec.name), Listener()
+    monkeypatch.setattr(lifecycle, "facts", facts_of_a_busy_host)
+    spec, listener = guest_specs.find(guest.frozen.spec.name), Listener()
     with monkeypatch.context() as once:
-        once.setattr(machines, "_BOOTS", 1)
+        once.setattr(lifecycle, "_BOOTS", 1)
         with pytest.raises(GuestError, match=r"trouble each time that it boots; .*:\nINFO: ta"):
-            machines.freeze(spec)
+            lifecycle.freeze(spec)
     assert list((cache / "frozen").iterdir()) == []
-    frozen = machines.freeze(spec, teller=listener)
+    frozen = lifecycle.freeze(spec, teller=listener)
     (said,) = [line for line in listener.heard if "again" in line]
     assert said == f"{spec.name} is booted again, as its kernel reported trouble: {HUNG}"
     assert "blocked for more" not in (frozen.folder / "console.log").read_text(errors="replace")

@@ -16,10 +16,14 @@ import pytest
 from click.testing import CliRunner
 
 import pyharness
-from pyharness import Guest, Module, interrupt, kmsg, machines, needs, paths, trace
-from pyharness.agent import Agent
+from pyharness import Guest, Module
 from pyharness.cli import cli as commands_of_it
-from pyharness.qemu import Machine
+from pyharness.guest.agent import Agent
+from pyharness.host import packages, paths, signals
+from pyharness.interceptor import trace
+from pyharness.linux import kmsg
+from pyharness.machine import lifecycle
+from pyharness.machine.qemu_process import Machine
 
 SECONDS = 120
 
@@ -128,8 +132,8 @@ def test_doctor_names_the_mend(guest: Guest, tmp_path: Path) -> None:
     bare = Cli(tmp_path)
     bare.env["PATH"] = str(tmp_path)
     said = bare("doctor", status=3)
-    assert needs.advice(["mmdebstrap"]) in said
-    assert needs.advice([guest.frozen.spec.qemu]) in said
+    assert packages.advice(["mmdebstrap"]) in said
+    assert packages.advice([guest.frozen.spec.qemu]) in said
 
 
 def test_up_and_status(cli: Cli, guest: Guest) -> None:
@@ -272,7 +276,7 @@ def test_trace_passes_streams_and_signals_through(loaded: Cli) -> None:
 LASTS = ("trace", "mkdir", "--", "sh", "-c", "mkdir /tmp 2>/dev/null; echo on; sleep 1000")
 
 
-@pytest.mark.parametrize("number", [*interrupt.SIGNALS])
+@pytest.mark.parametrize("number", [*signals.SIGNALS])
 def test_interrupted_trace_leaves_nothing(loaded: Cli, number: signal.Signals) -> None:
     process = loaded.start(*LASTS)
     assert process.stdout
@@ -281,7 +285,7 @@ def test_interrupted_trace_leaves_nothing(loaded: Cli, number: signal.Signals) -
     process.send_signal(number)
     rest, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 128 + number, rest
-    assert rest.endswith(f"pyharness: {interrupt.SIGNALS[number]}\n")
+    assert rest.endswith(f"pyharness: {signals.SIGNALS[number]}\n")
     assert loaded("ssh", "--", "cat", "/proc/interceptor") == ""
     assert "sleep 1000" not in loaded("ssh", "--", "ps", "-eo", "args")
 
@@ -464,7 +468,7 @@ def test_two_guests_side_by_side(guest: Guest) -> None:
         assert guest.run("hostname").stdout != other.run("hostname").stdout
         seeds = {g.run("head -c 16 /dev/urandom | base64").stdout for g in (guest, other)}
         assert len(seeds) == 2
-    assert other.machine.folder.name not in {m.folder.name for m in machines.all_machines()}
+    assert other.machine.folder.name not in {m.folder.name for m in lifecycle.all_machines()}
 
 
 def test_demo(cli: Cli) -> None:
@@ -490,12 +494,12 @@ def test_demo_of_a_broken_module_fails(cli: Cli, tmp_path: Path) -> None:
 def test_a_guest_of_an_older_image_is_entered_all_the_same(tmp_path: Path) -> None:
     """The project may have gone on since it was started; its host key is the old image's."""
     files = tmp_path / "vm"
-    shutil.copytree(pyharness.paths.VM, files)
+    shutil.copytree(paths.VM, files)
     apart = Cli(tmp_path / "run")
     apart("up")
     (files / "excluded").write_text("# changes what images are made of\n", encoding="ascii")
     program = (
-        "import sys; from pathlib import Path; from pyharness import paths;"
+        "import sys; from pathlib import Path; from pyharness.host import paths;"
         f"paths.VM = Path({str(files)!r}); from pyharness.cli import main; main()"
     )
     newer = Cli(tmp_path / "run")

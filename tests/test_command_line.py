@@ -16,10 +16,11 @@ import pytest
 from click.shell_completion import BashComplete
 from click.testing import CliRunner
 
-from pyharness import DEFAULT_GUEST, CheckFailed, interrupt
+from pyharness import DEFAULT_GUEST, CheckFailed
 from pyharness.cli import cli as commands
 from pyharness.cli import module_commands, outcome
-from pyharness.wording import counted
+from pyharness.host import signals
+from pyharness.host.wording import counted
 
 LINE = [sys.executable, "-m", "pyharness"]
 SECONDS = 60
@@ -202,8 +203,8 @@ def test_a_shell_takes_the_completion(run: Callable[..., str], tmp_path: Path) -
     ("error", "ended"),
     [
         (CheckFailed("no"), (1, "no")),
-        (interrupt.Interrupted(signal.SIGTERM), (143, "terminated")),
-        (interrupt.Interrupted(signal.SIGHUP), (129, "hung up")),
+        (signals.Interrupted(signal.SIGTERM), (143, "terminated")),
+        (signals.Interrupted(signal.SIGHUP), (129, "hung up")),
         (KeyboardInterrupt(), (130, "interrupted")),
         (BrokenPipeError(32, "Broken pipe"), (141, "")),
         (OSError(5, "Input/output error"), (129, "")),
@@ -219,8 +220,8 @@ def test_what_ends_a_command(error: BaseException, ended: tuple[int, str] | None
 
 PROGRAM = """
 import os, signal, sys, time
-from pyharness import interrupt
-interrupt.install()
+from pyharness.host import signals
+signals.install()
 try:
     {body}
 except KeyboardInterrupt as error:
@@ -256,7 +257,7 @@ def program(
 WAIT = 'print("ready", flush=True); time.sleep(1000)'
 
 
-@pytest.mark.parametrize(("number", "word"), interrupt.SIGNALS.items())
+@pytest.mark.parametrize(("number", "word"), signals.SIGNALS.items())
 def test_a_signal_lets_a_command_clean_up(number: signal.Signals, word: str) -> None:
     with program(WAIT) as process:
         process.send_signal(number)
@@ -286,7 +287,7 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
 
 
 HELD = """
-    with interrupt.held() as interruption:
+    with signals.held() as interruption:
         print("ready", flush=True)
         sys.stdin.readline()
         print("held", flush=True)
@@ -297,7 +298,7 @@ HELD = """
 """
 
 
-@pytest.mark.parametrize(("number", "word"), interrupt.SIGNALS.items())
+@pytest.mark.parametrize(("number", "word"), signals.SIGNALS.items())
 def test_a_signal_is_held_back_until_it_is_asked_for(number: signal.Signals, word: str) -> None:
     line = ["env", "--default-signal=INT,TERM,HUP", sys.executable, "-c"]
     with subprocess.Popen(
@@ -316,7 +317,7 @@ def test_a_signal_is_held_back_until_it_is_asked_for(number: signal.Signals, wor
 def test_output_that_nobody_reads_is_noticed() -> None:
     """Before anything is written to it."""
     reader, writer = os.pipe()
-    body = "from pyharness import interrupt; interrupt.check_output()"
+    body = "from pyharness.host import signals; signals.check_output()"
     line = [sys.executable, "-c", body]
     assert subprocess.run(line, stdout=writer, check=False).returncode == 0
     os.close(reader)
@@ -328,7 +329,7 @@ def test_output_that_nobody_reads_is_noticed() -> None:
 ENDED = """
     import subprocess
     child = subprocess.Popen(["sleep", "1000"], stdout=subprocess.PIPE)
-    with interrupt.ended(child):
+    with signals.ended(child):
         print("ready", flush=True)
         print(child.pid, flush=True)
         time.sleep(1000)
@@ -475,7 +476,7 @@ def test_the_second_interrupt_comes_through_nested_holds() -> None:
     reached = []
 
     def interrupted_twice() -> None:
-        with interrupt.held(), interrupt.held():
+        with signals.held(), signals.held():
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
             reached.append("what follows")

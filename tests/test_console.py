@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pyharness import GuestError
-from pyharness.console import Console
-from pyharness.qemu import Machine
+from pyharness.machine.qemu_process import Machine
+from pyharness.transport.console import Console
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from portable import AT_FDCWD
 
 from pyharness import Actor, Guest, Module
-from pyharness.status import Intercepted
+from pyharness.interceptor.status import Intercepted
 
 CALLS = ("sched_rr_get_interval", "getpgid", "capget")
 CALL = CALLS[0]

@@ -4,7 +4,8 @@
 import pytest
 
 import pyharness
-from pyharness import CheckFailed, Guest, demo
+from pyharness import CheckFailed, Guest
+from pyharness.interceptor import demo
 
 pytestmark = pytest.mark.alone
 

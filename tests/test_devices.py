@@ -28,13 +28,12 @@ from pyharness import (
     KernelLogOfTest,
     Out,
     UsageError,
-    guestfile,
-    memory,
-    oops,
 )
-from pyharness.build import Built
-from pyharness.lab import Visit
-from pyharness.syscalls import Syscalls
+from pyharness.guest import arguments, open_file
+from pyharness.guest.build import Built
+from pyharness.linux import trouble
+from pyharness.linux.syscalls import Syscalls
+from pyharness.pytest_plugin.guest_use import Visit
 
 FOLDER = Path(__file__).parent / "modules" / "tryout"
 SWAP, ANSWER, WARN, WARN_SILENTLY = 0xC0087401, 0x80087402, 0x7403, 0x7404
@@ -53,7 +52,7 @@ def test_arguments_are_numbers_and_buffers() -> None:
         InOut(b"ab"),
         InOut(memoryview(b"c"), size=2),
     ]
-    sent = memory.encoded(given, bytes_of_long=8)
+    sent = arguments.encoded(given, bytes_of_long=8)
     buffers = [(one["data"], one["size"], one["out"]) for one in sent[1:] if isinstance(one, dict)]
     assert sent[0] == -1
     assert buffers == [
@@ -68,8 +67,8 @@ def test_arguments_are_numbers_and_buffers() -> None:
 @pytest.mark.parametrize(
     ("argument", "said"),
     [
-        (Out(memory.LARGEST_BYTES + 1), "65536 at most"),
-        ("x" * memory.LARGEST_BYTES, "65536 at most"),
+        (Out(arguments.LARGEST_BYTES + 1), "65536 at most"),
+        ("x" * arguments.LARGEST_BYTES, "65536 at most"),
         (Out(-1), "0 or more, not -1"),
         (Out(2.0), "0 or more, not 2.0"),  # type: ignore[arg-type]
         (InOut("abc"), "'abc' is not bytes"),  # type: ignore[arg-type]
@@ -80,18 +79,18 @@ def test_arguments_are_numbers_and_buffers() -> None:
         (None, "None is no argument for a system call"),
     ],
 )
-def test_what_cannot_be_given_is_refused(argument: memory.Argument, said: str) -> None:
+def test_what_cannot_be_given_is_refused(argument: arguments.Argument, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        memory.encoded([1, argument], bytes_of_long=8)
+        arguments.encoded([1, argument], bytes_of_long=8)
 
 
 @pytest.mark.parametrize(("bytes_of_long", "bits"), [(4, 32), (8, 64)])
 def test_a_number_fits_into_a_register(bytes_of_long: int, bits: int) -> None:
     for fits in (-(1 << bits - 1), (1 << bits) - 1):
-        assert memory.encoded([fits], bytes_of_long=bytes_of_long) == [fits]
+        assert arguments.encoded([fits], bytes_of_long=bytes_of_long) == [fits]
     for larger in (-(1 << bits - 1) - 1, 1 << bits):
         with pytest.raises(UsageError, match=f"{larger} does not fit into {bits} bits"):
-            memory.encoded([larger], bytes_of_long=bytes_of_long)
+            arguments.encoded([larger], bytes_of_long=bytes_of_long)
 
 
 @pytest.mark.parametrize("number", [1 << 32, "0x100000014", -(1 << 31) - 1])
@@ -103,9 +102,9 @@ def test_a_number_that_is_no_calls_is_refused(number: int | str) -> None:
 
 def test_flags_have_the_guests_numbers() -> None:
     flags = os.O_RDWR | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    assert guestfile.translated(flags, "arm64") == 0o2 | 0o40000 | 0o100000 | 0o2000000
-    assert guestfile.translated(flags, "i386") == 0o2 | 0o200000 | 0o400000 | 0o2000000
-    assert guestfile.translated(os.O_DIRECT, "x86_64") == 0o40000
+    assert open_file.translated(flags, "arm64") == 0o2 | 0o40000 | 0o100000 | 0o2000000
+    assert open_file.translated(flags, "i386") == 0o2 | 0o200000 | 0o400000 | 0o2000000
+    assert open_file.translated(os.O_DIRECT, "x86_64") == 0o40000
 
 
 def test_a_folder_of_several_modules_asks_for_a_name(tmp_path: Path) -> None:
@@ -139,8 +138,8 @@ WARNING: {}
     ],
 )
 def test_a_warning_is_known_with_its_message(place: str) -> None:
-    first, second = oops.with_message(LOG.format(place, place))
-    assert first.report.kind == second.report.kind == oops.WARNING
+    first, second = trouble.with_message(LOG.format(place, place))
+    assert first.report.kind == second.report.kind == trouble.WARNING
     assert first.text.startswith(f"mine: reset while busy\nWARNING: {place}\nCall Trace:")
     assert second.text.startswith(f"WARNING: {place}\n---")
 
@@ -186,7 +185,7 @@ def test_a_call_gives_back_what_the_kernel_has_written(tryout: Actor, device: Gu
 
 
 def test_buffers_of_all_kinds_and_sizes(tryout: Actor) -> None:
-    largest = bytes(range(256)) * (memory.LARGEST_BYTES // 256)
+    largest = bytes(range(256)) * (arguments.LARGEST_BYTES // 256)
     with tryout.open("/root/buffers", os.O_RDWR | os.O_CREAT | os.O_TRUNC) as file:
         assert file.write(largest) == len(largest)
         assert tryout.syscall("lseek", file.fd, 0, os.SEEK_SET).value == 0

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyharness import ModuleRefused, UsageError, elf
+from pyharness import ModuleRefused, UsageError
+from pyharness.linux import module_file
 
 VERMAGIC = "6.1.0-50-686-pae SMP preempt mod_unload modversions 686 "
 EXPORTS = {"_printk": 0x12345678, "module_layout": 1}
@@ -47,45 +48,45 @@ def module(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return Path(folder / "m.ko").read_bytes()
 
 
-def refuse(module: elf.ModuleFile, **differing: object) -> str:
+def refuse(module: module_file.ModuleFile, **differing: object) -> str:
     expected: dict[str, object] = {
         "architecture": "i386",
         "vermagic": VERMAGIC,
         "exports": EXPORTS,
     }
     with pytest.raises(ModuleRefused) as caught:
-        elf.check(module, **(expected | differing))  # type: ignore[arg-type]
+        module_file.check(module, **(expected | differing))  # type: ignore[arg-type]
     return str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["one_more", "one-more", "two", "dyndbg"])
 def test_a_parameter_that_a_module_has(module: bytes, name: str) -> None:
-    elf.check_parameters(elf.read(module), [name])
+    module_file.check_parameters(module_file.read(module), [name])
 
 
 def test_a_parameter_that_a_module_lacks(module: bytes) -> None:
     with pytest.raises(ModuleRefused, match="m has no parameter 'one': its parameters are one_mo"):
-        elf.check_parameters(elf.read(module), ["two", "one"])
-    without = replace(elf.read(module), info={})
+        module_file.check_parameters(module_file.read(module), ["two", "one"])
+    without = replace(module_file.read(module), info={})
     with pytest.raises(ModuleRefused, match="no parameter 'two': it has none"):
-        elf.check_parameters(without, ["two"])
+        module_file.check_parameters(without, ["two"])
 
 
 def test_a_value_that_the_kernel_refuses_is_told(module: bytes) -> None:
-    read = elf.read(module)
+    read = module_file.read(module)
     said = "m: `may be' invalid for parameter `two'"
-    assert elf.wrong_value(read, f"x\n{said}\ny") == (
+    assert module_file.wrong_value(read, f"x\n{said}\ny") == (
         "'may be' is no value for the parameter two, whose type is bool"
     )
-    assert "parameter one-more, whose type is int" in elf.wrong_value(
+    assert "parameter one-more, whose type is int" in module_file.wrong_value(
         read, "`' invalid for parameter `one-more'"
     )
-    assert elf.wrong_value(read, "m: unknown parameter 'three' ignored") == ""
+    assert module_file.wrong_value(read, "m: unknown parameter 'three' ignored") == ""
 
 
 def test_a_value_that_is_too_long_is_reported(module: bytes) -> None:
     said = "way: string parameter too long"
-    assert elf.wrong_value(elf.read(module), said) == "the value of way is too long"
+    assert module_file.wrong_value(module_file.read(module), said) == "the value of way is too long"
 
 
 @pytest.mark.parametrize(
@@ -95,17 +96,17 @@ def test_a_value_that_is_too_long_is_reported(module: bytes) -> None:
 )  # fmt: skip
 def test_a_value_with_a_space_is_one_value(value: str, given: str) -> None:
     """The kernel would take what follows the space for another parameter, and ignore it."""
-    assert elf.quoted("way", value) == given
+    assert module_file.quoted("way", value) == given
 
 
 @pytest.mark.parametrize("value", ['a"b', "auto\nx=2", "a\0b"])
 def test_a_value_that_the_kernel_cannot_take(value: str) -> None:
     with pytest.raises(UsageError, match="of the parameter way can't be given to a module"):
-        elf.quoted("way", value)
+        module_file.quoted("way", value)
 
 
 def test_what_a_module_says(module: bytes) -> None:
-    found = elf.read(module)
+    found = module_file.read(module)
     assert found.machine == "EM_386"
     assert found.get("license") == "GPL"
     assert found.info["parm"] == ("one:the first", "two:the second")
@@ -113,11 +114,11 @@ def test_what_a_module_says(module: bytes) -> None:
     assert found.undefined == {"_printk"}
     assert found.versions == {"_printk": 0x12345678}
     assert not found.has_lines
-    elf.check(found, architecture="i386", vermagic=VERMAGIC, exports=EXPORTS)
+    module_file.check(found, architecture="i386", vermagic=VERMAGIC, exports=EXPORTS)
 
 
 def test_what_a_kernel_refuses(module: bytes) -> None:
-    found = elf.read(module)
+    found = module_file.read(module)
     assert "made for EM_386, and the guest is amd64" in refuse(found, architecture="amd64")
     assert "build it with that kernel's headers" in refuse(found, vermagic="6.1.0-9-686-pae SMP")
     assert "exports no _printk" in refuse(found, exports={"module_layout": 1})
@@ -132,13 +133,13 @@ def test_what_a_kernel_refuses(module: bytes) -> None:
 def test_every_truncation_is_refused(module: bytes) -> None:
     for size in range(0, len(module), 7):
         with pytest.raises(ModuleRefused):
-            elf.read(module[:size])
+            module_file.read(module[:size])
 
 
 @given(data=st.binary())
 def test_what_is_no_elf_file(data: bytes) -> None:
     with pytest.raises(ModuleRefused):
-        elf.read(data)
+        module_file.read(data)
 
 
 @given(at=st.integers(0, 10_000), value=st.integers(0, 255))
@@ -146,16 +147,16 @@ def test_damage_is_refused_or_harmless(module: bytes, at: int, value: int) -> No
     damaged = bytearray(module)
     damaged[at % len(damaged)] = value
     try:
-        elf.read(bytes(damaged))
+        module_file.read(bytes(damaged))
     except ModuleRefused:
         return
 
 
 def test_a_program_is_no_module() -> None:
     with pytest.raises(ModuleRefused, match="no kernel module"):
-        elf.read(Path("/bin/true").read_bytes())
+        module_file.read(Path("/bin/true").read_bytes())
 
 
 def test_exports() -> None:
     text = "0x12345678\t_printk\tvmlinux\tEXPORT_SYMBOL\t\n0x1\tmodule_layout\tvmlinux\tx\t\n\n"
-    assert elf.parse_exports(text) == EXPORTS
+    assert module_file.parse_exports(text) == EXPORTS

@@ -8,9 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pyharness
-from pyharness import Command, UsageError, abi, cpio, guests, image, kmsg, status
+from pyharness import Command, UsageError
 from pyharness.errors import CheckFailed
-from pyharness.syscalls import Syscalls, errno_name
+from pyharness.host import paths
+from pyharness.interceptor import status
+from pyharness.interceptor.interface import Interface
+from pyharness.linux import cpio, kmsg
+from pyharness.linux.syscalls import Syscalls, errno_name
+from pyharness.machine import guest_specs, image
 
 I386 = Syscalls("i386")
 WORD = st.integers(0, 2**64 - 1)
@@ -111,15 +116,15 @@ def test_nothing_is_lost_of_nothing() -> None:
 
 
 def test_the_modules_own_header() -> None:
-    interface = abi.load(pyharness.MODULE, I386)
+    interface = Interface.load(pyharness.MODULE, I386)
     assert interface.custom_syscall == 0
     assert [interface.commands[command] for command in Command] == [1, 2, 3, 4]
     assert interface.status == "/proc/interceptor"
 
 
 def test_custom_syscall_of_another_architecture() -> None:
-    assert abi.load(pyharness.MODULE, Syscalls("x86_64")).custom_syscall == 219
-    assert abi.load(pyharness.MODULE, Syscalls("arm64")).custom_syscall == 128
+    assert Interface.load(pyharness.MODULE, Syscalls("x86_64")).custom_syscall == 219
+    assert Interface.load(pyharness.MODULE, Syscalls("arm64")).custom_syscall == 128
 
 
 def test_a_students_header() -> None:
@@ -130,7 +135,7 @@ def test_a_students_header() -> None:
     #  define REQUEST_START_MONITORING (3)
     #define REQUEST_STOP_MONITORING 4 /* stop */
     """
-    interface = abi.parse(header, I386)
+    interface = Interface.parse(header, I386)
     assert interface.commands[Command.START] == 3
     assert interface.status is None
 
@@ -145,12 +150,12 @@ def test_a_students_header() -> None:
 )
 def test_header_that_is_none(header: str, told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        abi.parse(header, I386)
+        Interface.parse(header, I386)
 
 
 def test_folder_without_a_header(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no readable interceptor\.h"):
-        abi.load(tmp_path, I386)
+        Interface.load(tmp_path, I386)
 
 
 # ---- names and numbers ----
@@ -208,7 +213,7 @@ def test_status_file_that_is_none(text: str) -> None:
 
 def test_the_projects_own_guests() -> None:
     """Each architecture's part and each table's own."""
-    known = guests.load()
+    known = guest_specs.load()
     default = known["bookworm-i386"]
     assert (default.suite, default.architecture, default.syscalls) == ("bookworm", "i386", "i386")
     assert default.memory == 512
@@ -217,15 +222,15 @@ def test_the_projects_own_guests() -> None:
     assert [name for name in known if known[name].way == "table"] == [
         "bullseye-i386", "bullseye-amd64", "bookworm-arm64", "trixie-arm64"
     ]  # fmt: skip
-    assert guests.DEFAULT_GUEST in known
+    assert guest_specs.DEFAULT_GUEST in known
 
 
 def test_unknown_guest() -> None:
     with pytest.raises(UsageError, match="there are: bookworm-i386"):
-        guests.find("nosuch")
+        guest_specs.find("nosuch")
 
 
-GUESTS = (pyharness.paths.VM / "guests.toml").read_text(encoding="utf-8")
+GUESTS = (paths.VM / "guests.toml").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -242,11 +247,11 @@ GUESTS = (pyharness.paths.VM / "guests.toml").read_text(encoding="utf-8")
 def test_guest_description_that_is_none(old: str, new: str, told: str) -> None:
     assert old in GUESTS
     with pytest.raises(UsageError, match=told):
-        guests.parse(GUESTS.replace(old, new))
+        guest_specs.parse(GUESTS.replace(old, new))
 
 
 def test_an_image_is_named_by_all_that_makes_it(tmp_path: Path) -> None:
-    spec = guests.find()
+    spec = guest_specs.find()
     (tmp_path / "rootfs" / "etc").mkdir(parents=True)
     for name in ("setup.sh", "excluded", "rootfs/etc/one"):
         (tmp_path / name).write_text("1", encoding="ascii")

@@ -12,7 +12,7 @@ import pytest
 from portable import longs
 
 from pyharness import Actor, Command, Guest, Module
-from pyharness.status import Intercepted
+from pyharness.interceptor.status import Intercepted
 
 INT_MAX = 0x7FFFFFFF
 INT_MIN = -0x80000000

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import pyharness
-from pyharness import HostError, host
+from pyharness import HostError
+from pyharness.host import programs
 
 # As Debian gives it to users: without root's folders.
 USERS_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/games"
@@ -22,14 +23,14 @@ def path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_program_of_roots_is_found() -> None:
-    host.requires("mke2fs")
-    found = host.which("mke2fs")
+    programs.requires("mke2fs")
+    found = programs.which("mke2fs")
     assert found
     assert Path(found).parent.name == "sbin"
 
 
 def test_children_find_it_too() -> None:
-    assert host.run("sh", "-c", "command -v mke2fs") == f"{host.which('mke2fs')}\n"
+    assert programs.run("sh", "-c", "command -v mke2fs") == f"{programs.which('mke2fs')}\n"
 
 
 def test_doctor_finds_it() -> None:
@@ -44,16 +45,16 @@ def test_ones_own_folders_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
     mine.write_text("#!/bin/sh\necho mine\n", encoding="ascii")
     mine.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{USERS_PATH}")
-    assert host.run("mke2fs") == "mine\n"
+    assert programs.run("mke2fs") == "mine\n"
 
 
 def test_a_program_that_fails_is_one_error_with_its_own_words() -> None:
     with pytest.raises(HostError, match=r"^sh failed: no room$"):
-        host.run("sh", "-c", "echo no room >&2; exit 1")
+        programs.run("sh", "-c", "echo no room >&2; exit 1")
     with pytest.raises(HostError, match=r"^false failed: exit status 1$"):
-        host.run("false")
+        programs.run("false")
     with pytest.raises(HostError, match="nosuch not found"):
-        host.run("nosuch")
+        programs.run("nosuch")
 
 
 def calls(tree: ast.AST) -> list[tuple[str, ast.Call]]:
@@ -62,8 +63,11 @@ def calls(tree: ast.AST) -> list[tuple[str, ast.Call]]:
 
 def test_nothing_looks_programs_up_by_itself() -> None:
     for file in (Path(pyharness.__file__).parent).rglob("*.py"):
-        # apart.py and warden.py are run with the environment that they need.
-        if file.name in ("host.py", "apart.py", "warden.py") or file.parent.name == "guestside":
+        # private_mounts.py and supervisor.py are run with the environment that they need.
+        if (
+            file.name in ("programs.py", "private_mounts.py", "supervisor.py")
+            or file.parent.name == "inside"
+        ):
             continue
         for name, call in calls(ast.parse(file.read_text(encoding="utf-8"))):
             assert name not in ("shutil.which", "os.execvp"), f"{file.name}: {ast.unparse(call)}"
@@ -72,5 +76,9 @@ def test_nothing_looks_programs_up_by_itself() -> None:
 
 
 def test_the_search_path_is_the_users_with_roots_folders_behind() -> None:
-    assert host.search_path().startswith(USERS_PATH + os.pathsep)
-    assert set(host.search_path().split(os.pathsep)) >= {"/usr/sbin", "/sbin", "/usr/local/sbin"}
+    assert programs.search_path().startswith(USERS_PATH + os.pathsep)
+    assert set(programs.search_path().split(os.pathsep)) >= {
+        "/usr/sbin",
+        "/sbin",
+        "/usr/local/sbin",
+    }

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pyharness import doctor, host, image, needs, paths, privileges
+from pyharness.cli import doctor
 from pyharness.errors import HostError
-from pyharness.image import Image
+from pyharness.host import packages, paths, privileges, programs
+from pyharness.machine import image
+from pyharness.machine.image import Image
 
 TABLE = """
 install debian apt-get install --yes
@@ -95,7 +97,7 @@ def test_a_package_manager_that_fails_is_reported(tmp_path: Path) -> None:
 
 
 def test_each_need_has_a_package_in_each_family() -> None:
-    table = needs.table()
+    table = packages.table()
     assert set(table.install) == {"debian", "fedora", "arch"}
     for need in table.needs:
         assert need.packages.keys() == table.install.keys(), need
@@ -115,7 +117,7 @@ def test_each_need_has_a_package_in_each_family() -> None:
     ],
 )
 def test_advice(os_release: str, missing: list[str], said: str) -> None:
-    table = needs.parse(TABLE)
+    table = packages.parse(TABLE)
     assert said in table.advice(missing, table.family(os_release))
 
 
@@ -123,11 +125,11 @@ def test_a_missing_program_is_reported_with_the_fix(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(needs, "_OS_RELEASE", tmp_path / "os-release")
+    monkeypatch.setattr(packages, "_OS_RELEASE", tmp_path / "os-release")
     (tmp_path / "os-release").write_text(DEBIAN, encoding="ascii")
     fix = r"pyharness setup \(or apt-get install mmdebstrap\)"
     with pytest.raises(HostError, match=rf"^mmdebstrap not found: {fix}$"):
-        host.requires("mmdebstrap")
+        programs.requires("mmdebstrap")
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pyharness import guests, image, paths
+from pyharness.host import paths, supervisor
+from pyharness.machine import guest_specs, image
 
-SPEC = guests.find("bookworm-i386")
+SPEC = guest_specs.find("bookworm-i386")
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ def test_a_command_with_a_warden_ends_whole(tmp_path: Path) -> None:
         lines = (process.info["cmdline"] for process in psutil.process_iter(["cmdline"]))
         return sum(words == ["sleep", seconds] for words in lines)
 
-    warden = str(Path(image.__file__).with_name("warden.py"))
+    warden = supervisor.__file__
     with subprocess.Popen([sys.executable, "-c", PARENT, warden, str(folder), line]) as parent:
         while sleepers() < 4:
             assert parent.poll() is None
@@ -134,7 +135,7 @@ def test_a_wardens_status_is_its_commands(tmp_path: Path) -> None:
     for line, status in (("exit 7", 7), ("kill -9 $$", 128 + 9)):
         (tmp_path / "tree").mkdir()
         assert subprocess.run(
-            [sys.executable, "-P", Path(image.__file__).with_name("warden.py"), str(reading),
+            [sys.executable, "-P", supervisor.__file__, str(reading),
              str(tmp_path / "tree"), "sh", "-c", line],
             pass_fds=[reading], check=False,
         ).returncode == status  # fmt: skip

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pyharness import host, image, kept
+from pyharness.host import json_store, programs
+from pyharness.machine import image
 
 KINDS = {"name": str, "number": int}
 DAMAGED = (
@@ -24,16 +25,16 @@ DAMAGED = (
 
 def test_facts(tmp_path: Path) -> None:
     path = tmp_path / "facts.json"
-    assert kept.read(path, KINDS) is None
+    assert json_store.read(path, KINDS) is None
     path.write_text('{"name": "a", "number": 1}', encoding="ascii")
-    assert kept.read(path, KINDS) == {"name": "a", "number": 1}
+    assert json_store.read(path, KINDS) == {"name": "a", "number": 1}
 
 
 @pytest.mark.parametrize("data", DAMAGED)
 def test_damaged_facts_are_no_facts(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "facts.json"
     path.write_bytes(data)
-    assert kept.read(path, KINDS) is None
+    assert json_store.read(path, KINDS) is None
 
 
 def test_an_image_that_lacks_a_file_is_none(tmp_path: Path) -> None:
@@ -47,9 +48,9 @@ def test_an_image_that_lacks_a_file_is_none(tmp_path: Path) -> None:
 
 def test_when_a_process_began() -> None:
     """It tells processes apart, and does not depend on the wall clock."""
-    own = host.began(os.getpid())
-    assert own == host.began(os.getpid())
+    own = programs.began(os.getpid())
+    assert own == programs.began(os.getpid())
     with subprocess.Popen(["sleep", "100"]) as other:
-        assert host.began(other.pid) not in ("", own)
+        assert programs.began(other.pid) not in ("", own)
         other.kill()
-    assert host.began(other.pid) == ""
+    assert programs.began(other.pid) == ""

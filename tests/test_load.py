@@ -10,8 +10,10 @@ import pytest
 from portable import AT_FDCWD, TRACING, handler_prefix, hooked, hooked_by, mount_tracing
 
 import pyharness
-from pyharness import Command, Guest, ModuleRefused, UsageError, abi, kernels
-from pyharness.build import Built
+from pyharness import Command, Guest, ModuleRefused, UsageError
+from pyharness.guest.build import Built
+from pyharness.interceptor.interface import Interface
+from pyharness.linux import kernel_release
 
 BrokenModule = Callable[[str, str, str], Path]
 TRACED = ("getpgid", "restart_syscall", "exit_group")
@@ -23,7 +25,7 @@ def runs_sparse(guest: Guest) -> bool:
     From 7.0 on (commit fd69b2f7d5f4) it first has a script find out whether sparse knows
     __typeof_unqual__; Debian's headers lack the script, and its sparse 0.6.4 does not.
     """
-    if kernels.fits(guest.frozen.image.release, ["<7"]):
+    if kernel_release.fits(guest.frozen.image.release, ["<7"]):
         return True
     script = "/usr/src/linux-headers-*-common*/scripts/checker-valid.sh"
     return guest.run(f"{script} sparse").stdout.strip() == "1"
@@ -66,7 +68,7 @@ def test_without_ftrace(bare_guest: Guest) -> None:
     built = guest.build(pyharness.MODULE)
     off = guest.run("echo 0 > /proc/sys/kernel/ftrace_enabled").status == 0
     # 7.3: "The ftrace_enabled file is deprecated and no longer disables ftrace".
-    assert off == kernels.fits(guest.frozen.image.release, ["<7.3"])
+    assert off == kernel_release.fits(guest.frozen.image.release, ["<7.3"])
     try:
         if not off or guest.frozen.spec.architecture == "arm64":
             guest.load(pyharness.MODULE, way="handler").unload()
@@ -128,7 +130,7 @@ def test_a_load_that_fails_late_leaves_nothing(
     """Though commands are issued all the time: it takes none, and is not freed under one."""
     guest = bare_guest
     built = guest.build(broken_module("interceptor.c", LAST_STEP, FAILS_LATE))
-    interface = abi.load(pyharness.MODULE, guest.syscalls)
+    interface = Interface.load(pyharness.MODULE, guest.syscalls)
     intercept = interface.commands[Command.INTERCEPT]
     number = guest.syscalls.number("mkdirat")
     callers = [guest.root.fork() for _ in range(guest.frozen.spec.cpus)]

@@ -8,7 +8,7 @@ import pytest
 from portable import TRACING, mount_tracing
 
 from pyharness import Guest, Module
-from pyharness.kmsg import Call
+from pyharness.linux.kmsg import Call
 
 CALL = "sched_rr_get_interval"
 THREADS = 4

@@ -4,7 +4,7 @@
 import pytest
 
 from pyharness.errors import HostError
-from pyharness.mirrors import Mirrors, chosen
+from pyharness.machine.mirrors import Mirrors, chosen
 
 APT = "Debian|http://a/debian/\nDebian-Security|http://a/security/\nDebian|http://b/debian/\n"
 KEYS = "/keys.gpg"

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from pyharness import CheckFailed, UsageError, build, guests, module_source
-from pyharness.accel import Accelerator
-from pyharness.guest import built_against
-from pyharness.image import Image
-from pyharness.machines import Frozen
+from pyharness import CheckFailed, UsageError
+from pyharness.guest import build, module_source
+from pyharness.guest.guest import built_against
+from pyharness.machine import guest_specs
+from pyharness.machine.accelerator import Accelerator
+from pyharness.machine.image import Image
+from pyharness.machine.lifecycle import Frozen
 
 KBUILD = "obj-m := ring.o\n"
 # What a build that works by hand may read.
@@ -164,7 +166,7 @@ def frozen(cpus: int, *, image: str = "image", release: str = "6.1.0") -> Frozen
     """A guest that was saved; for each number of CPUs there is one."""
     return Frozen(
         folder=Path(f"frozen-{cpus}"),
-        spec=guests.find(cpus=cpus),
+        spec=guest_specs.find(cpus=cpus),
         image=Image(folder=Path(image), release=release, version="#1", host_key=""),
         accel=Accelerator(name="tcg", reason=""),
         vermagic=release,

@@ -8,8 +8,8 @@ import threading
 import time
 from pathlib import Path
 
-from pyharness import host
-from pyharness.qemu import Machine, instruction_pointers
+from pyharness.host import programs
+from pyharness.machine.qemu_process import Machine, instruction_pointers
 
 GREETING = {"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}, "capabilities": []}}
 
@@ -38,7 +38,7 @@ def test_a_monitor_that_refuses_is_waited_for(tmp_path: Path) -> None:
         accel="tcg",
         port=1,
         pid=os.getpid(),
-        began=host.began(os.getpid()),
+        began=programs.began(os.getpid()),
         owner=None,
     )
     # The first attempt is made long before this is over; nothing depends on how long.

@@ -14,7 +14,7 @@ from memory import held, wait_back
 from portable import hooked
 
 from pyharness import Actor, Guest, Module
-from pyharness.agent import Result
+from pyharness.guest.agent import Result
 
 FAILING = Path(__file__).parent / "programs" / "failing.h"
 FAIL_AT = "/sys/module/interceptor/parameters/fail_at"

@@ -11,7 +11,9 @@ import odd
 import pytest
 
 import pyharness
-from pyharness import Guest, machines, paths
+from pyharness import Guest
+from pyharness.host import paths
+from pyharness.machine import lifecycle
 
 
 @pytest.mark.alone
@@ -31,7 +33,7 @@ def test_a_guest_runs_in_an_odd_place(
     shutil.copytree(pyharness.MODULE, module)
     monkeypatch.setenv("PYHARNESS_CACHE", str(cache))
     monkeypatch.setenv("PYHARNESS_RUN", str(run))
-    known = machines._read(frozen, guest.frozen.spec.name)
+    known = lifecycle._read(frozen, guest.frozen.spec.name)
     assert known
 
     def type_in(*words: str) -> str:
@@ -45,7 +47,7 @@ def test_a_guest_runs_in_an_odd_place(
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    machine = machines.thaw(known, stays=True)
+    machine = lifecycle.thaw(known, stays=True)
     try:
         assert type_in("ssh", "--", "echo", "a", "b") == "a b\n"
         assert f"{cache}/modules/" in type_in("build", "--module", str(module))

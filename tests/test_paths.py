@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from pyharness import HostError, UsageError, machines, paths
+from pyharness import HostError, UsageError
+from pyharness.host import paths
+from pyharness.machine import lifecycle
 
 _fork = multiprocessing.get_context("fork")
 
@@ -149,7 +151,7 @@ def test_a_cache_that_cannot_be_used(named: dict[str, str], said: str) -> None:
 # Root becomes that user by itself: user namespaces are forbidden in a chroot.
 WITHOUT_A_HOME = """
 import os
-from pyharness import paths
+from pyharness.host import paths
 from pyharness.errors import HostError
 if os.geteuid() == 0:
     os.setuid(4242)
@@ -208,7 +210,7 @@ def test_a_control_character_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_run_folder_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYHARNESS_RUN", A_FILE)
     with pytest.raises(HostError, match="make it a folder, or name other folders in PYHARNESS_C"):
-        machines.all_machines()
+        lifecycle.all_machines()
 
 
 @pytest.mark.usefixtures("cache")
@@ -216,7 +218,7 @@ def test_a_file_system_without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_file: object, _operation: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr("pyharness.paths.fcntl.flock", refuse)
+    monkeypatch.setattr("pyharness.host.paths.fcntl.flock", refuse)
     with pytest.raises(HostError, match="is on a file system without locks"), paths.locked("x"):
         pass
 

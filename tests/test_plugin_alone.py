@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pyharness import guests
+from pyharness.machine import guest_specs
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -20,7 +20,7 @@ PASSES = "def test_pass():\n    pass\n"
 NO_GUEST = """
 import types
 import pytest
-from pyharness import machines
+from pyharness.machine import lifecycle
 
 made = set()
 
@@ -34,7 +34,7 @@ def freeze(spec, *, teller=None):
         accel=types.SimpleNamespace(name="tcg", reason="made up"),
     )
 
-machines.freeze = freeze
+lifecycle.freeze = freeze
 
 @pytest.fixture
 def guest():
@@ -95,7 +95,7 @@ def test_a_boot_is_shown_before_the_line_about_the_guest(
     done = run()
     assert "SILENTLY" not in done.stdout
     assert done.stdout.index("boots, and shows it") < done.stdout.index("guest: ")
-    assert f"guest: {guests.DEFAULT_GUEST}, kernel 6.1.0, tcg (made up)" in done.stdout
+    assert f"guest: {guest_specs.DEFAULT_GUEST}, kernel 6.1.0, tcg (made up)" in done.stdout
     assert "1 passed" in done.stdout
 
 
@@ -319,7 +319,7 @@ def test_a_report_says_how_a_run_ended(
 RAISES = """
 import pytest
 from pyharness import Completed, Result
-from pyharness import guestfile, guest
+from pyharness.guest import guest, open_file
 
 def fails():
     try:
@@ -334,7 +334,7 @@ def test_with_a_cause_of_ours():
     guest.inspect(__import__("pathlib").Path("/nosuch.ko"), None)
 
 def test_of_the_kernel():
-    guestfile.succeeded(Result(-1, 13), "/dev/ring")  # his own line
+    open_file.succeeded(Result(-1, 13), "/dev/ring")  # his own line
 
 def test_of_his_own():
     assert 1 == 2, "as it should"
@@ -352,7 +352,7 @@ def test_an_error_shows_the_tests_own_lines_first(project: Path, run: Run) -> No
     (project / "test_made_up.py").write_text(RAISES, encoding="ascii")
     shown = run("-rA").stdout
     assert "ssh.py" not in shown
-    assert "guestfile.py" not in shown
+    assert "open_file.py" not in shown
     assert "his own line" in shown
     assert "no such thing" in shown
     assert "KeyError: 'his own key'" in shown
@@ -362,7 +362,7 @@ def test_an_error_shows_the_tests_own_lines_first(project: Path, run: Run) -> No
     assert "as it should" in shown
     whole = run("--full-trace").stdout
     assert "ssh.py" in whole
-    assert "guestfile.py" in whole
+    assert "open_file.py" in whole
     assert "FileNotFoundError" in whole
 
 

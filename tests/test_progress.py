@@ -10,7 +10,7 @@ import sys
 # A step whose own work blocks: in a system call, for as long as the last argument says.
 PROGRAM = """
 import sys, time
-from pyharness import progress
+from pyharness.host import progress
 progress._QUIET_SECONDS = 0.5
 with progress.Terminal().task("a step") as task:
     task.at(0.25, "[waiting]")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from pyharness import Guest, Module
-from pyharness.status import Intercepted
+from pyharness.interceptor.status import Intercepted
 
 ROUNDS = 10_000
 SECONDS = 60

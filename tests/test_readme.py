@@ -9,8 +9,9 @@ from pathlib import Path
 import all_guests
 import pytest
 
-from pyharness import Guest, guests
+from pyharness import Guest
 from pyharness.cli import cli
+from pyharness.machine import guest_specs
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -61,7 +62,9 @@ def test_every_guest_is_told_of() -> None:
         r"^\| `([\w-]+)`[^|]* \|[^|]*\| (the table|its handler) \|", README, re.MULTILINE
     )
     ways = {"the table": "table", "its handler": "handler"}
-    assert {name: ways[by] for name, by in told} == {s.name: s.way for s in guests.load().values()}
+    assert {name: ways[by] for name, by in told} == {
+        s.name: s.way for s in guest_specs.load().values()
+    }
 
 
 def test_the_table_of_all_guests_has_every_run_and_all_passed() -> None:

@@ -16,17 +16,11 @@ import pytest
 from broken import BROKEN, line_of, write
 
 import pyharness
-from pyharness import (
-    Guest,
-    GuestError,
-    GuestTimeout,
-    accel,
-    guests,
-    health,
-    kernels,
-    machines,
-    paths,
-)
+from pyharness import Guest, GuestError, GuestTimeout
+from pyharness.guest import health
+from pyharness.host import paths
+from pyharness.linux import kernel_release
+from pyharness.machine import accelerator, guest_specs, lifecycle
 from pyharness.pytest_plugin import place_of
 
 pytestmark = pytest.mark.alone
@@ -159,7 +153,7 @@ def test_a_broken_module_fails_its_test_alone(
     assert re.search(expected.said, said), said
     assert re.search(expected.asked, said), said
     release, besides = expected.since
-    if kernels.fits(guest.frozen.image.release, [release]):
+    if kernel_release.fits(guest.frozen.image.release, [release]):
         assert besides in said
     if expected.change is not None:
         file, line = line_of(folder, broken[expected.change]).split(":")
@@ -258,7 +252,7 @@ def test_an_answer_that_comes_too_late_is_not_the_next_ones(
 
 def end_one_that_boots() -> bool:
     """Kill a QEMU of this process's whose kernel has said something by now."""
-    for machine in machines.all_machines():
+    for machine in lifecycle.all_machines():
         booting = machine.folder.parent.name == "frozen" and machine.owner == os.getpid()
         if booting and machine.console_log.exists() and machine.last_words():
             os.kill(machine.pid, signal.SIGKILL)
@@ -272,12 +266,12 @@ def test_a_guest_that_does_not_boot_has_its_last_words(
     for name in ("images", "ssh"):
         (tmp_path / name).symlink_to(paths.cache() / name)
     monkeypatch.setenv("PYHARNESS_CACHE", str(tmp_path))  # where nothing is booted yet
-    monkeypatch.setenv(accel.NAMED, guest.frozen.accel.name)
+    monkeypatch.setenv(accelerator.NAMED, guest.frozen.accel.name)
     killer = threading.Thread(target=guest.wait, args=("one that boots", end_one_that_boots))
     killer.start()
-    spec = guests.find(guest.frozen.spec.name)
+    spec = guest_specs.find(guest.frozen.spec.name)
     with pytest.raises(GuestError, match=rf"^{spec.name}: .*console.*\n\[ *\d+\.\d+\] "):
-        machines.freeze(spec)
+        lifecycle.freeze(spec)
     killer.join()
     assert list((tmp_path / "frozen").iterdir()) == []
 
@@ -286,7 +280,7 @@ def test_a_guest_that_cannot_be_reached_has_its_last_words(
     guest: Guest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pyharness.boot(guest.frozen.spec.name) as own:
-        monkeypatch.setattr(machines, "ANSWER_SECONDS", 1.0)
+        monkeypatch.setattr(lifecycle, "ANSWER_SECONDS", 1.0)
         own.run("systemctl stop ssh.socket ssh.service; echo 'sshd has stopped' > /dev/console")
         with pytest.raises(GuestTimeout, match=r"(?s)^no SSH at .*\nsshd has stopped$"):
             Guest(own.frozen, own.machine, fresh=False)

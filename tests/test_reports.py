@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pyharness
-from pyharness import Guest, oops
-from pyharness.lines import Lines
-from pyharness.oops import Place
+from pyharness import Guest
+from pyharness.linux import trouble
+from pyharness.linux.symbolize import Lines
+from pyharness.linux.trouble import Place
 
 LOGS = Path(__file__).parent / "reports"
 
@@ -88,7 +89,7 @@ def test_every_saved_log_is_looked_at() -> None:
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_reports_of_a_saved_log(name: str) -> None:
-    found = oops.reports(read(name))
+    found = trouble.reports(read(name))
     assert [report.kind for report in found] == [wanted.kind for wanted in EXPECTED[name]]
     for report, wanted in zip(found, EXPECTED[name], strict=True):
         assert report.title.startswith(wanted.begins)
@@ -105,8 +106,8 @@ def test_a_log_cut_anywhere_has_the_same_reports_up_to_there(
 ) -> None:
     lines = read(name).splitlines()
     cut = data.draw(st.integers(0, len(lines)))
-    found = oops.reports("\n".join(lines[:cut]))
-    whole = oops.reports(read(name))
+    found = trouble.reports("\n".join(lines[:cut]))
+    whole = trouble.reports(read(name))
     assert found[:-1] == whole[: len(found) - 1] if found else True
     for report, full in zip(found, whole, strict=False):
         assert full.lines[: len(report.lines)] == report.lines
@@ -126,8 +127,8 @@ def test_a_log_cut_anywhere_has_the_same_reports_up_to_there(
     ],
 )
 def test_trouble_is_told(text: str) -> None:
-    assert oops.is_trouble(text)
-    (report,) = oops.reports(f"[    1.0] fine\r\n[    2.5][  T812] {text}\r\n")
+    assert trouble.is_trouble(text)
+    (report,) = trouble.reports(f"[    1.0] fine\r\n[    2.5][  T812] {text}\r\n")
     assert report.lines == (text,)
 
 
@@ -141,12 +142,12 @@ def test_trouble_is_told(text: str) -> None:
     ],
 )
 def test_what_is_no_trouble(text: str) -> None:
-    assert not oops.is_trouble(text)
+    assert not trouble.is_trouble(text)
 
 
 @given(st.text())
 def test_any_text_has_reports_or_none(text: str) -> None:
-    assert all(oops.is_trouble(report.title) for report in oops.reports(text))
+    assert all(trouble.is_trouble(report.title) for report in trouble.reports(text))
 
 
 # ---- addresses as lines ----
@@ -182,7 +183,7 @@ def test_a_place_is_found_in_every_kind_of_line() -> None:
         places.append(place)
         return f"line {len(places)}"
 
-    told = oops.annotate(text, line_of).splitlines()
+    told = trouble.annotate(text, line_of).splitlines()
     assert [line.endswith(f" at line {n}") for n, line in enumerate(told, 1)] == [True] * 6 + [
         False
     ]

@@ -15,9 +15,10 @@ import paramiko
 import pytest
 from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL
 
-from pyharness import GuestError, GuestTimeout, UsageError, ssh_keys
-from pyharness.remote import Address
-from pyharness.ssh import Ssh
+from pyharness import GuestError, GuestTimeout, UsageError
+from pyharness.guest.ssh_only import Address
+from pyharness.transport import ssh_keys
+from pyharness.transport.ssh import Ssh
 
 SECONDS = 60.0
 
@@ -241,7 +242,7 @@ def test_nothing_is_printed_while_a_connection_is_tried_again(tmp_path: Path) ->
 
     program = (
         "import sys; from pathlib import Path; from pyharness import GuestTimeout\n"
-        "from pyharness.ssh import Ssh\n"
+        "from pyharness.transport.ssh import Ssh\n"
         "ssh = Ssh('127.0.0.1', int(sys.argv[1]), key=Path(sys.argv[2]), host_key=None)\n"
         "try: ssh.connect(1.0)\n"
         "except GuestTimeout: print('in vain')\n"

@@ -9,7 +9,7 @@ from portable import AT_FDCWD
 
 import pyharness
 from pyharness import Guest, Module
-from pyharness.ssh import pump
+from pyharness.transport.ssh import pump
 
 PROGRAM = Path(__file__).parent / "programs" / "survey.py"
 SECONDS = 60

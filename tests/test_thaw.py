@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pyharness import Guest, HostError, machines
+from pyharness import Guest, HostError
+from pyharness.machine import lifecycle
 
 pytestmark = pytest.mark.alone
 
@@ -55,12 +56,12 @@ def test_a_damaged_state(
     damage(folder / "state")
     begin = time.monotonic()
     with pytest.raises(HostError) as raised:
-        machines.thaw(replace(guest.frozen, folder=folder))
+        lifecycle.thaw(replace(guest.frozen, folder=folder))
     assert time.monotonic() - begin < SECONDS
     said = str(raised.value)
     assert said.startswith("QEMU can't go on from the saved state: ")
     assert said.endswith(f"is booted again: rm -r {folder}")
-    assert machines.all_machines() == []
+    assert lifecycle.all_machines() == []
     assert list((tmp_path / "run").iterdir()) == []
 
 

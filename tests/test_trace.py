@@ -7,7 +7,7 @@ import threading
 import paramiko
 import pytest
 
-from pyharness import trace
+from pyharness.interceptor import trace
 
 
 def test_all_is_written_to_a_pipe_that_does_not_block() -> None:

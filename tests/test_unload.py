@@ -13,7 +13,8 @@ from memory import CACHES, held, wait_back
 from portable import AT_FDCWD, first_of, hooked, longs
 
 import pyharness
-from pyharness import Actor, Guest, Module, abi
+from pyharness import Actor, Guest, Module
+from pyharness.interceptor.interface import Interface
 
 A_BYTE = "\x01\0\0\0\0\0\0\0"
 
@@ -193,7 +194,7 @@ def cycle(guest: Guest, ko: int, options: str) -> None:
     """Load the module, have it hold what it can, with some who die meanwhile, and unload it."""
     root = guest.root
     assert root.syscall("finit_module", ko, options, 0).errno == 0
-    module = Module(guest, abi.load(pyharness.MODULE, guest.syscalls), "interceptor")
+    module = Module(guest, Interface.load(pyharness.MODULE, guest.syscalls), "interceptor")
     for call in ("getpgid", "capget"):
         assert module.intercept(call).value == 0
     for child in [root.fork() for _ in range(LISTED)]:

@@ -9,7 +9,7 @@ import pytest
 
 import pyharness
 from pyharness import Guest, Module, ModuleRefused
-from pyharness.module_source import source_files
+from pyharness.guest.module_source import source_files
 
 CALL = "sched_rr_get_interval"
 FOREIGN = Path(__file__).parent / "programs" / "foreign.c"

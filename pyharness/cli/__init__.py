@@ -6,16 +6,16 @@ from typing import Any
 
 import click
 
-from pyharness import interrupt
 from pyharness.cli import (
     completion_command,
     guest_commands,
     module_commands,
     outcome,
-    report_command,
     setup_command,
     streams,
+    trouble_command,
 )
+from pyharness.host import signals
 
 _EPILOG = """Exit status: 0 all is well; 1 a check failed; 2 wrong usage; 3 this host lacks
 something; 4 the guest crashed or does not answer; 128 more than a signal's number. ssh and trace
@@ -34,7 +34,7 @@ class _Commands(click.Group):
         except BaseException as error:
             if (ended := outcome.of(error)) is None:
                 raise
-            interrupt.drop_dead_streams()
+            signals.drop_dead_streams()
             status, sentence = ended
             if sentence:
                 click.echo(f"pyharness: {sentence}", err=True)
@@ -52,7 +52,7 @@ def cli() -> None:
 for _command in (
     *guest_commands.COMMANDS,
     *module_commands.COMMANDS,
-    *report_command.COMMANDS,
+    *trouble_command.COMMANDS,
     *setup_command.COMMANDS,
     *completion_command.COMMANDS,
 ):
@@ -62,11 +62,11 @@ for _command in (
 def main() -> None:
     """Run the command line; end with its exit status."""
     streams.set_up()
-    interrupt.install()
+    signals.install()
     try:
         status = cli.main(standalone_mode=False, prog_name="pyharness")
     except click.ClickException as error:
-        interrupt.drop_dead_streams()
+        signals.drop_dead_streams()
         error.show()
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:  # before there was a command, or after

@@ -9,16 +9,17 @@ import signal
 import click
 import psutil
 
-from pyharness import doctor, image, interrupt, machines, paths, snapshots
-from pyharness import guests as known_guests
-from pyharness.cli import options
-from pyharness.console import Console
+from pyharness.cli import doctor, options
 from pyharness.errors import UsageError
-from pyharness.guest import Guest
-from pyharness.host import environment, requires
-from pyharness.progress import Terminal
-from pyharness.qemu import Machine
-from pyharness.wording import counted
+from pyharness.guest.guest import Guest
+from pyharness.host import paths, signals
+from pyharness.host.programs import environment, requires
+from pyharness.host.progress import Terminal
+from pyharness.host.wording import counted
+from pyharness.machine import guest_specs as known_guests
+from pyharness.machine import image, lifecycle, snapshots
+from pyharness.machine.qemu_process import Machine
+from pyharness.transport.console import Console
 
 _MOST_CPUS = 64
 # Less than that, and a guest's kernel has no room for its own initial file system (MiB).
@@ -53,7 +54,7 @@ def list_command() -> None:
     for spec in known_guests.load().values():
         made = image.find(spec)
         state = f"image of kernel {made.release} ({made.version})" if made else "no image yet"
-        if machines.running(spec.name):
+        if lifecycle.running(spec.name):
             state += ", runs"
         click.echo(f"{spec.name:24} {spec.architecture:6} {spec.suite:18} {spec.way:8} {state}")
 
@@ -75,7 +76,7 @@ def list_command() -> None:
 def up_command(guest: str, cpus: int | None, memory: int | None) -> None:
     """Start a guest, or go on with one that rests; makes its image first if there is none."""
     _refuse_other_size(guest, cpus, memory)
-    already = machines.running(guest) is not None
+    already = lifecycle.running(guest) is not None
     with Guest.attach(guest, cpus=cpus, memory=memory, teller=Terminal()) as entered:
         port = entered.machine.port
         runs = "runs already" if already else "is up"
@@ -90,10 +91,10 @@ def _refuse_other_size(guest: str, cpus: int | None, memory: int | None) -> None
     Raises:
         UsageError: it isn't.
     """
-    state, machine = machines.state_of(guest), machines.stays(guest)
+    state, machine = lifecycle.state_of(guest), lifecycle.stays(guest)
     if machine is None or (state == "crashed" and not machine.alive):
         return
-    has = machines.frozen_of(machine).spec
+    has = lifecycle.frozen_of(machine).spec
     if (cpus or has.cpus, memory or has.memory) != (has.cpus, has.memory):
         raise UsageError(
             f"{guest} is {state} with {counted(has.cpus, 'CPU')} and {has.memory} MiB of memory:"
@@ -107,18 +108,18 @@ def _refuse_other_size(guest: str, cpus: int | None, memory: int | None) -> None
 def down_command(guest: str, everything: bool) -> None:
     """End a guest, and whatever interrupted runs left behind."""
     ended = 0
-    resting = machines.stays(guest)
+    resting = lifecycle.stays(guest)
     if resting and not resting.alive:
-        machines.end(resting)
+        lifecycle.end(resting)
         click.echo(f"gave up {guest}, which did not run")
         ended += 1
-    for machine in machines.all_machines():
+    for machine in lifecycle.all_machines():
         its_own = machine.folder.name == guest
         if its_own or machine.orphaned or everything:
-            machines.end(machine)
+            lifecycle.end(machine)
             click.echo(f"ended {machine.folder.name} (process {machine.pid})")
             ended += 1
-    machines.sweep()
+    lifecycle.sweep()
     if not ended:
         click.echo(f"{guest} does not run")
 
@@ -127,14 +128,14 @@ def down_command(guest: str, everything: bool) -> None:
 @options.each_guest
 def reset_command(guest: str) -> None:
     """Put a guest back to how it was right after its boot, whatever its state."""
-    if machine := machines.stays(guest):
-        machines.end(machine)
+    if machine := lifecycle.stays(guest):
+        lifecycle.end(machine)
     with Guest.attach(guest, teller=Terminal()) as entered:
         click.echo(f"{entered.describe()}: as it was booted")
 
 
 def _running(guest: str) -> Machine:
-    machine = machines.running(known_guests.find(guest).name)
+    machine = lifecycle.running(known_guests.find(guest).name)
     if machine is None:
         raise UsageError(f"{guest} does not run: pyharness up {guest} starts it")
     return machine
@@ -144,8 +145,8 @@ def _running(guest: str) -> Machine:
 @options.each_guest
 def suspend_command(guest: str) -> None:
     """Save a guest's state and end it; up goes on where it was."""
-    with interrupt.held():  # a guest that is stopped, and not saved, would be left
-        machines.suspend(_running(guest))
+    with signals.held():  # a guest that is stopped, and not saved, would be left
+        lifecycle.suspend(_running(guest))
     click.echo(f"{guest} is suspended: pyharness up goes on with it")
 
 
@@ -154,9 +155,9 @@ def suspend_command(guest: str) -> None:
 def halt_command(guest: str) -> None:
     """Switch a guest off; what is on its disk is there again after up."""
     machine = _running(guest)
-    slowness = machines.frozen_of(machine).accel.slowness
-    with interrupt.held():  # a guest that goes off unseen looks as if it had crashed
-        machines.switch_off(machine, seconds=30 * slowness)
+    slowness = lifecycle.frozen_of(machine).accel.slowness
+    with signals.held():  # a guest that goes off unseen looks as if it had crashed
+        lifecycle.switch_off(machine, seconds=30 * slowness)
     click.echo(f"{guest} is off: pyharness up starts it")
 
 
@@ -170,7 +171,7 @@ def _snapshot(name: str, about: str, done: str) -> None:
 
     def give(guest: str, snapshot: str) -> None:
         machine = _running(guest)
-        with interrupt.held():  # QEMU stops a guest meanwhile
+        with signals.held():  # QEMU stops a guest meanwhile
             snapshots.COMMANDS[name](machine, snapshot)
         click.echo(f"{guest}: {done.format(snapshot)}")
 
@@ -197,11 +198,11 @@ def snapshot_list_command(guest: str) -> None:
 @options.named_guests
 def status_command(guests: tuple[str, ...], as_json: bool) -> None:
     """The guests that run, rest, or have crashed; of all if none is named."""
-    states = {name: machines.state_of(name) for name in guests or known_guests.load()}
+    states = {name: lifecycle.state_of(name) for name in guests or known_guests.load()}
     if as_json:
         click.echo(json.dumps([_facts(name, s) for name, s in states.items() if s != "absent"]))
         return
-    running = [m for m in machines.all_machines() if not guests or m.guest in guests]
+    running = [m for m in lifecycle.all_machines() if not guests or m.guest in guests]
     for machine in running:
         belongs = f"of process {machine.owner}" if machine.owner else "stays until down"
         click.echo(
@@ -231,7 +232,7 @@ def ssh_command(guest: str, command: tuple[str, ...]) -> None:
     if len(command) == 1 and options.is_guest(command[0]):
         raise UsageError(f"{command[0]} is a guest's name: pyharness ssh --guest {command[0]}")
     machine = _up(guest)
-    made = machines.frozen_of(machine).image
+    made = lifecycle.frozen_of(machine).image
     # ssh splits paths at spaces and expands "%" and "~" in them: it is given names in the folder
     # that it runs in.
     known, key = "known_hosts", "id"
@@ -266,7 +267,7 @@ def console_command(guest: str) -> None:
 
 def _facts(guest: str, state: str) -> dict[str, object]:
     """What a program must know to enter a guest."""
-    machine = machines.stays(guest)
+    machine = lifecycle.stays(guest)
     known = machine and state == "running"
     return {
         "guest": guest,
@@ -276,7 +277,7 @@ def _facts(guest: str, state: str) -> dict[str, object]:
         "port": machine.port if machine and known else None,
         "user": "root",
         "key": str(image.user_key()),
-        "host_key": machines.frozen_of(machine).image.host_key if machine and known else None,
+        "host_key": lifecycle.frozen_of(machine).image.host_key if machine and known else None,
     }
 
 
@@ -287,7 +288,7 @@ def _born(machine: Machine) -> float:
 
 def _up(guest: str) -> Machine:
     """The guest's machine, started if it does not run."""
-    if machine := machines.running(guest):
+    if machine := lifecycle.running(guest):
         return machine
     with Guest.attach(known_guests.find(guest).name, teller=Terminal()) as entered:
         return entered.machine

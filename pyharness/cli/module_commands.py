@@ -11,26 +11,29 @@ from typing import Any
 
 import click
 
-from pyharness import bench as benchmark
-from pyharness import demo as demonstration
-from pyharness import guests, interrupt, kmsg, machines, module_source
-from pyharness import trace as tracing
-from pyharness.agent import Result
-from pyharness.build import Built
 from pyharness.cli import options
 from pyharness.errors import CheckFailed, UsageError
-from pyharness.guest import Guest, inspect, read_module
-from pyharness.module import Module
-from pyharness.progress import Terminal
-from pyharness.syscalls import INT_LEAST, INT_MOST, Syscalls
-from pyharness.wording import counted
+from pyharness.guest import module_source
+from pyharness.guest.agent import Result
+from pyharness.guest.build import Built
+from pyharness.guest.guest import Guest, inspect, read_module
+from pyharness.host import signals
+from pyharness.host.progress import Terminal
+from pyharness.host.wording import counted
+from pyharness.interceptor import bench as benchmark
+from pyharness.interceptor import demo as demonstration
+from pyharness.interceptor import trace as tracing
+from pyharness.interceptor.module import Module
+from pyharness.linux import kmsg
+from pyharness.linux.syscalls import INT_LEAST, INT_MOST, Syscalls
+from pyharness.machine import guest_specs, lifecycle
 
 # Others than a process may have are the module's to refuse.
 _PROCESS = click.IntRange(INT_LEAST, INT_MOST)
 
 
 def _enter(guest: str) -> Guest:
-    return Guest.attach(guests.find(guest).name, teller=Terminal())
+    return Guest.attach(guest_specs.find(guest).name, teller=Terminal())
 
 
 def _build(entered: Guest, folder: Path) -> Built:
@@ -81,14 +84,14 @@ def inspect_command(guest: str, folder: Path, ko: Path | None) -> None:
         read_module(ko)  # before a guest is made for it
     else:
         module_source.check(folder)
-    machine = machines.running(guests.find(guest).name)
+    machine = lifecycle.running(guest_specs.find(guest).name)
     if ko is None:
         with _enter(guest) as entered:
             ko, frozen = _build(entered, folder).ko, entered.frozen
     elif machine:
-        frozen = machines.frozen_of(machine)
+        frozen = lifecycle.frozen_of(machine)
     else:
-        frozen = machines.freeze(guests.find(guest), teller=Terminal())
+        frozen = lifecycle.freeze(guest_specs.find(guest), teller=Terminal())
     module = inspect(ko, frozen)
     for field, values in module.info.items():
         for value in values:
@@ -113,7 +116,7 @@ def load_command(guest: str, folder: Path, parameters: tuple[str, ...]) -> None:
     module_source.check(folder)
     with _enter(guest) as entered:
         _build(entered, folder)
-        with interrupt.held() as interruption:
+        with signals.held() as interruption:
             module = entered.load(folder, **dict(p.split("=", 1) for p in parameters))
             try:
                 interruption()
@@ -151,7 +154,7 @@ def _four(name: str, about: str, *, has_pid: bool) -> click.Command:
     """One of the module's commands, as a command of the command line."""
 
     def issue(guest: str, folder: Path, user: str, syscall: str, pid: int = 0) -> int:
-        number = Syscalls(guests.find(guest).syscalls).number(syscall)
+        number = Syscalls(guest_specs.find(guest).syscalls).number(syscall)
         loaded = _name(folder)
         with _enter(guest) as entered:
             module = entered.module(folder, loaded)
@@ -209,7 +212,7 @@ def log_command(guest: str, follow: bool, as_json: bool) -> None:
         for record in entered.log.fetch():
             show(record)
         if follow:
-            for record in entered.log.follow(waiting=interrupt.check_output):
+            for record in entered.log.follow(waiting=signals.check_output):
                 show(record)
         if entered.log.lost:
             raise CheckFailed(
@@ -225,7 +228,7 @@ def _loaded(entered: Guest, folder: Path, name: str) -> Iterator[Module]:
         yield entered.module(folder, name)
         return
     _build(entered, folder)
-    with interrupt.held() as interruption:
+    with signals.held() as interruption:
         module = entered.load(folder)
         try:
             interruption()
@@ -251,7 +254,7 @@ def trace_command(
     as long as it takes, if it isn't.
     """
     names = syscalls.split(",")
-    table = Syscalls(guests.find(guest).syscalls)
+    table = Syscalls(guest_specs.find(guest).syscalls)
     for name in names:
         table.number(name)
     loaded = _name(folder)
@@ -272,7 +275,7 @@ def trace_command(
 def demo_command(guest: str, folder: Path) -> int:
     """The main job, step by step, in a guest of its own."""
     module_source.check(folder)
-    return demonstration.run(guests.find(guest).name, folder, Terminal(), click.echo)
+    return demonstration.run(guest_specs.find(guest).name, folder, Terminal(), click.echo)
 
 
 @click.command("bench")

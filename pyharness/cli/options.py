@@ -9,10 +9,11 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from pyharness import guests, paths
 from pyharness.errors import HarnessError, UsageError
-from pyharness.guests import DEFAULT_GUEST
-from pyharness.syscalls import Syscalls
+from pyharness.host import paths
+from pyharness.linux.syscalls import Syscalls
+from pyharness.machine import guest_specs
+from pyharness.machine.guest_specs import DEFAULT_GUEST
 
 # A command's function, as click decorates it.
 _Function = Callable[..., Any]
@@ -36,7 +37,7 @@ def complete_guest(
     """Names of guests, but for those that the line has already."""
     named = context.params.get("names") or ()
     try:
-        return _beginning([name for name in guests.load() if name not in named], incomplete)
+        return _beginning([name for name in guest_specs.load() if name not in named], incomplete)
     except HarnessError:
         return []
 
@@ -47,7 +48,7 @@ def complete_syscalls(
     """Names of the guest's system calls; of a list with commas, the last one."""
     before, comma, _ = incomplete.rpartition(",")
     try:
-        known = Syscalls(guests.find(context.params.get("guest") or DEFAULT_GUEST).syscalls)
+        known = Syscalls(guest_specs.find(context.params.get("guest") or DEFAULT_GUEST).syscalls)
     except HarnessError:
         return []
     begun = before + comma
@@ -118,7 +119,7 @@ def _argument(nargs: int) -> Callable[[_Function], _Function]:
 
 
 def _default() -> str:
-    return guests.find(DEFAULT_GUEST).name
+    return guest_specs.find(DEFAULT_GUEST).name
 
 
 def _chosen(option: str | None, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -131,13 +132,13 @@ def _chosen(option: str | None, names: tuple[str, ...]) -> tuple[str, ...]:
         raise UsageError(f"--guest {option} and {' '.join(names)}: name the guest once")
     chosen = tuple(dict.fromkeys(names)) or (() if option is None else (option,))
     for name in chosen:
-        guests.find(name)
+        guest_specs.find(name)
     return chosen
 
 
 def is_guest(word: str) -> bool:
     """Whether a word is the name of a guest."""
-    return word in guests.load()
+    return word in guest_specs.load()
 
 
 # ---- the rest ----

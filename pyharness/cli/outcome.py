@@ -5,7 +5,7 @@ import errno
 import signal
 
 from pyharness.errors import HarnessError, HostError
-from pyharness.interrupt import SIGNALS, Interrupted
+from pyharness.host.signals import SIGNALS, Interrupted
 
 
 def of(error: BaseException) -> tuple[int, str] | None:

@@ -5,8 +5,8 @@ import os
 
 import click
 
-from pyharness import paths
-from pyharness.host import environment
+from pyharness.host import paths
+from pyharness.host.programs import environment
 
 
 @click.command("setup")

@@ -6,7 +6,7 @@ import io
 import os
 import sys
 
-from pyharness import interrupt
+from pyharness.host import signals
 
 _ERRORS = "pyharness"
 # What stands for a sign that the terminal's encoding lacks.
@@ -32,7 +32,7 @@ def _open_nowhere(number: int) -> None:
     try:
         os.fstat(number)
     except OSError:
-        interrupt.silence(number)
+        signals.silence(number)
 
 
 def _substitute(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -50,4 +50,4 @@ def flush() -> None:
         try:
             stream.flush()
         except OSError:
-            interrupt.silence(number)
+            signals.silence(number)

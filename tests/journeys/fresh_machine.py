@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 import pexpect
 
-from pyharness.mirrors import Mirrors
+from pyharness.machine.mirrors import Mirrors
 
 PACKAGES = ("ca-certificates", "git", "make")
 _CERTIFICATES = Path("etc/ssl/certs/ca-certificates.crt")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pyharness import Guest, image
+from pyharness import Guest
+from pyharness.machine import image
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pyharness import machines
-from pyharness.qemu import Machine
+from pyharness.machine import lifecycle
+from pyharness.machine.qemu_process import Machine
 
 ROOT = Path(__file__).parent.parent.parent
 SECONDS = 600
@@ -165,7 +165,7 @@ def test_right_after_a_crash(vagrant: Vagrant, how: str) -> None:
 
 
 def test_ended_behind_its_back(vagrant: Vagrant) -> None:
-    machines.end(vagrant.machine())
+    lifecycle.end(vagrant.machine())
     assert vagrant.state() == "not_created"
     vagrant("up")
     assert vagrant.state() == "running"

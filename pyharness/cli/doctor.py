@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What this host can do, and the mend for each lack."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyharness.errors import HostError
+from pyharness.host import packages, paths, privileges
+from pyharness.host.programs import which
+from pyharness.machine import accelerator, image
+from pyharness.machine.guest_specs import GuestSpec
+
+# What a guest needs whose image is there already: its saved state, and what runs write (bytes).
+_ROOM = 1 << 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        what: it is about.
+        good: whether it is as it should be.
+        said: what was found.
+        mend: what to do if it isn't good, or to have it better; may be empty.
+    """
+
+    what: str
+    good: bool
+    said: str
+    mend: str = ""
+
+
+def examine(spec: GuestSpec) -> Iterator[Finding]:
+    """Look at all that a guest needs of this host."""
+    version = sys.version.split()[0]
+    recent = sys.version_info >= (3, 11)
+    mend = "" if recent else "Python 3.11 or later"
+    yield Finding(what="python", good=recent, said=version, mend=mend)
+    lacking = []
+    for need in packages.for_guest(spec.architecture):
+        path = Path(need.what) if need.what.startswith("/") else None
+        found = which(need.what) if path is None else str(path) if path.exists() else None
+        if not found:
+            lacking.append(need.what)
+        yield Finding(
+            what=need.what if path is None else path.stem,
+            good=bool(found),
+            said=found or f"missing ({need.purpose})",
+            mend="" if found else packages.advice([need.what]),
+        )
+    if not lacking:
+        yield _permission()
+    made, unreadable = None, ""
+    try:
+        made = image.find(spec) if which("ssh-keygen") else None
+    except HostError as error:
+        unreadable = str(error)
+    yield _space(made)
+    yield Finding(
+        what="image",
+        good=not unreadable,
+        said=f"kernel {made.release} ({made.version})" if made else unreadable or "not made yet",
+        mend="" if made or unreadable else "pyharness up makes it, in two to five minutes",
+    )
+    yield _accelerator(spec, made)
+
+
+def _permission() -> Finding:
+    """Whether this user may make images, which is tried."""
+    obstacle = privileges.to_make_images()
+    return Finding(
+        what="permission",
+        good=obstacle is None,
+        said=obstacle.what if obstacle else "this user can make images",
+        mend=obstacle.fix if obstacle else "",
+    )
+
+
+def _space(made: image.Image | None) -> Finding:
+    """Whether the cache's disk has room for what is still to be made."""
+    free, room = shutil.disk_usage(paths.cache()).free, _ROOM if made else image.ROOM
+    good = free >= room
+    return Finding(
+        what="cache",
+        good=good,
+        said=f"{paths.cache()}, {free >> 20} MiB free",
+        mend=""
+        if good
+        else f"make room: {room >> 20} MiB are needed; or name another folder in PYHARNESS_CACHE",
+    )
+
+
+def _accelerator(spec: GuestSpec, made: image.Image | None) -> Finding:
+    known = accelerator.quick_answer(spec)
+    if known is None and made and which(spec.qemu):
+        known = accelerator.choose(spec, made)
+    if known is None:
+        return Finding(
+            what="accelerator",
+            good=True,
+            said="KVM opens; whether it works shows when a kernel is there to boot",
+        )
+    return Finding(what="accelerator", good=True, said=f"{known.name}: {known.reason}")

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The command that reads a saved log; it needs no guest."""
+
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from pyharness.guest.build import module_name
+from pyharness.guest.guest import read_module
+from pyharness.host.wording import counted
+from pyharness.linux import trouble
+from pyharness.linux.symbolize import Lines
+from pyharness.linux.trouble import Place
+
+
+@click.command("report")
+@click.argument("log", type=click.File(encoding="utf-8", errors="replace"))
+@click.option(
+    "--ko",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="the module that was loaded, built with -g: its addresses are told as file and line",
+)
+def report_command(log: TextIO, ko: Path | None) -> int:
+    """The kernel's reports of trouble in LOG (- for standard input): panic, oops, hang ...
+
+    LOG is what dmesg printed or a serial console's output. Exit status 1 if
+    there is such a report, 0 if there is none.
+    """
+    if ko:
+        read_module(ko)
+        lines, name = Lines(ko.read_bytes()), module_name(ko)
+
+    def line_of(place: Place) -> str:
+        if ko is None or place.module != name:
+            return ""
+        return lines.of(place.function, place.offset, place.size)
+
+    found = trouble.reports(log.read())
+    for report in found:
+        click.echo(f"--- {report.kind} ---\n{trouble.annotate(str(report), line_of)}\n")
+    click.echo(f"{counted(len(found), 'report') if found else 'no report'} of trouble")
+    return 1 if found else 0
+
+
+COMMANDS = (report_command,)

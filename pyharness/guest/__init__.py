@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What is done in one guest, with any module."""

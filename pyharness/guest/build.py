@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A module built in the guest, over SSH, with the guest's own headers.
+
+What was built is kept in the cache, by a hash of the source and of the kernel it
+was built against: the same module is built once.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyharness.errors import CheckFailed, GuestError, UsageError
+from pyharness.guest import module_source
+from pyharness.host import paths
+from pyharness.transport.ssh import Completed, Ssh
+
+# Not of the module: that the guest's compiler or headers lack something.
+_NO_WARNING = re.compile(r"Skipping BTF generation|the compiler differs from the one")
+_WARNING = re.compile(r"\bwarning:|\bWARNING:")
+# How long a guest may take to end a build that is given up (s).
+_END_SECONDS = 10.0
+_FLAGS = ("W=1", "C=1", "KCFLAGS=-g")
+# What the modules of a folder export, to each other among others.
+SYMBOLS = "Module.symvers"
+
+
+def module_name(ko: Path) -> str:
+    """What the kernel calls the module of that file."""
+    return ko.stem.replace("-", "_")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """What was built from a folder: a module, or several.
+
+    Attributes:
+        files: the modules' files, on the host.
+        log: what make printed.
+        cached: it was built by an earlier run.
+    """
+
+    files: tuple[Path, ...]
+    log: str
+    cached: bool
+
+    def file(self, name: str = "") -> Path:
+        """The file of one module.
+
+        Args:
+            name: what the kernel calls it; may be left out where the folder has one module.
+
+        Raises:
+            UsageError: there is no such module, or several and none is named.
+        """
+        known = {module_name(ko): ko for ko in self.files}
+        if not name and len(known) == 1:
+            return self.files[0]
+        if name.replace("-", "_") in known:
+            return known[name.replace("-", "_")]
+        these = ", ".join(known)
+        if name:
+            raise UsageError(f"the folder builds no module {name!r}; it builds {these}")
+        raise UsageError(f"the folder builds several modules: name one of {these}")
+
+    @property
+    def ko(self) -> Path:
+        """The file of the folder's only module; see file() where there are several."""
+        return self.file()
+
+    @property
+    def name(self) -> str:
+        """What the kernel calls the folder's only module."""
+        return module_name(self.ko)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the compiler, sparse and modpost warned of."""
+        return [
+            line
+            for line in self.log.splitlines()
+            if _WARNING.search(line) and not _NO_WARNING.search(line)
+        ]
+
+
+def digest(folder: Path, against: str) -> str:
+    """A hash of a module's source and of what it is built against.
+
+    Raises:
+        UsageError: the folder is no module's.
+    """
+    module_source.check(folder)
+    made_of = hashlib.sha256(f"{against} {_FLAGS}\n".encode())
+    for path in module_source.find(folder).files:
+        data = (folder / path).read_bytes()
+        may_run = os.access(folder / path, os.X_OK)
+        made_of.update(f"{path}\0{may_run} {len(data)}\n".encode("utf-8", "surrogateescape"))
+        made_of.update(data)
+    return made_of.hexdigest()[:16]
+
+
+def find(folder: Path, against: str) -> Built | None:
+    """What was built already from the same source, if it was."""
+    return _read(_kept(digest(folder, against)), cached=True)
+
+
+def build(folder: Path, against: str, ssh: Ssh, *, jobs: int, seconds: float) -> Built:
+    """Build what a folder of the host has, in the guest.
+
+    Args:
+        folder: with a Kbuild or Makefile.
+        against: names the guest's kernel and headers.
+        ssh: the way into the guest.
+        jobs: how many compilers at once.
+        seconds: how long it may take.
+
+    Raises:
+        CheckFailed: it does not build; the message is the compiler's.
+    """
+    name = digest(folder, against)
+    where = f"/root/build/{name}"
+    ssh.put_folder(folder, where, seconds=seconds)
+    made = _make(where, ssh, jobs=jobs, seconds=seconds)
+    found = ssh.run(["find", where, "-name", "*.ko"], seconds=seconds).check().stdout.splitlines()
+    if made.status or not found:
+        said = made.stdout.strip() if made.status else "make is content, and there is no .ko"
+        raise CheckFailed(f"{folder} does not build in the guest:\n{said}{_left_out(folder)}")
+    _check_names(found)
+    with paths.locked(f"module-{name}"):
+        if not (built := _read(_kept(name), cached=False)):
+            with paths.made_whole(_kept(name)) as making:
+                for ko in found:
+                    (making / Path(ko).name).write_bytes(ssh.get(ko, seconds=seconds))
+                symbols = ssh.run(f"cat {where}/{SYMBOLS} || true", seconds=seconds)
+                (making / SYMBOLS).write_text(symbols.stdout, encoding="utf-8")
+                (making / "build.json").write_text(json.dumps({"log": made.stdout.strip()}))
+            built = _read(_kept(name), cached=False)
+    assert built is not None
+    return built
+
+
+def _make(where: str, ssh: Ssh, *, jobs: int, seconds: float) -> Completed:
+    """Run make in a folder of the guest; where it is given up, it ends there, too."""
+    group = f"{where}.group"  # the number of make's process group
+    make = f"echo $$ > {group} && exec make -C {where} -j{jobs} {shlex.join(_FLAGS)} 2>&1"
+    try:
+        return ssh.run(["setsid", "--wait", "sh", "-c", make], seconds=seconds)
+    except BaseException:
+        with suppress(GuestError):
+            ssh.run(f"kill -KILL -- -$(cat {group})", seconds=_END_SECONDS)
+        raise
+
+
+def _check_names(found: Sequence[str]) -> None:
+    """Refuse modules that the kernel would know by the same name.
+
+    Raises:
+        CheckFailed: there are some.
+    """
+    places: dict[str, str] = {}
+    for path in found:
+        name = module_name(Path(path))
+        if name in places:
+            raise CheckFailed(
+                f"the folder builds two modules that are called {name}, of which a kernel takes"
+                f" only one: rename {places[name]} or {path}"
+            )
+        places[name] = path
+
+
+def _left_out(folder: Path) -> str:
+    """A note on files that are too large to be source, which a build may miss."""
+    large = ", ".join(map(str, module_source.find(folder).too_large))
+    limit = module_source.LARGEST_BYTES >> 20
+    return f"\nleft out, as it is larger than {limit} MiB: {large}" if large else ""
+
+
+def _kept(name: str) -> Path:
+    return paths.cache() / "modules" / name
+
+
+def _read(kept: Path, *, cached: bool) -> Built | None:
+    try:
+        log = json.loads((kept / "build.json").read_text(encoding="utf-8"))["log"]
+    except (FileNotFoundError, ValueError):
+        return None
+    files = tuple(sorted(kept.glob("*.ko")))
+    return Built(files=files, log=log, cached=cached) if files else None

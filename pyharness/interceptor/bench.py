@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What an intercepted call costs, in instructions of the guest.
+
+QEMU counts instructions as time (``-icount``): the same figures to the
+hundredth on any machine, however loaded. The machine has the guest's own
+kernel, the built module and one program, ``inside/bench.c``.
+"""
+
+import hashlib
+import json
+import re
+import subprocess
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pyharness.errors import CheckFailed
+from pyharness.guest.guest import Guest
+from pyharness.host import paths, signals
+from pyharness.host.programs import ends_with_parent, environment, requires
+from pyharness.host.progress import Teller
+from pyharness.interceptor.interface import HEADER
+from pyharness.linux import cpio
+from pyharness.machine.lifecycle import Frozen
+
+_SECONDS = 240.0
+_MEMORY = 1024
+_LINE = re.compile(r"bench: (\S+) (null|other) ([0-9.]+)")
+
+# The states in the order in which they are measured, and what each is, for a person.
+STATES = {
+    "base": "before load",
+    "loaded": "loaded",
+    "intercepted": "intercepted, nobody monitored",
+    "monitored-1": "1 other pid monitored",
+    "monitored-100": "100 other pids monitored",
+    "monitored-30000": "30,000 other pids monitored",
+    "released": "released",
+    "all-intercepted": "all numbers intercepted, nobody monitored",
+    "all-intercepted-monitored-1": "all numbers intercepted, 1 other pid monitored",
+    "all-released": "all released",
+    "unloaded": "after unload",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a system call costs in one state, in instructions.
+
+    Attributes:
+        state: one of STATES.
+        null: getppid(), which is intercepted from the state of that name on.
+        other: getpgrp(), which is intercepted only when all are.
+    """
+
+    state: str
+    null: float
+    other: float
+
+
+def parse(console: str) -> list[Cost]:
+    """The figures that the program printed.
+
+    Raises:
+        CheckFailed: some are missing.
+    """
+    found = {(state, call): float(cost) for state, call, cost in _LINE.findall(console)}
+    missing = [s for s in STATES if (s, "null") not in found or (s, "other") not in found]
+    if missing:
+        tail = "\n".join(console.strip().splitlines()[-8:])
+        raise CheckFailed(f"the benchmark did not get to {missing[0]!r}:\n{tail}")
+    return [
+        Cost(state=state, null=found[state, "null"], other=found[state, "other"])
+        for state in STATES
+    ]
+
+
+def build_program(guest: Guest, module: Path) -> bytes:
+    """The program that measures, compiled in the guest; once."""
+    source = Path(__file__).with_name("inside").joinpath("bench.c").read_bytes()
+    header = (module / HEADER).read_bytes()
+    made_of = hashlib.sha256(guest.frozen.folder.name.encode() + source + header).hexdigest()[:16]
+    kept = paths.cache() / "bench" / made_of
+    if kept.exists():
+        return kept.read_bytes()
+    where = f"/root/build/bench-{made_of}"
+    guest.run(["mkdir", "-p", where]).check()
+    guest.put(source, f"{where}/bench.c")
+    guest.put(header, f"{where}/{HEADER}")
+    compile_line = f"cd {where} && gcc -static -O2 -Wall -Wextra -Werror -o bench bench.c"
+    guest.run(compile_line, seconds=60).check()
+    program = guest.get(f"{where}/bench")
+    kept.parent.mkdir(exist_ok=True)
+    making = kept.with_suffix(".new")
+    making.write_bytes(program)
+    making.rename(kept)
+    return program
+
+
+def run(frozen: Frozen, ko: Path, program: bytes, *, teller: Teller) -> list[Cost]:
+    """Measure a module.
+
+    Args:
+        frozen: the guest whose kernel it is.
+        ko: the module's file.
+        program: what build_program() gave.
+        teller: who hears how far it is.
+
+    Raises:
+        CheckFailed: it could not be measured to the end.
+    """
+    requires(frozen.spec.qemu)
+    initrd = cpio.archive(
+        [
+            cpio.folder("dev"),
+            cpio.folder("proc"),
+            cpio.character_device("dev/console", 5, 1),
+            cpio.file("init", program, executable=True),
+            cpio.file("interceptor.ko", ko.read_bytes()),
+        ]
+    )
+    with tempfile.TemporaryDirectory() as name, teller.task("measuring") as task:
+        folder = Path(name)
+        (folder / "initrd").write_bytes(initrd)
+        console = folder / "console"
+        command = [
+            frozen.spec.qemu, "-machine", frozen.spec.machine, "-accel", "tcg,thread=single",
+            "-cpu", frozen.spec.cpu, "-smp", "1", "-m", str(_MEMORY),
+            "-icount", "shift=0,sleep=off",
+            "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+            "-kernel", str(frozen.image.kernel), "-initrd", "initrd",
+            "-append", f"console={frozen.spec.console} quiet panic=-1",
+            "-serial", f"file:{console.name}",
+        ]  # fmt: skip
+        process = subprocess.Popen(
+            ends_with_parent(command),
+            cwd=folder,  # QEMU splits paths in options at commas
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+        )
+        with signals.ended(process):
+            end = time.monotonic() + _SECONDS
+            seen = 0
+            while process.poll() is None:
+                if time.monotonic() > end:
+                    process.kill()
+                text = console.read_text(errors="replace") if console.exists() else ""
+                done = _LINE.findall(text)
+                if len(done) > seen:
+                    seen = len(done)
+                    task.at(seen / (2 * len(STATES)), STATES.get(done[-1][0], ""))
+                time.sleep(0.1)
+        return parse(console.read_text(errors="replace"))
+
+
+def as_json(costs: list[Cost]) -> str:
+    """The figures as JSON: a list of objects, in instructions per call."""
+    return json.dumps([asdict(cost) for cost in costs], indent=2)
+
+
+def as_table(costs: list[Cost]) -> str:
+    """The figures for a person: per call, and how much more than before load."""
+    base = costs[0]
+    lines = [f"{'instructions per call':48} {'getppid':>16} {'getpgrp':>16}"]
+    for cost in costs:
+        null = f"{cost.null:.1f} {cost.null - base.null:+7.2f}"
+        other = f"{cost.other:.1f} {cost.other - base.other:+7.2f}"
+        lines.append(f"{STATES[cost.state]:48} {null:>16} {other:>16}")
+    return "\n".join(lines)

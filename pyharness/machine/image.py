@@ -1,0 +1,410 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A guest's disk image, made on this host from Debian packages by ``mmdebstrap``.
+
+An image is a folder of the cache, named by a hash of what made it::
+
+    images/bookworm-i386-0123456789ab/
+        root.raw     the root file system, sparse; never written to again
+        vmlinuz      kernel and initial file system, which QEMU boots directly
+        initrd
+        image.json   what it is: see Image
+"""
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pyharness.errors import HostError
+from pyharness.host import json_store, paths, private_mounts, privileges, signals, supervisor
+from pyharness.host.programs import ends_with_parent, environment, requires, run
+from pyharness.host.progress import Silent, Task, Teller
+from pyharness.machine.guest_specs import GuestSpec
+from pyharness.machine.mirrors import Mirrors, base_of
+
+# Counts up whenever this file makes images differently: then all are made anew.
+FORMAT = 2
+# What making an image needs, at its most (bytes).
+ROOM = 3 << 30
+
+# How mmdebstrap's own lines begin, and how much of the whole is done then (measured).
+_STAGES = (
+    ("I: running apt-get update", 0.02, "reading package lists"),
+    ("I: downloading packages", 0.08, "downloading the base system"),
+    ("I: extracting archives", 0.12, "extracting the base system"),
+    ("I: installing essential", 0.18, "installing the base system"),
+    ("I: installing remaining", 0.25, "installing kernel, compiler and tools"),
+    ("I: running --customize-hook in shell: sh -c 'tar", 0.80, "taking the kernel out"),
+    ("I: running --customize-hook in shell: sh -c 'mkdir \"$1.tree", 0.88, "writing the disk"),
+    ("I: cleaning", 0.99, "cleaning up"),
+)
+
+# mke2fs must not descend into what is mounted on the tree: a bind mount of just
+# the tree hides that. Its output is a file that is open already, as nobody but
+# this host's user may pass through the cache's folder.
+_WRITE_DISK = """mkdir "$1.tree" && mount --bind "$1" "$1.tree" &&
+mke2fs -q -F -t ext4 -O ^metadata_csum_seed -m 0 -d "$1.tree" /proc/self/fd/{fd} {mib}M &&
+umount "$1.tree" && rmdir "$1.tree\""""
+
+
+_HIGH = 100
+# Of the tree, what is kept beside the disk.
+_KERNEL = "boot/vmlinuz-"
+_HOST_KEY = "etc/ssh/ssh_host_ed25519_key.pub"
+_STATUS = "var/lib/dpkg/status"
+
+# Keeps the mounts and processes of a command of root's apart; see private_mounts.py.
+_APART = (
+    *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "unchanged", "--"),
+    *(sys.executable, "-I", "-S", private_mounts.__file__),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """A finished image.
+
+    Attributes:
+        folder: where it is.
+        release: of its kernel, as ``uname -r`` has it.
+        version: of the kernel's package.
+        host_key: the guest's public SSH key.
+    """
+
+    folder: Path
+    release: str
+    version: str
+    host_key: str
+
+    @property
+    def root(self) -> Path:
+        """The root file system."""
+        return self.folder / "root.raw"
+
+    @property
+    def kernel(self) -> Path:
+        """The kernel."""
+        return self.folder / "vmlinuz"
+
+    @property
+    def initrd(self) -> Path:
+        """The initial file system."""
+        return self.folder / "initrd"
+
+
+@paths.as_host_error()
+def user_key() -> Path:
+    """The private key with which this user enters guests; made if there is none."""
+    key = paths.cache() / "ssh" / "id_ed25519"
+    with paths.locked("ssh"):
+        if not key.exists():
+            with paths.made_whole(key.parent) as folder:
+                command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "pyharness", "-f"]
+                run(*command, str(folder / key.name))
+    return key
+
+
+def _public_key() -> str:
+    return user_key().with_suffix(".pub").read_text(encoding="ascii")
+
+
+def overlay(files: Path, public_key: str) -> bytes:
+    """The project's own files for an image, and who may enter it, as a tar archive.
+
+    Owners and modes are the project's decision, whatever the modes of its checkout:
+    what begins as a script does can be executed.
+
+    Args:
+        files: the folder that has them as they are to be in the guest.
+        public_key: who may enter.
+    """
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+
+        def add(name: str, mode: int, data: bytes | None) -> None:
+            member = tarfile.TarInfo(name)
+            member.mode = mode
+            member.type = tarfile.DIRTYPE if data is None else tarfile.REGTYPE
+            member.size = len(data or b"")
+            tar.addfile(member, io.BytesIO(data or b""))
+
+        for path in sorted(files.rglob("*")):
+            data = None if path.is_dir() else path.read_bytes()
+            executable = data is None or data.startswith(b"#!")
+            add(str(path.relative_to(files)), 0o755 if executable else 0o644, data)
+        add("root/.ssh", 0o700, None)
+        add("root/.ssh/authorized_keys", 0o600, public_key.encode())
+    return archive.getvalue()
+
+
+def digest(spec: GuestSpec, public_key: str, files: Path) -> str:
+    """A hash of all that an image is made of.
+
+    Args:
+        spec: the guest.
+        public_key: who may enter it.
+        files: the folder of the project's ``vm`` files.
+    """
+    made_of = hashlib.sha256(f"{FORMAT} {spec.in_image}\n".encode())
+    for data in (
+        (files / "setup.sh").read_bytes(),
+        (files / "excluded").read_bytes(),
+        overlay(files / "rootfs", public_key),
+    ):
+        made_of.update(hashlib.sha256(data).digest())
+    return made_of.hexdigest()[:12]
+
+
+def folder_of(spec: GuestSpec) -> Path:
+    """Where the image of that guest is, or will be."""
+    return paths.cache() / "images" / f"{spec.name}-{digest(spec, _public_key(), paths.VM)}"
+
+
+@paths.as_host_error()
+def find(spec: GuestSpec) -> Image | None:
+    """The image of that guest, if it is made."""
+    return read(folder_of(spec))
+
+
+def read(folder: Path) -> Image | None:
+    """The image in a folder, if there is one."""
+    facts = json_store.read(
+        folder / "image.json", dict.fromkeys(("release", "version", "host_key"), str)
+    )
+    if facts is None:
+        return None
+    image = Image(folder=folder, **facts)
+    whole = all(path.is_file() for path in (image.root, image.kernel, image.initrd))
+    return image if whole else None
+
+
+@paths.as_host_error()
+def ensure(spec: GuestSpec, *, teller: Teller | None = None) -> Image:
+    """The image of that guest, made if there is none. Takes minutes then.
+
+    Raises:
+        HostError: this host can't make it; the message says what it lacks.
+    """
+    teller = teller or Silent()
+
+    def waiting() -> AbstractContextManager[object]:
+        return teller.task(f"waiting for another process that makes the image of {spec.name}")
+
+    if image := find(spec):
+        return image
+    with paths.locked(f"image-{spec.name}", waiting=waiting):
+        if image := find(spec):
+            return image
+        with teller.task(f"making image {spec.name}") as task:
+            _make(spec, folder_of(spec), teller, task)
+    image = find(spec)
+    assert image is not None
+    return image
+
+
+def _make(spec: GuestSpec, target: Path, teller: Teller, task: Task) -> None:
+    requires("mmdebstrap", "mke2fs", "arch-test", "mount")
+    if obstacle := privileges.to_make_images():
+        raise HostError(str(obstacle))
+    try:
+        run("arch-test", spec.architecture)
+    except HostError as error:
+        raise HostError(
+            f"programs for {spec.architecture} don't run here, which making {spec.name} needs:"
+            f" pyharness setup {spec.architecture}"
+        ) from error
+    if (free := shutil.disk_usage(paths.cache()).free) < ROOM:
+        raise HostError(
+            f"{paths.cache()} has {free >> 20} MiB free and an image needs {ROOM >> 20}:"
+            " make room, or name another folder in PYHARNESS_CACHE"
+        )
+    mirrors = Mirrors.of_this_host()
+    for sources in mirrors.choices(spec.suite):
+        try:
+            with paths.made_whole(target, kin=spec.name) as folder:
+                _mmdebstrap(spec, sources, folder, task)
+        except _MmdebstrapError as failed:
+            log = str(failed)
+            if not _OUT_OF_STEP.search(log):
+                break
+            teller.say(f"image {spec.name}: the security mirror is out of step; made without it")
+        else:
+            return
+    tail = "\n".join(log.splitlines()[-15:])
+    raise HostError(f"mmdebstrap could not make the image of {spec.name}:\n{tail}")
+
+
+class _MmdebstrapError(Exception):
+    """What mmdebstrap printed before it failed."""
+
+
+_OUT_OF_STEP = re.compile(r"unexpected size|Hash Sum mismatch|does not have a Release file|404 ")
+
+
+def _mmdebstrap(spec: GuestSpec, sources: list[str], folder: Path, task: Task) -> None:
+    """Make the disk and what goes with it in that folder.
+
+    A hook is a line for a shell, and mmdebstrap's own ones are split at spaces: no
+    hook has a path of this host. Files come and go by their descriptors.
+    """
+    excluded = [
+        line for line in (paths.VM / "excluded").read_text().splitlines() if line.startswith("/")
+    ]
+    with (
+        _in_memory(overlay(paths.VM / "rootfs", _public_key())) as files,
+        _in_memory((paths.VM / "setup.sh").read_bytes()) as setup,
+        _in_memory() as results,
+        _disk(folder / "root.raw") as disk,
+        _tree(folder) as (first, temporary, inherited),
+    ):
+        command = [
+            *first,
+            "mmdebstrap", "--variant=minbase", "--format=null",
+            f"--architectures={spec.architecture}",
+            f"--include={','.join(spec.all_packages)}",
+            '--aptopt=Acquire::Check-Valid-Until "false"',
+            '--aptopt=Acquire::Languages "none"',
+            # A kernel of an addition needs what the addition has newer, too.
+            f'--aptopt=APT::Default-Release "{spec.suite}"',
+            *(f"--dpkgopt=path-exclude={path}" for path in excluded),
+            f'--essential-hook=tar -C "$1" -xpf /proc/self/fd/{files}',
+            f'--customize-hook=sh /proc/self/fd/{setup} "$1"',
+            f'--customize-hook=tar -C "$1" -cf /proc/self/fd/{results} boot {_HOST_KEY} {_STATUS}',
+            "--customize-hook=" + _WRITE_DISK.format(fd=disk, mib=spec.disk),
+            base_of(spec.suite), "/dev/null", *sources,
+        ]  # fmt: skip
+        process = subprocess.Popen(
+            command,
+            cwd="/",  # which the root of a user namespace may enter, too
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            pass_fds=[files, setup, results, disk, *inherited],
+            env=environment(TMPDIR=str(temporary), LC_ALL="C.UTF-8"),
+        )
+        assert process.stdout is not None
+        lines = []
+        with signals.ended(process, gently=bool(os.geteuid())):
+            for line in process.stdout:
+                lines.append(line)
+                for begin, fraction, doing in _STAGES:
+                    if line.startswith(begin):
+                        task.at(fraction, doing)
+        if process.returncode:
+            raise _MmdebstrapError("".join(lines))
+        try:
+            with (
+                open(results, "rb", closefd=False) as archive,
+                tarfile.open(fileobj=archive) as tar,
+            ):
+                _describe(folder, tar)
+        except (tarfile.TarError, KeyError, ValueError) as error:
+            raise _MmdebstrapError(f"{''.join(lines)}it gave back no kernel: {error}") from error
+
+
+@contextmanager
+def _in_memory(data: bytes = b"") -> Iterator[int]:
+    """An open file that needs no folder, and that any user can open by its descriptor."""
+    with _high(os.memfd_create("pyharness")) as fd:
+        os.write(fd, data)
+        os.lseek(fd, 0, os.SEEK_SET)
+        yield fd
+
+
+@contextmanager
+def _high(fd: int) -> Iterator[int]:
+    """An open file by a high number: mmdebstrap needs low ones, as a shell can say just those."""
+    try:
+        high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+    finally:
+        os.close(fd)
+    try:
+        yield high
+    finally:
+        os.close(high)
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[int]:
+    """An open file that the root of a user namespace can write to, too."""
+    with _high(os.open(path, os.O_RDWR | os.O_CREAT, 0o666)) as fd:
+        os.fchmod(fd, 0o666)
+        yield fd
+        os.fchmod(fd, 0o444)
+
+
+@contextmanager
+def _tree(folder: Path) -> Iterator[tuple[list[str], Path, list[int]]]:
+    """What a command is to begin with that makes a tree of files, where, and what it inherits.
+
+    Root's is beside the image, where it is cleaned up for sure, and is mounted where
+    its path is plain: apt and dpkg stumble on others. Mounts and processes are apart:
+    killed in the middle, the command leaves neither, as the kernel ends both.
+
+    As a plain user mmdebstrap does that by itself, in a user namespace whose root can't
+    pass through a private home: then it's a folder for temporary files. The kernel does
+    not end it with this process; warden.py does.
+    """
+    plain = Path(tempfile.mkdtemp(prefix="pyharness-", dir=privileges.temporary_folder()))
+    if os.geteuid():
+        plain.chmod(0o1777)
+        reading, writing = os.pipe()
+        try:
+            yield [*supervisor.COMMAND, str(reading), str(plain)], plain, [reading]
+        finally:
+            os.close(reading)
+            os.close(writing)
+        return
+    requires("unshare")
+    tree = folder / "tmp"
+    tree.mkdir()
+    tree.chmod(0o755)
+    try:
+        yield ends_with_parent([*_APART, str(tree), str(plain)]), plain, []
+    finally:
+        plain.rmdir()
+        shutil.rmtree(tree, ignore_errors=True)
+
+
+def _describe(folder: Path, results: tarfile.TarFile) -> None:
+    """Take the newest kernel, and write image.json, which makes it an image."""
+
+    def read(name: str) -> bytes:
+        file = results.extractfile(name)
+        assert file is not None
+        return file.read()
+
+    kernels = [name for name in results.getnames() if name.startswith(_KERNEL)]
+    release = max(kernels, key=_natural).removeprefix(_KERNEL)
+    (folder / "vmlinuz").write_bytes(read(f"{_KERNEL}{release}"))
+    (folder / "initrd").write_bytes(read(f"boot/initrd.img-{release}"))
+    found = re.search(
+        rf"^Package: linux-image-{re.escape(release)}\n(?:\S.*\n| .*\n)*?Version: (\S+)",
+        read(_STATUS).decode(), re.MULTILINE,
+    )  # fmt: skip
+    image = Image(
+        folder=folder,
+        release=release,
+        version=found[1] if found else "unknown",
+        host_key=" ".join(read(_HOST_KEY).decode("ascii").split()[:2]),
+    )
+    facts = {key: value for key, value in asdict(image).items() if key != "folder"}
+    (folder / "image.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A sort key in which 6.1.0-50 comes after 6.1.0-9."""
+    return [(int(part or 0), rest) for part, rest in re.findall(r"(\d*)(\D*)", name)]

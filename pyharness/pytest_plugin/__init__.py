@@ -1,0 +1,665 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The pytest plugin: guests, modules and processes that act there, as fixtures for any project.
+
+It comes with the package; ``docs/plugin.md`` describes it. Tests share a guest.
+A test that fails, or in which the kernel reports trouble, costs its guest: the
+next test gets another.
+"""
+
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyharness.errors import GuestCrashed, GuestError, HarnessError, UsageError
+from pyharness.guest import module_source, ssh_only
+from pyharness.guest.agent import Actor
+from pyharness.guest.guest import Guest
+from pyharness.guest.kernel_log import KernelLogOfTest
+from pyharness.guest.pool import Lab, with_cpus
+from pyharness.host import writable
+from pyharness.host.progress import Terminal
+from pyharness.interceptor.module import LoadedModule
+from pyharness.linux import kernel_release
+from pyharness.machine import accelerator, guest_specs, lifecycle
+from pyharness.machine.guest_specs import DEFAULT_GUEST, GuestSpec
+from pyharness.machine.lifecycle import Frozen
+from pyharness.pytest_plugin import markers, root_folder, tracebacks, vagrant
+from pyharness.pytest_plugin.guest_use import Visit
+from pyharness.pytest_plugin.results import Report
+
+VAGRANT = "vagrant"
+_NAME = 200  # characters of an artifact's name; file systems take 255
+_DIGEST = 8  # characters that tell names apart
+_PLAIN = re.compile(r"[\w./]+(::\w+)*", re.ASCII)  # a test's id that its file's name is made of
+_LAB = pytest.StashKey[Lab]()
+_VISIT = pytest.StashKey[Visit]()
+_SPOILT = pytest.StashKey[list[Guest]]()  # tests failed in these
+
+
+# ---- options and markers ----
+
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "--guest": {
+        "metavar": "NAME",
+        "help": "the guest to run the tests in (pyharness list), or vagrant: the guest that"
+        " Vagrant runs",
+    },
+    "--module": {"metavar": "DIR", "help": "the folder of the module to test"},
+    "--accel": {
+        "choices": ("kvm", "tcg"),
+        "help": "how to run the guest: by KVM, or by QEMU's emulation, TCG (default: KVM if it"
+        " works here)",
+    },
+    "--ssh": {
+        "metavar": "HOST[:PORT]",
+        "help": "run the tests in a machine that is known by SSH alone, instead of a guest",
+    },
+    "--ssh-user": {
+        "metavar": "USER",
+        "help": "the user for --ssh (default: as ssh has it); others than root need sudo without a"
+        " password",
+    },
+    "--ssh-key": {"metavar": "FILE", "help": "the private key for --ssh"},
+    "--artifacts": {
+        "metavar": "DIR",
+        "help": "the folder to keep each test's console output in (default: artifacts)",
+    },
+    "--report": {"metavar": "FILE", "help": "write a report of the run to FILE, as JSON"},
+}
+# Options of pytest's own with which nothing is run, as it keeps their values.
+_LISTS = ("collectonly", "showfixtures", "show_fixtures_per_test", "setupplan")
+_MARKERS = (
+    "cpus(number): give the test a guest with this number of CPUs",
+    "console: run the test only where the guest's serial console can be read",
+    "fresh_guest: give the test a guest of its own, as it was right after its boot",
+    "architecture(*names): run the test only in guests of these architectures, named as Debian"
+    " does: 'i386', 'amd64', 'arm64'",
+    "kernel(*conditions): run the test only on kernels that meet all conditions, such as '>=6.1',"
+    " '<7'",
+    "expects_warning(*patterns): the kernel has to warn (WARN_ON and the like) during the test,"
+    " once or more for each regular expression; any other report of the kernel fails it",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("pyharness", "kernel modules in guests (write --option=value)")
+    for name, described in _OPTIONS.items():
+        group.addoption(name, **described)
+    parser.addini(
+        "guest",
+        "the guest to run this project's tests in, or 'default'; with pytest -n it is made ready"
+        " before the workers start",
+    )
+    parser.addini("module", "the folder of the module to test (default: module)", default="")
+    parser.addini("module_name", "which module to test, if the folder builds several", default="")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for marker in _MARKERS:
+        config.addinivalue_line("markers", marker)
+    if option := config.getoption("accel"):
+        os.environ[accelerator.NAMED] = option
+    if config.getoption("report") and not is_worker(config):
+        config.pluginmanager.register(Reporter(config))
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this is a process of pytest-xdist that runs tests for another."""
+    return hasattr(config, "workerinput")
+
+
+def only_lists(config: pytest.Config) -> bool:
+    """Whether this run shows tests or fixtures, and runs neither."""
+    return any(getattr(config.option, name, False) for name in _LISTS)
+
+
+def check_options(config: pytest.Config) -> None:
+    """Find mistakes that concern all tests before the first one.
+
+    Raises:
+        pytest.UsageError: there is one.
+    """
+    root_folder.check(config, _OPTIONS)
+    with _told():
+        if config.getoption("module") or config.getini("module"):
+            module_source.check(module_folder_of(config))
+        if config.getoption("artifacts"):
+            writable.can_make_folder(artifacts_of(config), "--artifacts")
+        if report := config.getoption("report"):
+            writable.can_write(absolute(config, report), "--report")
+
+
+def absolute(config: pytest.Config, path: str | Path) -> Path:
+    """A path that the command line names, wherever a test has moved to since."""
+    return config.invocation_params.dir / path
+
+
+def artifacts_of(config: pytest.Config) -> Path:
+    """Where to keep the console's output."""
+    return absolute(config, config.getoption("artifacts") or "artifacts")
+
+
+def module_folder_of(config: pytest.Config) -> Path:
+    """The folder of the module to test, by options and configuration."""
+    named = config.getoption("module")
+    return (
+        absolute(config, named)
+        if named
+        else config.rootpath / (config.getini("module") or "module")
+    )
+
+
+# ---- which guest ----
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where tests run.
+
+    Attributes:
+        spec: the guest's description; of one known by SSH alone, what it was found to be.
+        told: what it is, for a person.
+        enter: gives the guest that tests share.
+        release: of its kernel, if others like it can't be started.
+    """
+
+    spec: GuestSpec
+    told: str
+    enter: Callable[[], Guest]
+    release: str = ""
+
+    @property
+    def boots(self) -> bool:
+        """Whether others like it can be started."""
+        return not self.release
+
+
+_PLACE = pytest.StashKey[Place]()
+
+
+def place_of(config: pytest.Config) -> Place:
+    """Where this run's tests run, found out once.
+
+    Raises:
+        pytest.UsageError: that can't be had.
+    """
+    if _PLACE not in config.stash:
+        with _told():
+            config.stash[_PLACE] = _find_place(config)
+    return config.stash[_PLACE]
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Have pytest say in a sentence what keeps it from running tests."""
+    try:
+        yield
+    except HarnessError as error:
+        raise pytest.UsageError(f"pyharness: {error}") from error
+
+
+def _find_place(config: pytest.Config) -> Place:
+    named, ini = config.getoption("guest"), config.getini("guest")
+    if config.getoption("ssh"):
+        key = config.getoption("ssh_key")
+        return _elsewhere(
+            config,
+            ssh_only.parse(
+                config.getoption("ssh"),
+                user=config.getoption("ssh_user"),
+                key=absolute(config, Path(key).expanduser()) if key else None,
+            ),
+        )
+    if named == VAGRANT or (not named and vagrant.is_likely(config.rootpath)):
+        try:
+            return _vagrants(config, vagrant.find(config.rootpath))
+        except HarnessError:
+            if named:
+                raise
+    spec = guest_specs.find(named or (ini if ini and ini != "default" else DEFAULT_GUEST))
+    return Place(spec, "", lambda: Guest.boot(spec.name))
+
+
+def _elsewhere(config: pytest.Config, address: ssh_only.Address) -> Place:
+    """A guest that is known by SSH alone."""
+    _alone(config, f"{address} is one guest")
+    with ssh_only.enter(address) as guest:
+        spec, release = guest.frozen.spec, guest.frozen.image.release
+    return Place(spec, "known by SSH alone", lambda: ssh_only.enter(address), release)
+
+
+def _vagrants(config: pytest.Config, box: vagrant.Box) -> Place:
+    """The guest that Vagrant runs."""
+    _alone(config, "Vagrant runs one guest")
+    if box.guest is None:
+        return replace(_elsewhere(config, box.address), told="Vagrant's, known by SSH alone")
+    name = box.guest
+    return Place(guest_specs.find(name), "the one that Vagrant runs", lambda: Guest.attach(name))
+
+
+def _alone(config: pytest.Config, why: str) -> None:
+    if config.getoption("numprocesses", None) or is_worker(config):
+        raise UsageError(f"{why}, which workers can't share: without pytest -n")
+
+
+_READY = pytest.StashKey[Frozen]()
+
+
+def make_ready(config: pytest.Config, *cpus: int) -> None:
+    """Make images and saved states before the first test, and show progress.
+
+    Args:
+        config: of this run.
+        cpus: with how many CPUs the guest is wanted, 0 for as many as usual.
+    """
+    place = place_of(config)
+    if place.boots:
+        capture = config.pluginmanager.getplugin("capturemanager")
+        with _told(), capture.global_and_fixture_disabled():
+            for number in cpus or (0,):
+                spec = with_cpus(place.spec.name, number)
+                config.stash[_READY] = lifecycle.freeze(spec, teller=Terminal())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Find mistakes in options, and the guest if it is known that one is wanted.
+
+    With workers (pytest -n) also make it ready before they start, as their
+    progress is not shown.
+    """
+    config = session.config
+    if not is_worker(config) and not only_lists(config):
+        check_options(config)
+    if any((config.getini("guest"), config.getoption("guest"), config.getoption("ssh"))):
+        place_of(config)
+        if config.getoption("numprocesses", None) and not only_lists(config):
+            make_ready(config)
+
+
+def needs_guest(item: pytest.Item) -> bool:
+    """Whether a test asks for a guest."""
+    return "guest" in getattr(item, "fixturenames", ())
+
+
+_USAGE_ERROR = "pyharness_usage_error"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Hand a worker's usage error on: pytest-xdist would show an internal error instead."""
+    try:
+        return (yield)
+    except pytest.UsageError as error:
+        if is_worker(session.config):
+            session.config.workeroutput[_USAGE_ERROR] = str(error)  # type: ignore[attr-defined]
+        raise
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Raise a worker's usage error where it is shown, once."""
+    if said := getattr(node, "workeroutput", {}).get(_USAGE_ERROR):
+        raise pytest.UsageError(said)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is not for this guest; nothing is booted just to list tests."""
+    if only_lists(config):
+        return
+    for item in items:
+        markers.check(item, uses_guest=needs_guest(item))
+    if not any(map(needs_guest, items)):
+        return
+    if any(item.get_closest_marker("kernel") for item in items):
+        make_ready(config)
+    with _told():
+        others = [item for item in items if needs_guest(item) and not is_for(item, config)]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
+
+
+def is_for(item: pytest.Item, config: pytest.Config) -> bool:
+    """Whether a test is for the guest of this run."""
+    place = place_of(config)
+    architecture = item.get_closest_marker("architecture")
+    if architecture and place.spec.architecture not in architecture.args:
+        return False
+    if not place.boots and any(map(item.get_closest_marker, ("cpus", "fresh_guest", "console"))):
+        return False
+    kernel = item.get_closest_marker("kernel")
+    return kernel is None or kernel_release.fits(release_of(config), kernel.args)
+
+
+def release_of(config: pytest.Config) -> str:
+    """The release of the guest's kernel, once the guest is known or ready."""
+    return place_of(config).release or config.stash[_READY].image.release
+
+
+def is_known(config: pytest.Config) -> bool:
+    """Whether the guest of this run can be described."""
+    return _READY in config.stash or (_PLACE in config.stash and not place_of(config).boots)
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """The line about the guest, if workers collect the tests."""
+    early = config.getoption("numprocesses", None) and is_known(config)
+    return f"guest: {describe(config)}" if early and not only_lists(config) else None
+
+
+# Before the terminal's own, which asks for the line about the guest.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Make ready what the tests ask for, once it is known that they do."""
+    config = session.config
+    wanting = [item for item in session.items if needs_guest(item)]
+    if not wanting or only_lists(config):
+        return
+    with _told():
+        writable.can_make_folder(artifacts_of(config), "--artifacts")
+        if any(map(takes_module_folder, wanting)):
+            module_source.check(module_folder_of(config))
+    make_ready(config, *sorted({markers.cpus_of(item) for item in wanting}))
+
+
+def takes_module_folder(item: pytest.Item) -> bool:
+    """Whether a test takes the module from the folder that is configured, not from its own."""
+    known = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    found = known.get("module_folder", ())
+    return bool(found) and getattr(found[-1].func, "__module__", "") == __name__
+
+
+def pytest_report_collectionfinish(
+    config: pytest.Config, items: list[pytest.Item]
+) -> list[str] | None:
+    """The line about the guest, if tests are collected here."""
+    if not any(map(needs_guest, items)) or only_lists(config):
+        return None
+    return [f"guest: {describe(config)}"]
+
+
+def describe(config: pytest.Config) -> str:
+    """The guest of this run, its kernel, and its accelerator."""
+    place = place_of(config)
+    if place.boots:
+        frozen = config.stash[_READY]
+        how = f"{frozen.accel.name} ({frozen.accel.reason})"
+    else:
+        how = "accelerator unknown"
+    said = f"{place.spec.name}, kernel {release_of(config)}, {how}"
+    return f"{said}, {place.told}" if place.told else said
+
+
+# ---- what a test does there ----
+
+
+def attend(item: pytest.Item, *, ends: bool) -> Generator[None, object, object]:
+    """Look after the guest while a test is set up and runs.
+
+    A report of trouble by the kernel outranks the test's own result. A guest in
+    which a test failed can't be trusted: it's thrown away, the next test gets another.
+
+    Args:
+        item: the test.
+        ends: what it expects of the kernel must have come after this.
+    """
+    result, error = None, None
+    try:
+        result = yield
+    except BaseException as raised:  # a test's outcome, whatever it is
+        error = raised
+        simplify(item, error)
+    visit = item.stash.get(_VISIT, None)
+    if visit is not None:
+        try:
+            visit.examine()
+            if ends and error is None:
+                visit.expect_all()
+        except HarnessError as trouble:
+            if not isinstance(error, GuestCrashed):
+                simplify(item, trouble)
+                trouble.__cause__ = error
+                error = trouble
+        console = keep_console(item, visit)
+        if error is not None and not isinstance(error, pytest.skip.Exception):
+            item.add_report_section("call", "kernel log of this test", log_of(visit))
+            item.add_report_section("call", "console of this test", console)
+            del item.stash[_VISIT]
+            item.config.stash.setdefault(_SPOILT, []).append(visit.guest)
+    if error is not None:
+        raise error
+    return result
+
+
+def simplify(item: pytest.Item, error: BaseException) -> None:
+    """Have an error of this package's shown without what led to it in this package."""
+    if not item.config.getoption("fulltrace"):
+        tracebacks.forget_cause(error)
+
+
+def log_of(visit: Visit) -> str:
+    """The kernel log of a test, if it can be read."""
+    try:
+        return "\n".join(f"{r.microseconds / 1e6:12.6f} {r.text}" for r in visit.records())
+    except GuestError:
+        return "it can't be read any more; see the console"
+
+
+def console_name(test: str) -> str:
+    """The name of the file with the console's output of a test; no other test's is the same."""
+    name = re.sub(r"[^\w.]+", "-", test, flags=re.ASCII).strip("-")
+    if len(name) > _NAME or not _PLAIN.fullmatch(test):
+        digest = hashlib.sha256(test.encode(errors="surrogatepass")).hexdigest()
+        name = f"{name[:_NAME]}-{digest[:_DIGEST]}"
+    return f"{name}.console.log"
+
+
+def keep_console(item: pytest.Item, visit: Visit) -> str:
+    """Keep what came out of the serial console during a test, and return it."""
+    text = visit.console_text()
+    folder = artifacts_of(item.config)
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        # So that neither git nor the module's build takes the folder for a part of the project.
+        (folder / ".gitignore").write_text("*\n", encoding="ascii")
+    path = folder / console_name(item.nodeid)
+    path.write_text(text, encoding="utf-8")
+    invoked = item.config.invocation_params.dir
+    recorded = ("console", str(path.relative_to(invoked) if path.is_relative_to(invoked) else path))
+    if recorded not in item.user_properties:
+        item.user_properties.append(recorded)
+    return text
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    return (yield from attend(item, ends=False))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    return (yield from attend(item, ends=True))
+
+
+# Before the fixtures' ends; after the debugger, which needs the guest (--pdb).
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    discard_spoilt(item.config)
+
+
+# Likewise, of a test whose end pytest was kept from.
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    discard_spoilt(session.config)
+
+
+def discard_spoilt(config: pytest.Config) -> None:
+    """End the guests in which tests failed."""
+    spoilt = config.stash.get(_SPOILT, [])
+    while spoilt:
+        config.stash[_LAB].discard(spoilt.pop())
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the test's own lines first, not this package's."""
+    if call.excinfo is None or item.config.getoption("fulltrace"):
+        return (yield)
+    if call.when == "teardown":  # of the others, attend() has seen to it
+        tracebacks.forget_cause(call.excinfo.value)
+    tracebacks.shorten(call.excinfo)
+    report = yield
+    tracebacks.place(report, call.excinfo.value)
+    return report
+
+
+# ---- fixtures ----
+
+
+@pytest.fixture(scope="session")
+def lab(pytestconfig: pytest.Config) -> Iterator[Lab]:
+    """The guests that this run's tests share."""
+    place = place_of(pytestconfig)
+    shared = Lab(place.enter, place.spec.name, boots=place.boots)
+    pytestconfig.stash[_LAB] = shared
+    yield shared
+    shared.close()
+
+
+@pytest.fixture
+def guest(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Guest]:
+    """A running guest, shared by tests; a report of trouble by its kernel fails the test."""
+    cpus = markers.cpus_of(request.node)
+    fresh = request.node.get_closest_marker("fresh_guest")
+    entered = lab.fresh(cpus) if fresh else lab.guest(cpus)
+    visit = request.node.stash[_VISIT] = Visit.begin(entered, markers.expected_of(request.node))
+    yield entered
+    if _VISIT not in request.node.stash:
+        return
+    try:
+        entered.dismiss()
+        visit.examine()
+        warned = visit.has_warned()
+    except GuestError:
+        lab.discard(entered)
+        raise
+    if fresh:
+        entered.close()
+    elif warned:  # its kernel is tainted, and WARN_ONCE() has nothing more to say
+        lab.discard(entered)
+
+
+@pytest.fixture(scope="session")
+def module_folder(pytestconfig: pytest.Config) -> Path:
+    """The folder of the module to test; a project may override it."""
+    return module_folder_of(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def module_parameters() -> dict[str, str | int]:
+    """The parameters to load the module with: none; a project may override it."""
+    return {}
+
+
+@pytest.fixture
+def module(
+    pytestconfig: pytest.Config,
+    guest: Guest,
+    module_folder: Path,
+    module_parameters: dict[str, str | int],
+) -> Iterator[LoadedModule]:
+    """The module, built, and loaded for the test; it is unloaded after the test."""
+    name = pytestconfig.getini("module_name")
+    loaded = guest.insert(module_folder, name, **module_parameters)
+    yield loaded
+    if not guest.closed and guest.is_loaded(loaded.name):
+        guest.dismiss()  # an actor may have something of the module's open
+        loaded.unload()
+
+
+@pytest.fixture
+def root(guest: Guest) -> Actor:
+    """A process of root in the guest, which issues system calls for the test."""
+    return guest.actor("root")
+
+
+@pytest.fixture
+def nobody(guest: Guest) -> Actor:
+    """A process of nobody in the guest, which issues system calls for the test."""
+    return guest.actor("nobody")
+
+
+@pytest.fixture
+def actor(guest: Guest) -> Callable[[str], Actor]:
+    """A function that starts a process in the guest, of the user whose name it is given."""
+    return guest.actor
+
+
+@pytest.fixture
+def kernel_log(request: pytest.FixtureRequest, guest: Guest) -> KernelLogOfTest:
+    """A function that returns what the kernel has logged since the test began."""
+    visit: Visit = request.node.stash[_VISIT]
+    assert visit.guest is guest
+    return visit.records
+
+
+# ---- the report ----
+
+
+class Reporter:
+    """Writes the report; with workers, the process that they report to does."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._report = Report(time.time())
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._report.add(
+            report.nodeid,
+            report.when or "call",
+            report.outcome,
+            seconds=report.duration,
+            message=_message(report),
+            properties={str(name): value for name, value in report.user_properties},
+        )
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self._report.add(
+                report.nodeid, "collect", report.outcome, seconds=0.0, message=_message(report)
+            )
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        guest = None
+        if is_known(self._config):
+            spec = place_of(self._config).spec
+            guest = {
+                "name": spec.name,
+                "architecture": spec.architecture,
+                "kernel": release_of(self._config),
+                "told": describe(self._config),
+            }
+        target = absolute(self._config, self._config.getoption("report"))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        whole = self._report.as_json(guest, time.time(), int(session.exitstatus))
+        target.write_text(json.dumps(whole, indent=1, default=str) + "\n", encoding="utf-8")
+
+
+def _message(report: pytest.TestReport | pytest.CollectReport) -> str:
+    if report.passed:
+        return ""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return str(crash.message if crash else report.longrepr)

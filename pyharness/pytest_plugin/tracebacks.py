@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What pytest shows of an error that this package raised: the test's own lines, then the error."""
+
+from itertools import zip_longest
+from types import TracebackType
+
+import pytest
+
+# What an error is shown by; there are no public names.
+from _pytest._code.code import ExceptionChainRepr, ReprFileLocation
+
+from pyharness.errors import HarnessError
+from pyharness.guest import open_file
+
+_PACKAGE = "pyharness"
+_PYTEST = ("_pytest", "pluggy")
+
+
+def _package_of(trace: TracebackType) -> str:
+    return str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+def _frames(error: BaseException) -> list[TracebackType]:
+    frames, trace = [], error.__traceback__
+    while trace:
+        frames.append(trace)
+        trace = trace.tb_next
+    return frames
+
+
+def is_reported(error: BaseException) -> bool:
+    """Whether this package raised an error on purpose: it says all that a test's author needs."""
+    frames = _frames(error)
+    if not frames or _package_of(frames[-1]) != _PACKAGE:
+        return False
+    by_kernel = frames[-1].tb_frame.f_globals["__name__"] == open_file.__name__
+    return isinstance(error, HarnessError) or by_kernel
+
+
+def forget_cause(error: BaseException) -> None:
+    """Have nothing shown of an error that this package caught, to raise another on purpose."""
+    cause = error.__cause__ or error.__context__
+    if cause and is_reported(error):
+        frames = _frames(cause)
+        if frames and _package_of(frames[0]) == _PACKAGE:
+            error.__cause__, error.__suppress_context__ = None, True
+
+
+def hide_frames(error: BaseException) -> None:
+    """Leave out this package's functions, of an error that it raised on purpose."""
+    if not is_reported(error):
+        return
+    kept = [trace for trace in _frames(error) if _package_of(trace) != _PACKAGE]
+    if all(_package_of(trace) in _PYTEST for trace in kept):
+        kept = []
+    # In place, as pytest goes on from each entry to its next one.
+    for trace, following in zip_longest(kept, kept[1:]):
+        trace.tb_next = following
+    error.__traceback__ = kept[0] if kept else None
+
+
+def shorten(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+    """Do so for what failed a test, and for the test's own error before it."""
+    error: BaseException | None = excinfo.value
+    while error:
+        hide_frames(error)
+        error = error.__cause__
+    shown = {(trace.tb_frame, trace.tb_lineno) for trace in _frames(excinfo.value)}
+    excinfo.traceback = excinfo.traceback.filter(
+        lambda entry: (entry.frame.raw, entry.lineno + 1) in shown
+    )
+
+
+def place(report: pytest.TestReport, error: BaseException) -> None:
+    """Name the test as the place of an error that has none, for a report's summary."""
+    shown = report.longrepr
+    if isinstance(shown, ExceptionChainRepr) and shown.reprcrash is None:
+        file, line, _ = report.location
+        message = f"{type(error).__module__}.{type(error).__qualname__}: {error}"
+        crash = ReprFileLocation(file, (line or 0) + 1, message)
+        trace, _, description = shown.chain[-1]
+        for entry in trace.reprentries:  # as where there is a place: a mark at each line
+            entry.lines = [f"E{line[1:]}" for line in entry.lines]
+        # A worker of pytest-xdist sends the chain, from which all else is made again.
+        report.longrepr = ExceptionChainRepr([*shown.chain[:-1], (trace, crash, description)])
