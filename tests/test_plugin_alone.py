@@ -369,7 +369,8 @@ def test_an_error_shows_the_tests_own_lines_first(project: Path, run: Run) -> No
 FAILS_TO_BUILD = """
 import pathlib
 import pytest
-from pyharness import Guest, module_source
+from pyharness import Guest
+from pyharness.guest import module_source
 
 class Fake(Guest):
     build = staticmethod(module_source.check)
