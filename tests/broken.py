@@ -4,8 +4,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyharness
 from pyharness.guest.module_source import source_files
+from pyharness.interceptor import MODULE
 
 _IN_A_COMMAND = "	pid = find_monitorable(nr);\n"
 _IN_A_LOGGED_CALL = '	pr_devel(INTERCEPTOR_LOG_LINE "%s\\n", current->pid,\n'
@@ -88,7 +88,7 @@ BROKEN: dict[str, tuple[Change, ...]] = {
 def write(folder: Path, *changes: Change) -> Path:
     """Make a copy of the module with some changes."""
     folder.mkdir()
-    for path in source_files(pyharness.MODULE):
+    for path in source_files(MODULE):
         (folder / path.name).write_bytes(path.read_bytes())
     for change in changes:
         make(folder, change)

@@ -10,15 +10,16 @@ from weakref import WeakKeyDictionary
 import broken
 import pytest
 
-import pyharness
-from pyharness import Guest, Module
-from pyharness.guest.pool import Lab
+from pyharness import Guest, interceptor
+from pyharness.guest.module_source import source_files
+from pyharness.guest.pool import GuestPool
+from pyharness.interceptor import MODULE, Interceptor
 from pyharness.interceptor.interface import HEADER
 from pyharness.pytest_plugin import place_of
 
 PROGRAMS = Path(__file__).parent / "programs"
 
-Modules = WeakKeyDictionary[Guest, Module]
+Modules = WeakKeyDictionary[Guest, Interceptor]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -91,7 +92,7 @@ def by_table(pytestconfig: pytest.Config) -> bool:
 
 
 @pytest.fixture(scope="session")
-def modules(lab: Lab) -> Iterator[Modules]:
+def modules(lab: GuestPool) -> Iterator[Modules]:
     """The interceptor that is loaded in each guest; a guest that goes on is left without it."""
     loaded: Modules = WeakKeyDictionary()
     yield loaded
@@ -112,11 +113,11 @@ def bare_guest(guest: Guest, modules: Modules) -> Guest:
 
 
 @pytest.fixture
-def module(guest: Guest, modules: Modules, parameters: dict[str, str]) -> Iterator[Module]:
+def module(guest: Guest, modules: Modules, parameters: dict[str, str]) -> Iterator[Interceptor]:
     """The module, loaded, with nothing intercepted before a test nor after it."""
     loaded = modules.get(guest)
     if loaded is None or not guest.is_loaded(loaded.name):
-        modules[guest] = loaded = guest.load(pyharness.MODULE, **parameters)
+        modules[guest] = loaded = interceptor.load(guest, **parameters)
     yield loaded
     if not guest.closed and guest.is_loaded(loaded.name):
         for number in loaded.status():
@@ -129,12 +130,12 @@ def by_hand(bare_guest: Guest) -> str:
     """The module's folder in the guest, where somebody types commands; built once in each."""
     folder = "/root/module"
     if bare_guest.run(["test", "-d", folder]).status:
-        bare_guest.ssh.put_folder(pyharness.MODULE, folder, seconds=bare_guest.limit(30))
+        bare_guest.ssh.put_files(source_files(MODULE), MODULE, folder, seconds=bare_guest.limit(30))
     return folder
 
 
 @pytest.fixture(scope="session")
-def number_of_syscalls(lab: Lab) -> int:
+def number_of_syscalls(lab: GuestPool) -> int:
     """NR_syscalls of the guest's kernel, by its headers."""
     guest = lab.guest()
     arch = "arm64" if guest.frozen.spec.architecture == "arm64" else "x86"
@@ -161,7 +162,7 @@ def compiled(guest: Guest) -> Callable[..., str]:
         if guest.run(["test", "-x", f"{where}/{name}"]).status:
             guest.run(["mkdir", "-p", where]).check()
             guest.put(source, f"{where}/{name}.c")
-            guest.put((pyharness.MODULE / HEADER).read_bytes(), f"{where}/{HEADER}")
+            guest.put((MODULE / HEADER).read_bytes(), f"{where}/{HEADER}")
             flags = flags or ("-pthread",)
             line = f"gcc -O2 -Wall -Wextra -Werror {' '.join(flags)} -o {name} {name}.c"
             guest.run(f"cd {where} && {line}", seconds=60).check()

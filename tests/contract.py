@@ -9,8 +9,7 @@ import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pyharness import Command
-from pyharness.interceptor.status import Intercepted
+from pyharness.interceptor import Command
 
 ROOT = 0
 
@@ -128,9 +127,6 @@ class Contract:
         for pid in pids:
             self.tasks.pop(pid, None)
 
-    def status(self) -> dict[int, Intercepted]:
-        """What the status file is to say."""
-        return {
-            number: Intercepted(number, call.mode, frozenset(call.pids))
-            for number, call in self.calls.items()
-        }
+    def status(self) -> dict[int, tuple[str, frozenset[int]]]:
+        """The mode and the pids that the status file has to have for each number."""
+        return {number: (call.mode, frozenset(call.pids)) for number, call in self.calls.items()}

@@ -169,7 +169,7 @@ class PostProbe(Neighbour):
 
     def start(self) -> None:
         functions = ",".join(self.handlers)
-        self.guest.insmod(self.guest.build(MODULES / "postprobe").ko, functions=functions)
+        self.guest.load_ko(self.guest.build(MODULES / "postprobe").ko, functions=functions)
 
     def stop(self) -> None:
         self.guest.run(["rmmod", "postprobe"]).check()
@@ -185,7 +185,7 @@ class LivePatch(Neighbour):
     """Somebody's module, which does what the call does."""
 
     def start(self) -> None:
-        self.guest.insmod(self.guest.build(MODULES / "patched").ko)
+        self.guest.load_ko(self.guest.build(MODULES / "patched").ko)
         self._settle()
 
     def _settle(self) -> None:

@@ -2,6 +2,7 @@
 """What system calls take and are called, whatever the guest's architecture."""
 
 from pyharness import Guest
+from pyharness.interceptor import Call, call_log
 
 AT_FDCWD = -100
 TRACING = "/sys/kernel/tracing"
@@ -43,3 +44,8 @@ def hooked_by(guest: Guest) -> str:
 def first_of(guest: Guest, *calls: str) -> str:
     """The first of these calls that the guest's architecture has."""
     return next(call for call in calls if call in guest.syscalls.numbers)
+
+
+def logged(guest: Guest, mark: int) -> list[Call]:
+    """The calls that a module has logged after a mark, whether it is loaded or not."""
+    return [*call_log.calls(guest.log.since(mark), guest.syscalls)]

@@ -6,7 +6,8 @@ import struct
 
 import pytest
 
-from pyharness import Actor, Command, Guest, Module
+from pyharness import Actor, Guest
+from pyharness.interceptor import Command, Interceptor
 from pyharness.linux.syscalls import Syscalls
 
 ARM = Syscalls("arm")
@@ -60,7 +61,9 @@ def issued(guest: Guest, call: str, *args: int) -> int:
     return guest.run(f"chmod 755 {PATH} && {PATH}").status
 
 
-def test_its_calls_are_served_and_not_logged(module: Module, guest: Guest, nobody: Actor) -> None:
+def test_its_calls_are_served_and_not_logged(
+    module: Interceptor, guest: Guest, nobody: Actor
+) -> None:
     """Neither as the call that serves it, nor as the one that has its number on arm64."""
     calls = (CALL, guest.syscalls.name(ARM.number(CALL)), "exit_group")
     unused = 0x7FFF1234
@@ -70,12 +73,14 @@ def test_its_calls_are_served_and_not_logged(module: Module, guest: Guest, nobod
         mark = guest.log.mark()
         assert issued(guest, CALL, unused) == errno.ESRCH
         assert nobody.syscall(CALL, unused).errno == errno.ESRCH
-        found = [(c.pid, c.number) for c in guest.log.calls(mark) if c.args[0] == unused]
+        found = [(c.pid, c.syscall.number) for c in module.logged(mark) if c.args[0] == unused]
     assert found == [(nobody.pid, guest.syscalls.number(CALL))]
 
 
 @pytest.mark.parametrize("numbers", ["arm", "arm64"])
-def test_its_restart_syscall_takes_no_commands(module: Module, guest: Guest, numbers: str) -> None:
+def test_its_restart_syscall_takes_no_commands(
+    module: Interceptor, guest: Guest, numbers: str
+) -> None:
     """It is the kernel's own, which has nothing to restart."""
     number = Syscalls(numbers).number(CALL)
     assert issued(guest, "restart_syscall", Command.INTERCEPT, number, 0) == errno.EINTR

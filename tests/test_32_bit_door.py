@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pyharness import Actor, Guest, Module
-from pyharness.interceptor.status import Intercepted
+from pyharness import Actor, Guest
+from pyharness.interceptor import Intercepted, Interceptor
 from pyharness.linux.syscalls import Syscalls
 
 I386 = Syscalls("i386")
@@ -19,13 +19,13 @@ X32 = 0x40000000
 pytestmark = pytest.mark.architecture("amd64")
 
 
-def lines(module: Module, mark: int) -> list[tuple[int, str, int]]:
-    return [(call.pid, call.door, call.number) for call in module.guest.log.calls(mark)]
+def lines(module: Interceptor, mark: int) -> list[tuple[int, str]]:
+    return [(call.pid, str(call.syscall)) for call in module.logged(mark)]
 
 
 @pytest.mark.parametrize("call", [CALL, "getpgid", "futex", "nanosleep", "exit_group"])
 def test_a_call_does_not_escape_by_the_other_door(
-    module: Module, guest: Guest, nobody: Actor, root: Actor, call: str
+    module: Interceptor, guest: Guest, nobody: Actor, root: Actor, call: str
 ) -> None:
     """It is logged with the number that it was issued by, a mark, and its 32-bit arguments."""
     child = root.fork()
@@ -39,16 +39,16 @@ def test_a_call_does_not_escape_by_the_other_door(
             child.syscall(f"i386:{call}", 0x7FFFFFFF, 0xFFFFF000)
             child.syscall(call, 0x7FFFFFFF, 0xFFFFF000)
             nobody.syscall(f"i386:{call}", 0x7FFFFFFF, 0xFFFFF000)
-        found = guest.log.calls(mark)
-    wanted = [("i386", I386.number(call)), ("", guest.syscalls.number(call))]
-    assert [(c.door, c.number) for c in found] == wanted[: 1 + (call != "exit_group")]
+        found = module.logged(mark)
+    wanted = [guest.syscalls.ref(f"i386:{call}"), guest.syscalls.ref(call)]
+    assert [c.syscall for c in found] == wanted[: 1 + (call != "exit_group")]
     assert {c.pid for c in found} == {child.pid}
     if call != "exit_group":
         assert found[0].args[:2] == (0x7FFFFFFF, 0xFFFFF000)
-        assert found[0].decoded(guest.syscalls).endswith(" i386")
+        assert found[0].record.text.endswith(" i386")
 
 
-def test_release_gives_both_back(module: Module, nobody: Actor) -> None:
+def test_release_gives_both_back(module: Interceptor, nobody: Actor) -> None:
     assert module.intercept(CALL).value == 0
     assert module.start(CALL, nobody.pid).value == 0
     assert module.release(CALL).value == 0
@@ -57,18 +57,18 @@ def test_release_gives_both_back(module: Module, nobody: Actor) -> None:
     assert lines(module, mark) == []
 
 
-def test_commands_by_the_other_door(module: Module, nobody: Actor, root: Actor) -> None:
+def test_commands_by_the_other_door(module: Interceptor, nobody: Actor, root: Actor) -> None:
     """With i386's numbers; the call is the same one."""
     there = f"i386:{CALL}"
-    number = module.guest.syscalls.number(CALL)
+    native = module.guest.syscalls.ref(CALL)
     assert module.intercept(there, by=nobody).errno == errno.EPERM
     assert module.intercept(there, by=root).value == 0
     assert module.intercept(CALL).errno == errno.EBUSY
     assert module.start(there, nobody.pid, by=nobody).value == 0
-    assert module.status() == {number: Intercepted(number, "listed", frozenset({nobody.pid}))}
+    assert module.status() == {native: Intercepted(native, "listed", frozenset({nobody.pid}))}
     mark = module.guest.log.mark()
     nobody.syscall(CALL, 0x7FFFFFFF, 0)
-    assert lines(module, mark) == [(nobody.pid, "", number)]
+    assert lines(module, mark) == [(nobody.pid, CALL)]
     assert module.stop(CALL, nobody.pid).value == 0
     assert module.stop(there, nobody.pid, by=nobody).errno == errno.EINVAL
     assert module.release(there, by=root).value == 0
@@ -76,26 +76,28 @@ def test_commands_by_the_other_door(module: Module, nobody: Actor, root: Actor) 
 
 
 @pytest.mark.parametrize("number", [0, -1, 0x7FFFFFFF, 500])
-def test_no_such_number_by_the_other_door(module: Module, root: Actor, number: int) -> None:
+def test_no_such_number_by_the_other_door(module: Interceptor, root: Actor, number: int) -> None:
     assert module.intercept(f"i386:{number}", by=root).errno == errno.EINVAL
 
 
-def test_a_call_that_only_the_other_door_has(module: Module, nobody: Actor, root: Actor) -> None:
+def test_a_call_that_only_the_other_door_has(
+    module: Interceptor, nobody: Actor, root: Actor
+) -> None:
     there = f"i386:{ONLY_THERE}"
     number = I386.number(ONLY_THERE)
-    known = f"i386:{number}"
+    known = module.guest.syscalls.ref(there)
     assert module.intercept(there, by=root).value == 0
     assert module.start(there, nobody.pid, by=nobody).value == 0
     assert module.status() == {known: Intercepted(known, "listed", frozenset({nobody.pid}))}
     mark = module.guest.log.mark()
     nobody.syscall(there, 0, 0, 0, 0, -1, 0)
     nobody.syscall(number, -1, 0)  # another call by the native door
-    assert lines(module, mark) == [(nobody.pid, "i386", number)]
+    assert lines(module, mark) == [(nobody.pid, there)]
     assert module.release(there, by=root).value == 0
 
 
 @pytest.mark.timeout(600)
-def test_every_number_of_the_other_door(module: Module, root: Actor) -> None:
+def test_every_number_of_the_other_door(module: Interceptor, root: Actor) -> None:
     numbers = range(1, max(I386.names) + 1)
     answers = {n: module.intercept(f"i386:{n}", by=root) for n in numbers}
     # Those beyond what this kernel knows are none.
@@ -109,12 +111,14 @@ def test_every_number_of_the_other_door(module: Module, root: Actor) -> None:
     assert not module.status()
 
 
-def test_numbers_of_x32_are_refused(module: Module, root: Actor) -> None:
+def test_numbers_of_x32_are_refused(module: Interceptor, root: Actor) -> None:
     assert module.intercept(X32 | module.guest.syscalls.number(CALL), by=root).errno == errno.EINVAL
 
 
 @pytest.mark.parametrize("call", ["nanosleep", "clock_nanosleep", "poll"])
-def test_a_sleep_by_the_other_door_is_finished(module: Module, nobody: Actor, call: str) -> None:
+def test_a_sleep_by_the_other_door_is_finished(
+    module: Interceptor, nobody: Actor, call: str
+) -> None:
     """It is restarted by that door's number 0, which the module has taken."""
     guest = module.guest
     timespec = "\x01\0\0\0" + "\0" * 4
@@ -132,7 +136,7 @@ def test_a_sleep_by_the_other_door_is_finished(module: Module, nobody: Actor, ca
     assert (result.errno, result.value) == (0, 0)
 
 
-def test_a_32_bit_program(module: Module, guest: Guest, compiled: Callable[..., str]) -> None:
+def test_a_32_bit_program(module: Interceptor, guest: Guest, compiled: Callable[..., str]) -> None:
     """It issues commands at entry 0 and is monitored, as on i386."""
     program = compiled("door32", "-m32", "-ffreestanding", "-fno-pic", "-no-pie", "-static",
                        "-nostdlib", "-fno-stack-protector")  # fmt: skip
@@ -142,5 +146,5 @@ def test_a_32_bit_program(module: Module, guest: Guest, compiled: Callable[..., 
     mark = guest.log.mark()
     done = guest.run([program, *(str(word) for command in commands for word in command)]).check()
     assert done.stdout.split() == ["0", str(-errno.EBUSY), "0", str(-errno.ESRCH), "0"]
-    assert [(call.door, call.number) for call in guest.log.calls(mark)] == [("i386", number)]
+    assert [str(call.syscall) for call in module.logged(mark)] == [f"i386:{CALL}"]
     assert not module.status()

@@ -3,10 +3,9 @@
 
 import pytest
 
-import pyharness
 from pyharness import CheckFailed, Guest
 from pyharness.host.progress import Silent
-from pyharness.interceptor import bench
+from pyharness.interceptor import MODULE, bench
 
 pytestmark = pytest.mark.alone
 
@@ -21,8 +20,8 @@ BY_HANDLER = {"i386": 16, "amd64": 23}
 def test_cost_holds(guest: Guest) -> None:
     spec = guest.frozen.spec
     most = BY_TABLE if spec.way == "table" else BY_HANDLER[spec.architecture]
-    built = guest.build(pyharness.MODULE)
-    program = bench.build_program(guest, pyharness.MODULE)
+    built = guest.build(MODULE)
+    program = bench.build_program(guest, MODULE)
     costs = {
         cost.state: cost for cost in bench.run(guest.frozen, built.ko, program, teller=Silent())
     }

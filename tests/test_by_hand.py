@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-import pyharness
-from pyharness import Guest, Module
+from pyharness import Guest, interceptor
+from pyharness.interceptor import MODULE, Interceptor
 
 OPTIONS = "/etc/modprobe.d/interceptor.conf"
 # What make and the kernel's build print on their errors' stream although all is well: that
@@ -160,7 +160,7 @@ def test_a_session(by_hand: str, bare_guest: Guest, parameters: dict[str, str]) 
     number = guest.syscalls.number("mkdirat")
     told = guest.run(f"{ctl} intercept mkdirat")
     assert (told.status, "modprobe interceptor" in told.stderr) == (3, True)
-    module = guest.load(pyharness.MODULE, **parameters)
+    module = interceptor.load(guest, **parameters)
     try:
         assert guest.run(f"{ctl} intercept mkdirat").check().stdout == "mkdirat: intercepted\n"
         watcher = guest.ssh.open(f"exec {ctl} watch mkdirat")
@@ -215,9 +215,9 @@ def test_a_session(by_hand: str, bare_guest: Guest, parameters: dict[str, str]) 
     ],
 )
 def test_what_is_refused_is_told_in_one_sentence(
-    module: Module, guest: Guest, *, words: str, user: str, status: int, told: str
+    module: Interceptor, guest: Guest, *, words: str, user: str, status: int, told: str
 ) -> None:
-    source = (pyharness.MODULE / "interceptorctl.py").read_bytes()
+    source = (MODULE / "interceptorctl.py").read_bytes()
     with module.intercepted("getsid"):
         before = module.status()
         done = guest.run(f"python3 - {words}", user=user, stdin=source)

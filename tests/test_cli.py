@@ -16,12 +16,11 @@ import pytest
 from click.testing import CliRunner
 
 import pyharness
-from pyharness import Guest, Module
+from pyharness import Guest
 from pyharness.cli import cli as commands_of_it
 from pyharness.guest.agent import Agent
 from pyharness.host import packages, paths, signals
-from pyharness.interceptor import trace
-from pyharness.linux import kmsg
+from pyharness.interceptor import Call, Interceptor, trace
 from pyharness.machine import lifecycle
 from pyharness.machine.qemu_process import Machine
 
@@ -301,7 +300,7 @@ def test_trace_whose_output_is_gone_leaves_nothing(cli: Cli, end: str) -> None:
 
 
 def test_trace_interrupted_amid_a_request_leaves_nothing(
-    guest: Guest, module: Module, monkeypatch: pytest.MonkeyPatch
+    guest: Guest, module: Interceptor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receive = Agent._receive
 
@@ -310,7 +309,7 @@ def test_trace_interrupted_amid_a_request_leaves_nothing(
         signal.raise_signal(signal.SIGINT)
         return receive(agent, seconds)
 
-    def show(_call: kmsg.Call) -> None:
+    def show(_call: Call) -> None:
         monkeypatch.setattr(Agent, "_receive", interrupted)
 
     monkeypatch.setattr(sys, "stdin", None)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from pyharness import GuestError
-from pyharness.machine.qemu_process import Machine
 from pyharness.transport.console import Console
 
 
@@ -21,9 +20,7 @@ def spoken(tmp_path: Path) -> socket.socket:
 
 
 def console(folder: Path) -> Console:
-    return Console(
-        Machine(folder=folder, guest="made-up", accel="tcg", port=0, pid=0, began="", owner=None)
-    )
+    return Console(folder, "made-up")
 
 
 @pytest.mark.parametrize("behind", [0, 4000, 100_000])

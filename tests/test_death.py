@@ -10,29 +10,29 @@ from pathlib import Path
 import pytest
 from portable import AT_FDCWD
 
-from pyharness import Actor, Guest, Module
-from pyharness.interceptor.status import Intercepted
+from pyharness import Actor, Guest, interceptor
+from pyharness.interceptor import Intercepted, Interceptor
 
 CALLS = ("sched_rr_get_interval", "getpgid", "capget")
 CALL = CALLS[0]
 
 
 @pytest.fixture
-def monitoring(module: Module) -> Iterator[Module]:
+def monitoring(module: Interceptor) -> Iterator[Interceptor]:
     with module.intercepted(*CALLS):
         yield module
 
 
-def pids(module: Module) -> set[frozenset[int]]:
+def pids(module: Interceptor) -> set[frozenset[int]]:
     """The pids of each call that is intercepted, which should all be the same."""
     return {line.pids for line in module.status().values()}
 
 
-def state(module: Module) -> Intercepted:
-    return module.status()[module.guest.syscalls.number(CALL)]
+def state(module: Interceptor) -> Intercepted:
+    return module.status()[module.guest.syscalls.ref(CALL)]
 
 
-def watch(module: Module, *actors: Actor) -> None:
+def watch(module: Interceptor, *actors: Actor) -> None:
     for call in CALLS:
         for actor in actors:
             assert module.start(call, actor.pid).value == 0
@@ -73,7 +73,11 @@ def by_exit_of_all_threads(actor: Actor) -> None:
 )
 @pytest.mark.parametrize("everybody", [False, True])
 def test_entries_go_with_their_process(
-    monitoring: Module, nobody: Actor, root: Actor, end: Callable[[Actor], None], everybody: bool
+    monitoring: Interceptor,
+    nobody: Actor,
+    root: Actor,
+    end: Callable[[Actor], None],
+    everybody: bool,
 ) -> None:
     """On several calls at once; who lives keeps theirs; as who is listed and who is taken out."""
     if everybody:
@@ -92,7 +96,7 @@ def test_entries_go_with_their_process(
     assert monitoring.stop(CALL, nobody.pid).errno == errno.EINVAL
 
 
-def test_a_zombie_has_no_entries(monitoring: Module, nobody: Actor) -> None:
+def test_a_zombie_has_no_entries(monitoring: Interceptor, nobody: Actor) -> None:
     """Its end counts, not that its parent takes note of it. It can be listed again till then."""
     child = nobody.fork()
     watch(monitoring, child)
@@ -106,7 +110,9 @@ def test_a_zombie_has_no_entries(monitoring: Module, nobody: Actor) -> None:
     assert monitoring.start(CALL, child.pid).errno == errno.EINVAL
 
 
-def test_a_process_whose_first_thread_is_gone_goes_on(monitoring: Module, nobody: Actor) -> None:
+def test_a_process_whose_first_thread_is_gone_goes_on(
+    monitoring: Interceptor, nobody: Actor
+) -> None:
     thread = nobody.thread()
     watch(monitoring, nobody)
     nobody.exit_thread()
@@ -114,10 +120,10 @@ def test_a_process_whose_first_thread_is_gone_goes_on(monitoring: Module, nobody
     assert pids(monitoring) == {frozenset({nobody.pid})}
     mark = monitoring.guest.log.mark()
     thread.syscall(CALL, 0, 0)
-    assert [call.pid for call in monitoring.guest.log.calls(mark)] == [thread.pid]
+    assert [call.pid for call in monitoring.logged(mark)] == [thread.pid]
 
 
-def test_a_threads_entry_goes_with_the_thread(monitoring: Module, nobody: Actor) -> None:
+def test_a_threads_entry_goes_with_the_thread(monitoring: Interceptor, nobody: Actor) -> None:
     first, second = nobody.thread(), nobody.thread()
     watch(monitoring, nobody, first, second)
     first.exit_thread()
@@ -127,7 +133,7 @@ def test_a_threads_entry_goes_with_the_thread(monitoring: Module, nobody: Actor)
     )
 
 
-def test_exec_of_a_thread_gives_up_its_own_entry(monitoring: Module, nobody: Actor) -> None:
+def test_exec_of_a_thread_gives_up_its_own_entry(monitoring: Interceptor, nobody: Actor) -> None:
     """Whoever calls exec() becomes the process's first thread; the process stays what it was."""
     first, second = nobody.thread(), nobody.thread()
     watch(monitoring, nobody, first, second)
@@ -160,7 +166,7 @@ def born_again(parent: Actor, dead: Actor) -> Actor:
 
 @pytest.mark.parametrize("everybody", [False, True])
 def test_a_number_born_again_is_somebody_else(
-    monitoring: Module, guest: Guest, root: Actor, everybody: bool
+    monitoring: Interceptor, guest: Guest, root: Actor, everybody: bool
 ) -> None:
     """It isn't monitored for the dead one, nor is it taken out for it."""
     dead = root.fork()
@@ -174,11 +180,11 @@ def test_a_number_born_again_is_somebody_else(
     alive = born_again(root, dead)
     mark = guest.log.mark()
     assert alive.syscall(CALL, alive.pid, 0).errno == errno.EFAULT
-    assert [call.pid for call in guest.log.calls(mark)] == [alive.pid] * everybody
+    assert [call.pid for call in monitoring.logged(mark)] == [alive.pid] * everybody
     assert state(monitoring).pids == frozenset()
 
 
-def test_a_listed_zombie_is_not_who_gets_its_number(monitoring: Module, root: Actor) -> None:
+def test_a_listed_zombie_is_not_who_gets_its_number(monitoring: Interceptor, root: Actor) -> None:
     for _ in range(5):
         zombie = root.fork()
         zombie.exit()
@@ -190,13 +196,13 @@ def test_a_listed_zombie_is_not_who_gets_its_number(monitoring: Module, root: Ac
         assert root.wait(alive) == 0
 
 
-def test_exit_group_is_logged_before_the_end(module: Module, nobody: Actor) -> None:
+def test_exit_group_is_logged_before_the_end(module: Interceptor, nobody: Actor) -> None:
     with module.intercepted("exit_group"):
         assert module.start("exit_group", nobody.pid).value == 0
         mark = module.guest.log.mark()
         nobody.exit(7)
         assert os.waitstatus_to_exitcode(nobody.reap()) == 7
-        (call,) = module.guest.log.calls(mark)
+        (call,) = module.logged(mark)
         assert (call.pid, call.args[0]) == (nobody.pid, 7)
 
 
@@ -218,7 +224,7 @@ def test_a_process_is_monitored_as_before_until_it_ends(
 ) -> None:
     """With all its threads, which go on for a moment after one has called exit_group()."""
     guest = bare_guest
-    module = guest.load(broken_module("interceptor.c", ENDS, ENDS_LATE))
+    module = interceptor.load(guest, broken_module("interceptor.c", ENDS, ENDS_LATE))
     try:
         with module.intercepted(CALL, "exit_group"):
             actor = guest.actor()
@@ -233,7 +239,7 @@ def test_a_process_is_monitored_as_before_until_it_ends(
             mark = guest.log.mark()
             actor.begin("exit_group", 0)  # by ctypes, which lets the other thread go on
             actor.reap()
-            logged = [call.number for call in guest.log.calls(mark)]
+            logged = [call.syscall.number for call in module.logged(mark)]
             after = logged[logged.index(guest.syscalls.number("exit_group")) + 1 :]
             assert bool(after) != everybody
     finally:

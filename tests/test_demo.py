@@ -5,7 +5,7 @@ import pytest
 
 import pyharness
 from pyharness import CheckFailed, Guest
-from pyharness.interceptor import demo
+from pyharness.interceptor import MODULE, demo
 
 pytestmark = pytest.mark.alone
 
@@ -20,7 +20,7 @@ def complain(guest: Guest) -> None:
 def test_a_report_from_before_the_start_is_no_modules(guest: Guest) -> None:
     with pyharness.boot(guest.frozen.spec.name) as own:
         complain(own)
-        stage = demo._Stage(own, pyharness.MODULE)
+        stage = demo._Stage(own, MODULE)
         assert demo._healthy(stage) == "the kernel reported no trouble"
         complain(own)
         with pytest.raises(CheckFailed, match=r"it reported \['WARNING: CPU: 0"):

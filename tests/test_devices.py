@@ -33,7 +33,7 @@ from pyharness.guest import arguments, open_file
 from pyharness.guest.build import Built
 from pyharness.linux import trouble
 from pyharness.linux.syscalls import Syscalls
-from pyharness.pytest_plugin.guest_use import Visit
+from pyharness.pytest_plugin.guest_use import GuestUse
 
 FOLDER = Path(__file__).parent / "modules" / "tryout"
 SWAP, ANSWER, WARN, WARN_SILENTLY = 0xC0087401, 0x80087402, 0x7403, 0x7404
@@ -150,7 +150,7 @@ def test_a_warning_is_known_with_its_message(place: str) -> None:
 @pytest.fixture
 def tryout(guest: Guest) -> Iterator[Actor]:
     """A process of root's in a guest with the device."""
-    loaded = guest.insert(FOLDER, "tryout")
+    loaded = guest.load(FOLDER, "tryout")
     guest.wait("udev to make the device", lambda: guest.run("test -c /dev/tryout").status == 0)
     yield guest.actor()
     if not guest.closed:
@@ -167,8 +167,8 @@ def test_several_modules_of_a_folder(
     tryout: Actor, guest: Guest, kernel_log: KernelLogOfTest
 ) -> None:
     with pytest.raises(UsageError, match="name one of tryout, uses_tryout"):
-        guest.insert(FOLDER)
-    second = guest.insert(FOLDER, "uses_tryout")
+        guest.load(FOLDER)
+    second = guest.load(FOLDER, "uses_tryout")
     assert "uses_tryout: the answer is 42" in [record.text for record in kernel_log()]
     second.unload()
 
@@ -312,7 +312,7 @@ def test_memory_that_is_not_there_ends_the_actor(device: GuestFile) -> None:
 @pytest.mark.expects_warning("tryout_ioctl")
 def test_a_warning_that_is_meant(device: GuestFile, guest: Guest) -> None:
     """Each of a test's patterns has to come, and what matches none of them fails it."""
-    visit = Visit.begin(guest, (re.compile("asked to warn"), re.compile("never said")))
+    visit = GuestUse.begin(guest, (re.compile("asked to warn"), re.compile("never said")))
     device.ioctl(WARN, 7)
     visit.examine()
     assert visit.has_warned()
@@ -323,7 +323,7 @@ def test_a_warning_that_is_meant(device: GuestFile, guest: Guest) -> None:
         visit.examine()
     assert str(unexpected.value).count("WARNING: ") == 1
     with pytest.raises(GuestCrashed):
-        Visit(guest, visit.log, visit.console).examine()
+        GuestUse(guest, visit.log, visit.console).examine()
 
 
 class Interruption(Exception):
@@ -332,7 +332,7 @@ class Interruption(Exception):
 
 @pytest.mark.expects_warning("made_up")  # so that the guest, without its agent, isn't shared
 def test_the_log_is_read_though_the_agent_is_gone(guest: Guest) -> None:
-    visit = Visit.begin(guest)
+    visit = GuestUse.begin(guest)
     guest.run("echo '<4>made up' > /dev/kmsg").check()
     before = visit.records()
     sleeper = guest.actor()

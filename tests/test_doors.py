@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from portable import AT_FDCWD, first_of
 
-import pyharness
-from pyharness import Actor, Command, Guest, Module
+from pyharness import Actor, Guest, interceptor
+from pyharness.interceptor import Command, Interceptor
 
 CALL = "sched_rr_get_interval"
 CLONE_NEWUSER, CLONE_NEWPID = 0x10000000, 0x20000000
@@ -27,7 +27,9 @@ def write(actor: Actor, path: str, text: str) -> None:
     actor.syscall("close", file)
 
 
-def test_root_of_a_user_namespace_is_not_root(module: Module, nobody: Actor, root: Actor) -> None:
+def test_root_of_a_user_namespace_is_not_root(
+    module: Interceptor, nobody: Actor, root: Actor
+) -> None:
     # Who was root before may not look at its own files in /proc otherwise.
     assert nobody.syscall("prctl", PR_SET_DUMPABLE, 1).errno == 0
     assert nobody.syscall("unshare", CLONE_NEWUSER).errno == 0
@@ -48,7 +50,7 @@ def drop_capabilities(actor: Actor) -> None:
     assert actor.syscall("capset", header, bytes(24)).errno == 0
 
 
-def test_root_without_rights_is_not_root(module: Module, root: Actor, nobody: Actor) -> None:
+def test_root_without_rights_is_not_root(module: Interceptor, root: Actor, nobody: Actor) -> None:
     """A container's root, say: its rights are a user's, over what is user 0's."""
     weak = root.fork()
     drop_capabilities(weak)
@@ -62,7 +64,7 @@ def test_root_without_rights_is_not_root(module: Module, root: Actor, nobody: Ac
         assert module.stop(CALL, weak.pid, by=weak).value == 0
 
 
-def test_a_pid_is_that_of_the_callers_namespace(module: Module, root: Actor) -> None:
+def test_a_pid_is_that_of_the_callers_namespace(module: Interceptor, root: Actor) -> None:
     """The log and the status file have the pid that their reader knows."""
     guest = module.guest
     assert root.syscall("unshare", CLONE_NEWPID).errno == 0
@@ -71,15 +73,15 @@ def test_a_pid_is_that_of_the_callers_namespace(module: Module, root: Actor) -> 
     with module.intercepted(CALL):
         assert module.start(CALL, root.pid, by=inside).errno == errno.EINVAL
         assert module.start(CALL, 1, by=inside).value == 0
-        assert module.status()[guest.syscalls.number(CALL)].pids == {inside.pid}
+        assert module.status()[guest.syscalls.ref(CALL)].pids == {inside.pid}
         mark = guest.log.mark()
         inside.syscall(CALL, 0, 0)
         root.syscall(CALL, 0, 0)
-        assert [call.pid for call in guest.log.calls(mark)] == [inside.pid]
+        assert [call.pid for call in module.logged(mark)] == [inside.pid]
         assert module.stop(CALL, inside.pid, by=root).value == 0
 
 
-def test_the_status_file_has_whom_its_reader_sees(module: Module, root: Actor) -> None:
+def test_the_status_file_has_whom_its_reader_sees(module: Interceptor, root: Actor) -> None:
     """Not those outside of the reader's pid namespace, who have no pid there."""
     assert root.syscall("unshare", CLONE_NEWPID).errno == 0
     inside = root.fork()
@@ -87,12 +89,14 @@ def test_the_status_file_has_whom_its_reader_sees(module: Module, root: Actor) -
     with module.intercepted(CALL):
         for pid in (root.pid, inside.pid):
             assert module.start(CALL, pid).value == 0
-        with inside.open(str(module.abi.status)) as status:
+        with inside.open(str(module.interface.status)) as status:
             assert status.read(4096).decode() == f"{number} listed 1\n"
-        assert module.status()[number].pids == {root.pid, inside.pid}
+        assert module.status()[module.guest.syscalls.ref(number)].pids == {root.pid, inside.pid}
 
 
-def test_a_setuid_program_is_not_its_callers(module: Module, guest: Guest, nobody: Actor) -> None:
+def test_a_setuid_program_is_not_its_callers(
+    module: Interceptor, guest: Guest, nobody: Actor
+) -> None:
     """Who may not trace it may not monitor it either, though it was started by them."""
     program = "/usr/local/bin/sleep-as-root"  # /tmp need not heed set-user-ID
     guest.run(["install", "-m", "4755", "/bin/sleep", program]).check()
@@ -138,7 +142,7 @@ def has_executed(guest: Guest, pid: int, program: str) -> bool:
 @pytest.mark.parametrize("everybody", [False, True])
 @pytest.mark.parametrize("by_root", [False, True])
 def test_an_entry_ends_where_its_maker_has_no_say(
-    module: Module,
+    module: Interceptor,
     guest: Guest,
     nobody: Actor,
     rights: str,
@@ -157,18 +161,18 @@ def test_an_entry_ends_where_its_maker_has_no_say(
         command = module.stop if everybody else module.start
         assert command(CALL, nobody.pid, by=maker).value == 0
         nobody.execute("/bin/sleep", "1000")
-        assert module.status()[number].pids == {nobody.pid}
+        assert module.status()[guest.syscalls.ref(number)].pids == {nobody.pid}
         other = guest.actor("nobody")
         assert command(CALL, other.pid, by=maker).value == 0
         other.execute(program, "1000")
         guest.wait("the program", lambda: has_executed(guest, other.pid, program))
         stays = {nobody.pid, other.pid} if by_root else {nobody.pid}
-        assert module.status()[number].pids == stays
+        assert module.status()[guest.syscalls.ref(number)].pids == stays
         third = guest.actor("nobody")
         # Nor may he take it again, or stop what is root's.
         for again in (module.start, module.stop):
             assert again(CALL, other.pid, by=third).errno == errno.EPERM
-        assert module.status()[number].pids == stays
+        assert module.status()[guest.syscalls.ref(number)].pids == stays
     guest.run(["rm", program]).check()
 
 
@@ -184,7 +188,7 @@ def test_a_program_that_is_executed_during_a_command_is_not_its_callers(
     guest = bare_guest
     looked_at = "	mutex_lock(&calls_lock);\n	if (!is_taken(call->hooks) ||"
     waits = f"	schedule_timeout_uninterruptible(3 * HZ);\n{looked_at}"
-    module = guest.load(broken_module("interceptor.c", looked_at, waits), **parameters)
+    module = interceptor.load(guest, broken_module("interceptor.c", looked_at, waits), **parameters)
     program = "/usr/local/bin/sleep-with-rights"
     install(guest, program, "setuid")
     caller, other = guest.actor("nobody"), guest.actor("nobody")
@@ -194,8 +198,8 @@ def test_a_program_that_is_executed_during_a_command_is_not_its_callers(
             if everybody:
                 assert module.start(CALL).value == 0
             before = module.status()
-            command = module.abi.commands[Command.STOP if everybody else Command.START]
-            caller.begin(module.abi.custom_syscall, command, number, other.pid)
+            command = module.interface.commands[Command.STOP if everybody else Command.START]
+            caller.begin(module.interface.custom_syscall, command, number, other.pid)
             guest.wait("the command", lambda: guest.agent.state(caller.pid) == "D")
             other.execute(program, "1000")
             guest.wait("the program", lambda: has_executed(guest, other.pid, program))
@@ -208,7 +212,7 @@ def test_a_program_that_is_executed_during_a_command_is_not_its_callers(
 
 
 def test_a_process_is_its_callers_with_all_its_threads(
-    module: Module, guest: Guest, compiled: Callable[..., str]
+    module: Interceptor, guest: Guest, compiled: Callable[..., str]
 ) -> None:
     """One whose second thread is root's is not a user's to watch."""
     mixed = guest.actor()
@@ -225,7 +229,7 @@ def test_a_process_is_its_callers_with_all_its_threads(
 
 @pytest.mark.parametrize("everybody", [False, True])
 def test_what_root_asks_for_as_well_is_roots(
-    module: Module, guest: Guest, nobody: Actor, *, everybody: bool
+    module: Interceptor, guest: Guest, nobody: Actor, *, everybody: bool
 ) -> None:
     """A user who was first has no hand in it: it stays where his would end."""
     program = "/usr/local/bin/sleep-with-rights"
@@ -238,13 +242,13 @@ def test_what_root_asks_for_as_well_is_roots(
         assert command(CALL, nobody.pid).errno == (errno.EINVAL if everybody else errno.EBUSY)
         nobody.execute(program, "1000")
         guest.wait("the program", lambda: has_executed(guest, nobody.pid, program))
-        assert module.status()[guest.syscalls.number(CALL)].pids == {nobody.pid}
+        assert module.status()[guest.syscalls.ref(CALL)].pids == {nobody.pid}
     guest.run(["rm", program]).check()
 
 
 def test_users_may_be_kept_out(bare_guest: Guest, parameters: dict[str, str]) -> None:
     """users=0: START and STOP are root's alone."""
-    module = bare_guest.load(pyharness.MODULE, users=0, **parameters)
+    module = interceptor.load(bare_guest, users=0, **parameters)
     nobody = bare_guest.actor("nobody")
     try:
         with module.intercepted(CALL):
@@ -258,7 +262,7 @@ def test_users_may_be_kept_out(bare_guest: Guest, parameters: dict[str, str]) ->
 
 def test_a_user_has_so_many_entries(bare_guest: Guest, parameters: dict[str, str]) -> None:
     """Over all calls; each that goes makes room for another. Root is not limited."""
-    module = bare_guest.load(pyharness.MODULE, user_entries=3, **parameters)
+    module = interceptor.load(bare_guest, user_entries=3, **parameters)
     nobody = bare_guest.actor("nobody")
     children = [nobody.fork() for _ in range(4)]
     try:
@@ -301,7 +305,7 @@ def slab(guest: Guest) -> int:
 
 @pytest.mark.kernel(">=6.1")  # earlier ones count by 32 pages
 def test_an_entry_is_charged_to_its_makers_cgroup(
-    module: Module, root: Actor, number_of_syscalls: int
+    module: Interceptor, root: Actor, number_of_syscalls: int
 ) -> None:
     """The list's own memory as well as the entry's."""
     guest = module.guest
@@ -320,7 +324,7 @@ def test_an_entry_is_charged_to_its_makers_cgroup(
 
 def test_what_users_log_is_limited(bare_guest: Guest, parameters: dict[str, str]) -> None:
     """The kernel log says so, and has all that root wanted to have logged."""
-    module = bare_guest.load(pyharness.MODULE, user_lines=10, **parameters)
+    module = interceptor.load(bare_guest, user_lines=10, **parameters)
     nobody, daemon = bare_guest.actor("nobody"), bare_guest.actor("daemon")
     try:
         with module.intercepted(CALL):
@@ -329,7 +333,7 @@ def test_what_users_log_is_limited(bare_guest: Guest, parameters: dict[str, str]
             mark = bare_guest.log.mark()
             for actor in (nobody, daemon):
                 actor.syscall(CALL, 0, 0, repeat=200)
-            logged = Counter(call.pid for call in bare_guest.log.calls(mark))
+            logged = Counter(call.pid for call in module.logged(mark))
             assert logged[daemon.pid] == 200
             assert 10 <= logged[nobody.pid] < 200
             said = "\n".join(record.text for record in bare_guest.log.since(mark))
@@ -340,7 +344,7 @@ def test_what_users_log_is_limited(bare_guest: Guest, parameters: dict[str, str]
 
 def test_who_is_out_already_needs_no_room(bare_guest: Guest, parameters: dict[str, str]) -> None:
     """STOP, while everybody is monitored, is recorded for each process."""
-    module = bare_guest.load(pyharness.MODULE, user_entries=1, **parameters)
+    module = interceptor.load(bare_guest, user_entries=1, **parameters)
     nobody = bare_guest.actor("nobody")
     try:
         with module.intercepted(CALL):
@@ -360,12 +364,12 @@ def test_what_users_log_need_not_be_limited(
 ) -> None:
     """Users that log at the same moment, on several CPUs, have all their lines."""
     program = compiled("lines")
-    module = bare_guest.load(pyharness.MODULE, user_lines=user_lines, **parameters)
+    module = interceptor.load(bare_guest, user_lines=user_lines, **parameters)
     try:
         with module.intercepted(CALL):
             mark = bare_guest.log.mark()
             bare_guest.run([program, str(NOBODY), "2", "1500"], seconds=60).check()
-            logged = Counter(call.pid for call in bare_guest.log.calls(mark))
+            logged = Counter(call.pid for call in module.logged(mark))
             assert [*logged.values()] == [6000, 6000]
             said = "\n".join(record.text for record in bare_guest.log.since(mark))
             assert "left out of the log" not in said
@@ -383,7 +387,7 @@ def test_what_users_log_need_not_be_limited(
     ],
 )
 def test_root_is_who_acts_as_root(
-    module: Module, root: Actor, ids: tuple[int, int, int], is_root: bool
+    module: Interceptor, root: Actor, ids: tuple[int, int, int], is_root: bool
 ) -> None:
     assert root.syscall(first_of(module.guest, "setresuid32", "setresuid"), *ids).errno == 0
     wanted = 0 if is_root else errno.EPERM
@@ -392,7 +396,7 @@ def test_root_is_who_acts_as_root(
 
 
 def test_a_traced_caller_is_served_as_any(
-    module: Module, guest: Guest, nobody: Actor, root: Actor
+    module: Interceptor, guest: Guest, nobody: Actor, root: Actor
 ) -> None:
     """Each of its calls goes through its tracer, here strace, twice."""
     tracer = guest.ssh.open(f"strace -f -p {nobody.pid} -o /tmp/strace")
@@ -404,7 +408,7 @@ def test_a_traced_caller_is_served_as_any(
             assert module.start(CALL, nobody.pid, by=nobody).value == 0
             mark = guest.log.mark()
             assert nobody.syscall(CALL, nobody.pid, 0).errno == errno.EFAULT
-            assert [call.pid for call in guest.log.calls(mark)] == [nobody.pid]
+            assert [call.pid for call in module.logged(mark)] == [nobody.pid]
             assert module.stop(CALL, nobody.pid, by=nobody).value == 0
         nobody.exit()
         said = guest.run(["cat", "/tmp/strace"]).check().stdout
@@ -415,7 +419,9 @@ def test_a_traced_caller_is_served_as_any(
 
 
 @pytest.mark.parametrize("high", [0x80000000, 0x00010000, 0x40000000])
-def test_high_bits_are_not_cut_off(module: Module, nobody: Actor, root: Actor, high: int) -> None:
+def test_high_bits_are_not_cut_off(
+    module: Interceptor, nobody: Actor, root: Actor, high: int
+) -> None:
     """A value that would be a good one in 8, 16 or 31 bits is none."""
     guest = module.guest
     number = guest.syscalls.number(CALL)
@@ -427,7 +433,7 @@ def test_high_bits_are_not_cut_off(module: Module, nobody: Actor, root: Actor, h
         for command in (Command.START, Command.STOP):
             pid = wrong | nobody.pid
             assert module.command(command, number, pid, by=root).errno == errno.EINVAL
-        assert not module.status()[number].pids
+        assert not module.status()[guest.syscalls.ref(number)].pids
 
 
 def seconds(guest: Guest, pid: int) -> float:
@@ -437,7 +443,7 @@ def seconds(guest: Guest, pid: int) -> float:
 
 
 def test_a_hostile_user_has_just_a_share(
-    module: Module, guest: Guest, compiled: Callable[[str], str]
+    module: Interceptor, guest: Guest, compiled: Callable[[str], str]
 ) -> None:
     """Commands in a tight loop take no more from who shares the CPU than anything else does."""
     first_cpu = "\x01\0\0\0"
@@ -445,9 +451,9 @@ def test_a_hostile_user_has_just_a_share(
     for actor in (hostile, other):
         assert actor.syscall("sched_setaffinity", 0, 4, first_cpu).errno == 0
     with module.intercepted(CALL):
-        start = module.abi.commands[Command.START]
+        start = module.interface.commands[Command.START]
         number = guest.syscalls.number(CALL)
-        hostile.begin(module.abi.custom_syscall, start, number, hostile.pid, repeat=10**9)
+        hostile.begin(module.interface.custom_syscall, start, number, hostile.pid, repeat=10**9)
         other.begin("getppid", repeat=10**9)
         guest.wait(
             "both to have run", lambda: min(seconds(guest, a.pid) for a in (hostile, other)) > 1

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0
 """The pure layer: log lines, records, kernel reports, the header, the status file, guests."""
 
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import pyharness
-from pyharness import Command, UsageError
+from pyharness import UsageError
 from pyharness.errors import CheckFailed
 from pyharness.host import paths
-from pyharness.interceptor import status
+from pyharness.interceptor import MODULE, Command, Intercepted, call_log, status
 from pyharness.interceptor.interface import Interface
 from pyharness.linux import cpio, kmsg
-from pyharness.linux.syscalls import Syscalls, errno_name
+from pyharness.linux.syscalls import SyscallRef, Syscalls, errno_name
 from pyharness.machine import guest_specs, image
 
 I386 = Syscalls("i386")
@@ -34,9 +34,9 @@ def record(text: str, level: int = kmsg.DEBUG, sequence: int = 0) -> kmsg.Record
 
 @given(st.integers(0, 2**32 - 1), WORD, st.lists(WORD, min_size=6, max_size=6))
 def test_log_line_is_read_as_it_was_written(pid: int, number: int, args: list[int]) -> None:
-    call = kmsg.parse_call(record(line(pid, number, args)))
+    call = call_log.parse(record(line(pid, number, args)), I386)
     assert call
-    assert (call.pid, call.number, call.args) == (pid, number, tuple(args))
+    assert (call.pid, call.syscall.number, call.args) == (pid, number, tuple(args))
 
 
 @given(st.integers(0, 2**32 - 1), WORD, st.lists(WORD, min_size=6, max_size=6), st.data())
@@ -45,43 +45,50 @@ def test_part_of_a_log_line_is_none(
 ) -> None:
     whole = line(pid, number, args)
     end = data.draw(st.integers(0, len(whole) - 1))
-    assert kmsg.parse_call(record(whole[:end])) is None
-    assert kmsg.parse_call(record(whole[end + 1 :] if end else whole[1:])) is None
+    assert call_log.parse(record(whole[:end]), I386) is None
+    assert call_log.parse(record(whole[end + 1 :] if end else whole[1:]), I386) is None
 
 
 @given(st.text(min_size=1).filter(lambda text: text.strip("0123456789abcdef")), st.data())
 def test_log_line_with_something_in_it_is_none(noise: str, data: st.DataObject) -> None:
     whole = line(1, 39, [1, 2, 3, 4, 5, 6])
     at = data.draw(st.integers(0, len(whole)))
-    assert kmsg.parse_call(record(whole[:at] + noise + whole[at:])) is None
+    assert call_log.parse(record(whole[:at] + noise + whole[at:]), I386) is None
 
 
-def test_log_line_of_the_32_bit_door() -> None:
-    """It has its own numbers; what stands behind the line is the door's name, whole."""
+def test_log_line_of_the_32_bit_abi() -> None:
+    """It has numbers of its own; the ABI's name stands behind the line, whole."""
     text = line(1, 39, [0] * 6)
     amd64 = Syscalls("x86_64")
-    native, other = (kmsg.parse_call(record(text + mark)) for mark in ("", " i386"))
+    native, other = (call_log.parse(record(text + mark), amd64) for mark in ("", " i386"))
     assert native
     assert other
-    assert (native.door, other.door) == ("", "i386")
-    assert native.decoded(amd64).startswith("[1] getpid(")
-    assert other.decoded(amd64).startswith("[1] mkdir(")
-    assert other.decoded(amd64).endswith(") i386")
+    assert (native.syscall.abi, other.syscall.abi) == ("x86_64", "i386")
+    assert str(native).startswith("[1] getpid(")
+    assert str(other).startswith("[1] i386:mkdir(")
     for end in ("i386", " i38", " i3866", " i386 "):
-        assert kmsg.parse_call(record(text + end)) is None
+        assert call_log.parse(record(text + end), amd64) is None
+
+
+def test_json_has_the_abi_and_its_name() -> None:
+    text = line(1, 39, [0] * 6) + " i386"
+    call = call_log.parse(record(text), Syscalls("x86_64"))
+    assert call
+    found = json.loads(call.as_json())
+    assert (found["abi"], found["syscall"], found["number"]) == ("i386", "mkdir", 39)
 
 
 def test_log_line_of_another_level_is_none() -> None:
     """Somebody may write such a text to the log; the module's has the level it must have."""
     text = line(1, 39, [0] * 6)
-    assert kmsg.parse_call(record(text))
-    assert all(kmsg.parse_call(record(text, level)) is None for level in range(7))
+    assert call_log.parse(record(text), I386)
+    assert all(call_log.parse(record(text, level), I386) is None for level in range(7))
 
 
 def test_call_for_a_person() -> None:
-    call = kmsg.parse_call(record("[4b7]27(bf8e3a10,1ff,0,0,0,0)"))
+    call = call_log.parse(record("[4b7]27(bf8e3a10,1ff,0,0,0,0)"), I386)
     assert call
-    assert call.decoded(I386) == "[1207] mkdir(0xbf8e3a10, 0x1ff, 0x0, 0x0, 0x0, 0x0)"
+    assert str(call) == "[1207] mkdir(0xbf8e3a10, 0x1ff, 0x0, 0x0, 0x0, 0x0)"
 
 
 # ---- records of /dev/kmsg ----
@@ -116,15 +123,15 @@ def test_nothing_is_lost_of_nothing() -> None:
 
 
 def test_the_modules_own_header() -> None:
-    interface = Interface.load(pyharness.MODULE, I386)
+    interface = Interface.load(MODULE, I386)
     assert interface.custom_syscall == 0
     assert [interface.commands[command] for command in Command] == [1, 2, 3, 4]
     assert interface.status == "/proc/interceptor"
 
 
 def test_custom_syscall_of_another_architecture() -> None:
-    assert Interface.load(pyharness.MODULE, Syscalls("x86_64")).custom_syscall == 219
-    assert Interface.load(pyharness.MODULE, Syscalls("arm64")).custom_syscall == 128
+    assert Interface.load(MODULE, Syscalls("x86_64")).custom_syscall == 219
+    assert Interface.load(MODULE, Syscalls("arm64")).custom_syscall == 128
 
 
 def test_a_students_header() -> None:
@@ -168,17 +175,25 @@ def test_names_and_numbers() -> None:
     assert (errno_name(1), errno_name(100_000)) == ("EPERM", "100000")
 
 
-def test_doors() -> None:
-    """Who names a call by a door gets that door's number; the module knows it by the native one."""
+def test_a_call_is_a_number_and_an_abi() -> None:
     amd64 = Syscalls("x86_64")
-    assert amd64.door_and_number("mkdir") == ("", 83)
-    assert amd64.door_and_number("i386:mkdir") == amd64.door_and_number("i386:39") == ("i386", 39)
-    assert amd64.known_by(83) == amd64.known_by(39, "i386") == 83
-    assert amd64.known_by(192, "i386") == "i386:192"
-    assert amd64.known_by(100_000, "i386") == "i386:100000"
+    native, other = SyscallRef(83, "x86_64"), SyscallRef(39, "i386", native=False)
+    assert amd64.ref("mkdir") == amd64.ref(83) == amd64.ref("0x53") == native
+    assert amd64.ref("i386:mkdir") == amd64.ref("i386:39") == amd64.ref(39, "i386") == other
+    assert amd64.ref(other) is other
+    assert (str(native), str(other), other.name) == ("mkdir", "i386:mkdir", "mkdir")
     for syscalls, call in ((amd64, "x32:mkdir"), (I386, "i386:mkdir"), (amd64, "i386:nosuch")):
         with pytest.raises(UsageError):
-            syscalls.door_and_number(call)
+            syscalls.ref(call)
+
+
+def test_the_module_knows_a_call_by_its_native_number() -> None:
+    """Or by the other ABI, if only that has it."""
+    amd64 = Syscalls("x86_64")
+    for call in ("mkdir", "i386:mkdir"):
+        assert amd64.canonical(amd64.ref(call)) == amd64.ref("mkdir")
+    for call in ("i386:mmap2", "i386:100000"):
+        assert amd64.canonical(amd64.ref(call)) == amd64.ref(call)
 
 
 @pytest.mark.parametrize("name", ["mkdirr", "", "sys_mkdir"])
@@ -191,13 +206,16 @@ def test_name_of_no_call(name: str) -> None:
 
 
 def test_status_file() -> None:
+    amd64 = Syscalls("x86_64")
     found = status.parse(
-        "39 listed 12 13\n252 everybody\n5 everybody-except 1\n6 listed\ni386:192 listed 7\n"
+        "39 listed 12 13\n252 everybody\n5 everybody-except 1\n6 listed\ni386:192 listed 7\n",
+        amd64,
     )
-    assert found[39] == status.Intercepted(39, "listed", frozenset({12, 13}))
-    assert found[252].mode == "everybody"
-    assert found[6].pids == frozenset()
-    assert found["i386:192"] == status.Intercepted("i386:192", "listed", frozenset({7}))
+    getpid, mmap2 = amd64.ref("getpid"), amd64.ref("i386:mmap2")
+    assert found[getpid] == Intercepted(getpid, "listed", frozenset({12, 13}))
+    assert found[amd64.ref(252)].mode == "everybody"
+    assert found[amd64.ref(6)].pids == frozenset()
+    assert found[mmap2] == Intercepted(mmap2, "listed", frozenset({7}))
 
 
 @pytest.mark.parametrize(
@@ -205,7 +223,7 @@ def test_status_file() -> None:
 )
 def test_status_file_that_is_none(text: str) -> None:
     with pytest.raises(CheckFailed):
-        status.parse(text)
+        status.parse(text, Syscalls("x86_64"))
 
 
 # ---- guest descriptions ----

@@ -9,7 +9,8 @@ import errno
 import pytest
 from portable import AT_FDCWD
 
-from pyharness import Actor, Command, Guest, Module
+from pyharness import Actor, Guest
+from pyharness.interceptor import Command, Interceptor
 
 INT_MAX = 0x7FFFFFFF
 INT_MIN = -0x80000000
@@ -21,7 +22,9 @@ TMP = (AT_FDCWD, "/tmp", 0o755)
 
 @pytest.mark.parametrize("command", NO_COMMANDS)
 @pytest.mark.parametrize("user", ["root", "nobody"])
-def test_unknown_command_is_invalid(module: Module, guest: Guest, command: int, user: str) -> None:
+def test_unknown_command_is_invalid(
+    module: Interceptor, guest: Guest, command: int, user: str
+) -> None:
     actor = guest.actor(user)
     assert module.command(command, CALL, actor.pid, by=actor).errno == errno.EINVAL
 
@@ -29,7 +32,7 @@ def test_unknown_command_is_invalid(module: Module, guest: Guest, command: int, 
 @pytest.mark.parametrize("command", list(Command))
 @pytest.mark.parametrize("user", ["root", "nobody"])
 def test_number_outside_the_table_is_invalid(
-    module: Module, guest: Guest, command: Command, user: str, number_of_syscalls: int
+    module: Interceptor, guest: Guest, command: Command, user: str, number_of_syscalls: int
 ) -> None:
     actor = guest.actor(user)
     for number in (*OUT_OF_RANGE, number_of_syscalls):
@@ -40,41 +43,45 @@ def test_number_outside_the_table_is_invalid(
 @pytest.mark.parametrize("command", list(Command))
 @pytest.mark.parametrize("user", ["root", "nobody"])
 def test_the_custom_call_itself_is_invalid(
-    module: Module, guest: Guest, command: Command, user: str
+    module: Interceptor, guest: Guest, command: Command, user: str
 ) -> None:
     actor = guest.actor(user)
-    result = module.command(command, module.abi.custom_syscall, actor.pid, by=actor)
+    result = module.command(command, module.interface.custom_syscall, actor.pid, by=actor)
     assert result.errno == errno.EINVAL
 
 
-def test_unknown_command_comes_before_everything_else(module: Module, nobody: Actor) -> None:
+def test_unknown_command_comes_before_everything_else(module: Interceptor, nobody: Actor) -> None:
     assert module.command(99, -1, -1, by=nobody).errno == errno.EINVAL
 
 
 @pytest.mark.parametrize("command", [Command.INTERCEPT, Command.RELEASE])
-def test_only_root_intercepts_and_releases(module: Module, nobody: Actor, command: Command) -> None:
+def test_only_root_intercepts_and_releases(
+    module: Interceptor, nobody: Actor, command: Command
+) -> None:
     assert module.command(command, CALL, by=nobody).errno == errno.EPERM
     with module.intercepted(CALL):
         assert module.command(command, CALL, by=nobody).errno == errno.EPERM
-        assert module.guest.syscalls.number(CALL) in module.status()
+        assert module.guest.syscalls.ref(CALL) in module.status()
 
 
 @pytest.mark.parametrize("command", [Command.INTERCEPT, Command.RELEASE])
 @pytest.mark.parametrize("pid", [0, -1, INT_MAX, INT_MIN])
-def test_intercept_and_release_ignore_the_pid(module: Module, command: Command, pid: int) -> None:
+def test_intercept_and_release_ignore_the_pid(
+    module: Interceptor, command: Command, pid: int
+) -> None:
     if command == Command.RELEASE:
         assert module.intercept(CALL).value == 0
     assert module.command(command, CALL, pid).value == 0
 
 
-def test_intercept_twice_is_busy(module: Module) -> None:
+def test_intercept_twice_is_busy(module: Interceptor) -> None:
     assert module.intercept(CALL).value == 0
     assert module.intercept(CALL).errno == errno.EBUSY
     assert module.release(CALL).value == 0
     assert module.intercept(CALL).value == 0
 
 
-def test_release_of_what_is_not_intercepted_is_invalid(module: Module) -> None:
+def test_release_of_what_is_not_intercepted_is_invalid(module: Interceptor) -> None:
     assert module.release(CALL).errno == errno.EINVAL
     assert module.intercept(CALL).value == 0
     assert module.release(CALL).value == 0
@@ -82,12 +89,14 @@ def test_release_of_what_is_not_intercepted_is_invalid(module: Module) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_every_number_is_intercepted_and_released(module: Module, number_of_syscalls: int) -> None:
+def test_every_number_is_intercepted_and_released(
+    module: Interceptor, number_of_syscalls: int
+) -> None:
     """From 1 to NR-1, real calls and numbers that the kernel implements none for."""
-    numbers = [n for n in range(number_of_syscalls) if n != module.abi.custom_syscall]
+    numbers = [n for n in range(number_of_syscalls) if n != module.interface.custom_syscall]
     refused = {n: module.intercept(n).error for n in numbers}
     assert not {n: error for n, error in refused.items() if error}
-    assert list(module.status()) == numbers
+    assert [call.number for call in module.status()] == numbers
     assert {module.intercept(n).error for n in numbers} == {"EBUSY"}
     assert {n: r.error for n in numbers if (r := module.release(n)).errno} == {}
     assert not module.status()
@@ -96,25 +105,25 @@ def test_every_number_is_intercepted_and_released(module: Module, number_of_sysc
 
 @pytest.mark.parametrize("repeat", range(3))
 def test_intercept_again_starts_from_an_empty_list(
-    module: Module, root: Actor, repeat: int
+    module: Interceptor, root: Actor, repeat: int
 ) -> None:
-    number = module.guest.syscalls.number(CALL)
+    call = module.guest.syscalls.ref(CALL)
     assert module.intercept(CALL).value == 0
-    assert module.status()[number].pids == frozenset()
+    assert module.status()[call].pids == frozenset()
     assert module.start(CALL, root.pid).value == 0
     if repeat:
         assert module.start(CALL).value == 0
         assert module.stop(CALL, root.pid).value == 0
     assert module.release(CALL).value == 0
     assert module.intercept(CALL).value == 0
-    state = module.status()[number]
+    state = module.status()[call]
     assert (state.mode, state.pids) == ("listed", frozenset())
     mark = module.guest.log.mark()
     assert root.syscall(CALL, *TMP).errno == errno.EEXIST
-    assert module.guest.log.calls(mark) == []
+    assert module.logged(mark) == []
 
 
-def test_an_intercepted_call_does_what_it_always_did(module: Module, root: Actor) -> None:
+def test_an_intercepted_call_does_what_it_always_did(module: Interceptor, root: Actor) -> None:
     calls: list[tuple[str, tuple[int | str, ...]]] = [
         (CALL, TMP),
         ("getpgid", (0,)),
@@ -144,7 +153,7 @@ UNUSED = {"i386": (17, 222), "x86_64": (400, 423), "arm64": (244, 259)}
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_number_without_a_call_is_intercepted_alone(
-    module: Module, root: Actor, which: int
+    module: Interceptor, root: Actor, which: int
 ) -> None:
     """All of these share one handler in the kernel; only the one that is meant is logged."""
     unused = UNUSED[module.guest.syscalls.architecture]
@@ -154,13 +163,13 @@ def test_a_number_without_a_call_is_intercepted_alone(
         mark = module.guest.log.mark()
         assert root.syscall(other, 1).errno == errno.ENOSYS
         assert root.syscall(number, 2).errno == errno.ENOSYS
-        assert [call.number for call in module.guest.log.calls(mark)] == [number]
+        assert [call.syscall.number for call in module.logged(mark)] == [number]
 
 
 @pytest.mark.architecture("amd64", "arm64")  # whose registers have more bits than an int
-def test_arguments_are_ints_whatever_the_high_bits(module: Module, root: Actor) -> None:
+def test_arguments_are_ints_whatever_the_high_bits(module: Interceptor, root: Actor) -> None:
     """A long that does not fit is cut, as C does it."""
     number = module.guest.syscalls.number(CALL)
-    custom = module.abi.custom_syscall
+    custom = module.interface.custom_syscall
     assert root.syscall(custom, 1 | 1 << 32, number | 1 << 33, 0).value == 0
     assert module.release(number).value == 0

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from portable import AT_FDCWD, TRACING, handler_prefix, hooked, hooked_by, mount_tracing
+from portable import AT_FDCWD, TRACING, handler_prefix, hooked, hooked_by, logged, mount_tracing
 
-import pyharness
-from pyharness import Command, Guest, ModuleRefused, UsageError
+from pyharness import Guest, ModuleRefused, UsageError, interceptor
 from pyharness.guest.build import Built
+from pyharness.interceptor import MODULE, Command, Interceptor
 from pyharness.interceptor.interface import Interface
 from pyharness.linux import kernel_release
 
@@ -42,7 +42,7 @@ def refusal(guest: Guest, built: Built, **parameters: str) -> str:
     """The line that the module logs when it refuses to be loaded, and the error's name."""
     mark = guest.log.mark()
     with pytest.raises(ModuleRefused) as caught:
-        guest.insmod(built.ko, **parameters)
+        guest.load_ko(built.ko, **parameters)
     lines = [r.text for r in guest.log.since(mark) if r.text.startswith("interceptor: not")]
     assert len(lines) == 1
     assert untouched(guest)
@@ -51,13 +51,13 @@ def refusal(guest: Guest, built: Built, **parameters: str) -> str:
 
 def test_parameters_that_it_has_not(bare_guest: Guest) -> None:
     """The kernel would ignore them, or say in two lines what is wrong."""
-    built = bare_guest.build(pyharness.MODULE)
+    built = bare_guest.build(MODULE)
     for parameters, told in (
         ({"nosuch": "1"}, "interceptor has no parameter 'nosuch': its parameters are "),
         ({"direct": "maybe"}, "'maybe' is no value for the parameter direct, whose type is bool"),
     ):
         with pytest.raises(ModuleRefused, match=told) as caught:
-            bare_guest.insmod(built.ko, **parameters)
+            bare_guest.load_ko(built.ko, **parameters)
         assert "\n" not in str(caught.value)
         assert untouched(bare_guest)
 
@@ -65,13 +65,13 @@ def test_parameters_that_it_has_not(bare_guest: Guest) -> None:
 def test_without_ftrace(bare_guest: Guest) -> None:
     """Which hooks handlers on x86, and nowhere else."""
     guest = bare_guest
-    built = guest.build(pyharness.MODULE)
+    built = guest.build(MODULE)
     off = guest.run("echo 0 > /proc/sys/kernel/ftrace_enabled").status == 0
     # 7.3: "The ftrace_enabled file is deprecated and no longer disables ftrace".
     assert off == kernel_release.fits(guest.frozen.image.release, ["<7.3"])
     try:
         if not off or guest.frozen.spec.architecture == "arm64":
-            guest.load(pyharness.MODULE, way="handler").unload()
+            interceptor.load(guest, way="handler").unload()
             return
         said = refusal(guest, built, way="handler")
     finally:
@@ -87,7 +87,7 @@ def test_handler_that_is_not_there(bare_guest: Guest, broken_module: BrokenModul
     assert "-ENOENT" in said
 
 
-def test_ftrace_stays_on_as_long_as_it_is_needed(module: pyharness.Module) -> None:
+def test_ftrace_stays_on_as_long_as_it_is_needed(module: Interceptor) -> None:
     """The hijack is there afterwards, whether that was refused or not."""
     guest = module.guest
     # sysctl of Debian 11 says so and returns 0.
@@ -130,7 +130,7 @@ def test_a_load_that_fails_late_leaves_nothing(
     """Though commands are issued all the time: it takes none, and is not freed under one."""
     guest = bare_guest
     built = guest.build(broken_module("interceptor.c", LAST_STEP, FAILS_LATE))
-    interface = Interface.load(pyharness.MODULE, guest.syscalls)
+    interface = Interface.load(MODULE, guest.syscalls)
     intercept = interface.commands[Command.INTERCEPT]
     number = guest.syscalls.number("mkdirat")
     callers = [guest.root.fork() for _ in range(guest.frozen.spec.cpus)]
@@ -139,34 +139,34 @@ def test_a_load_that_fails_late_leaves_nothing(
     for _ in range(3):
         mark = guest.log.mark()
         with pytest.raises(ModuleRefused, match="resource busy"):
-            guest.insmod(built.ko, **parameters)
+            guest.load_ko(built.ko, **parameters)
         assert untouched(guest)
         actor = guest.actor("nobody")
         assert actor.syscall("mkdirat", AT_FDCWD, "/tmp", 0).errno == errno.EEXIST
-        assert guest.log.calls(mark) == []
+        assert logged(guest, mark) == []
     for caller in callers:
         caller.kill(signal.SIGKILL)
 
 
-def test_twice_is_refused(module: pyharness.Module) -> None:
+def test_twice_is_refused(module: Interceptor) -> None:
     with pytest.raises(UsageError, match="loaded already"):
-        module.guest.load(pyharness.MODULE)
+        interceptor.load(module.guest)
     assert module.guest.is_loaded(module.name)
 
 
 @pytest.mark.parametrize("user", ["root", "nobody"])
 def test_by_kprobes_it_does_the_same(bare_guest: Guest, user: str) -> None:
     """Where the kernel has no direct calls, or they are taken."""
-    module = bare_guest.load(pyharness.MODULE, way="handler", direct=0)
+    module = interceptor.load(bare_guest, way="handler", direct=0)
     try:
         actor = bare_guest.actor(user)
         with module.intercepted("getpgid"):
             assert module.start("getpgid", actor.pid, by=actor).value == 0
             mark = bare_guest.log.mark()
             assert actor.syscall("getpgid", actor.pid).errno == 0
-            assert [call.pid for call in bare_guest.log.calls(mark)] == [actor.pid]
+            assert [call.pid for call in module.logged(mark)] == [actor.pid]
             actor.exit()
-            assert module.status()[module.guest.syscalls.number("getpgid")].pids == frozenset()
+            assert module.status()[module.guest.syscalls.ref("getpgid")].pids == frozenset()
     finally:
         module.unload()
     assert untouched(bare_guest)
@@ -174,7 +174,7 @@ def test_by_kprobes_it_does_the_same(bare_guest: Guest, user: str) -> None:
 
 def test_modinfo_and_build_are_clean(bare_guest: Guest) -> None:
     """W=1 and C=1 without a warning; all that modinfo should tell is told."""
-    built = bare_guest.build(pyharness.MODULE)
+    built = bare_guest.build(MODULE)
     assert ("CHECK" in built.log) == runs_sparse(bare_guest)
     assert built.warnings == []
     module = bare_guest.inspect(built.ko)
@@ -184,7 +184,7 @@ def test_modinfo_and_build_are_clean(bare_guest: Guest) -> None:
 
 
 @pytest.mark.parametrize("tracer", ["function", "function_graph"])
-def test_function_tracer_beside_it(module: pyharness.Module, tracer: str) -> None:
+def test_function_tracer_beside_it(module: Interceptor, tracer: str) -> None:
     """Somebody else's ftrace on the same functions neither stops the hijack nor is stopped."""
     guest = module.guest
     prefix = handler_prefix(guest)
@@ -201,9 +201,9 @@ def test_function_tracer_beside_it(module: pyharness.Module, tracer: str) -> Non
             assert module.start("getpgid", actor.pid, by=actor).value == 0
             mark = guest.log.mark()
             assert actor.syscall("getpgid", actor.pid).errno == 0
-            assert [call.pid for call in guest.log.calls(mark)] == [actor.pid]
+            assert [call.pid for call in module.logged(mark)] == [actor.pid]
             actor.exit()
-            assert module.status()[guest.syscalls.number("getpgid")].pids == frozenset()
+            assert module.status()[guest.syscalls.ref("getpgid")].pids == frozenset()
             seen = guest.run(f"cat {TRACING}/trace").check().stdout
         finally:
             guest.run(f"cd {TRACING} && echo nop > current_tracer && echo > set_ftrace_filter")

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from portable import TRACING, mount_tracing
 
-from pyharness import Guest, Module
-from pyharness.linux.kmsg import Call
+from pyharness import Guest
+from pyharness.interceptor import Call, Interceptor
 
 CALL = "sched_rr_get_interval"
 THREADS = 4
@@ -34,14 +34,14 @@ def told(calls: list[Call]) -> list[tuple[int, int]]:
 
 
 def test_every_call_is_in_the_log(
-    module: Module, guest: Guest, compiled: Callable[[str], str]
+    module: Interceptor, guest: Guest, compiled: Callable[[str], str]
 ) -> None:
     """100,000 of them from four CPUs, and those of a signal handler in between."""
     program = compiled("calls")
     with module.intercepted(CALL):
         mark, lost = guest.log.mark(), guest.log.lost
         handled = pour(guest, program, 100_000 // THREADS)
-        found = told(guest.log.calls(mark))
+        found = told(module.logged(mark))
     assert handled > 10
     assert guest.log.lost == lost
     wanted = {(thread, call) for thread in range(THREADS) for call in range(100_000 // THREADS)}
@@ -54,7 +54,7 @@ def test_every_call_is_in_the_log(
 
 
 def test_what_was_lost_is_counted(
-    module: Module, guest: Guest, compiled: Callable[[str], str]
+    module: Interceptor, guest: Guest, compiled: Callable[[str], str]
 ) -> None:
     """More than the kernel's buffer holds, read too late: what is missing is the oldest."""
     program = compiled("calls")
@@ -62,7 +62,7 @@ def test_what_was_lost_is_counted(
         mark, lost = guest.log.mark(), guest.log.lost
         handled = pour(guest, program, 75_000)
         records = guest.log.since(mark)
-        found = told(guest.log.calls(mark))
+        found = told(module.logged(mark))
     lost = guest.log.lost - lost
     assert lost > 0
     assert len(set(found)) == len(found)
@@ -73,7 +73,7 @@ def test_what_was_lost_is_counted(
 
 @pytest.mark.realtime
 def test_nobody_waits_for_the_console_in_a_hook(
-    module: Module, guest: Guest, compiled: Callable[[str], str]
+    module: Interceptor, guest: Guest, compiled: Callable[[str], str]
 ) -> None:
     """Who sleeps in a hook is not waited for at unload; with preemption off printk() does not."""
     program = compiled("calls")
@@ -90,7 +90,7 @@ def test_nobody_waits_for_the_console_in_a_hook(
 
 
 @pytest.mark.timeout(60)
-def test_a_log_that_is_logged_has_an_end(module: Module, guest: Guest) -> None:
+def test_a_log_that_is_logged_has_an_end(module: Interceptor, guest: Guest) -> None:
     """To read it is to write to it, where everybody's read() is monitored."""
     number = guest.syscalls.number("read")
     with module.intercepted("read"):
@@ -99,4 +99,4 @@ def test_a_log_that_is_logged_has_an_end(module: Module, guest: Guest) -> None:
         for _ in range(3):
             guest.log.mark()
         assert module.stop("read").value == 0
-        assert {call.number for call in guest.log.calls(mark)} == {number}
+        assert {call.syscall.number for call in module.logged(mark)} == {number}

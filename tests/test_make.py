@@ -13,11 +13,11 @@ from types import ModuleType
 
 import pytest
 
-import pyharness
+from pyharness.interceptor import MODULE
 
 ROOT = Path(__file__).parent.parent
-CTL = pyharness.MODULE / "interceptorctl.py"
-FOLDERS = [pyharness.MODULE, ROOT / "examples" / "ring"]
+CTL = MODULE / "interceptorctl.py"
+FOLDERS = [MODULE, ROOT / "examples" / "ring"]
 
 
 def typed(*command: str | Path, cwd: Path, **variables: str) -> tuple[int, str]:
@@ -68,7 +68,7 @@ def test_no_headers(tmp_path: Path, source: Path, target: str) -> None:
 
 
 def test_no_headers_of_the_kernel_that_runs(tmp_path: Path) -> None:
-    status, errors = typed("make", "RELEASE=0.1-none", cwd=pyharness.MODULE)
+    status, errors = typed("make", "RELEASE=0.1-none", cwd=MODULE)
     assert status == 2
     assert "/lib/modules/0.1-none/build has no kernel headers: apt-get install" in errors
     assert "linux-headers-0.1-none" in errors
@@ -82,11 +82,11 @@ def test_no_compiler(tmp_path: Path) -> None:
         (tmp_path / "bin" / program).symlink_to(found)
     kdir = f"KDIR={headers(tmp_path / 'headers')}"
     path = str(tmp_path / "bin")
-    status, errors = typed("make", kdir, cwd=pyharness.MODULE, PATH=path)
+    status, errors = typed("make", kdir, cwd=MODULE, PATH=path)
     assert status == 2
     assert "there is no C compiler: apt-get install gcc" in errors
     (tmp_path / "bin" / "gcc-12").symlink_to("/bin/true")
-    assert typed("make", kdir, cwd=pyharness.MODULE, PATH=path) == (0, "built\n")
+    assert typed("make", kdir, cwd=MODULE, PATH=path) == (0, "built\n")
 
 
 @pytest.mark.parametrize("target", ["install", "uninstall"])
@@ -97,7 +97,7 @@ def test_a_place_to_install_to_that_the_kernels_build_cannot_handle(
     kdir, mine = headers(tmp_path / "headers"), tmp_path / "a"
     mine.touch()
     status, errors = typed(
-        "make", target, f"KDIR={kdir}", "RELEASE=1", f"DESTDIR={mine} b", cwd=pyharness.MODULE
+        "make", target, f"KDIR={kdir}", "RELEASE=1", f"DESTDIR={mine} b", cwd=MODULE
     )
     assert status == 2
     assert f"can't handle the path '{mine} b/lib/modules/1/extra/local': name a DESTDIR" in errors
@@ -112,9 +112,7 @@ def test_what_make_uninstall_removes_is_no_pattern(tmp_path: Path) -> None:
         ko.parent.mkdir(parents=True)
         ko.touch()
     kdir, place_named = f"KDIR={headers(tmp_path / 'headers')}", f"DESTDIR={tmp_path}/[a]"
-    status, errors = typed(
-        "make", "uninstall", kdir, "RELEASE=1", place_named, cwd=pyharness.MODULE
-    )
+    status, errors = typed("make", "uninstall", kdir, "RELEASE=1", place_named, cwd=MODULE)
     assert (status, errors) == (0, "")
     assert other.exists()
     assert not mine.exists()
@@ -122,7 +120,7 @@ def test_what_make_uninstall_removes_is_no_pattern(tmp_path: Path) -> None:
 
 def test_headers_that_name_no_release(tmp_path: Path) -> None:
     kdir = f"KDIR={headers(tmp_path / 'headers')}"
-    status, errors = typed("make", "uninstall", kdir, f"DESTDIR={tmp_path}", cwd=pyharness.MODULE)
+    status, errors = typed("make", "uninstall", kdir, f"DESTDIR={tmp_path}", cwd=MODULE)
     assert status == 2
     assert f"{tmp_path}/headers has no kernel headers, which would say for which kernel" in errors
 
@@ -136,7 +134,7 @@ def test_the_version_is_the_same_everywhere() -> None:
         "interceptorctl.8": r'^\.TH .* "interceptor (.*?)" ',
     }
     for name, pattern in places.items():
-        text = (pyharness.MODULE / name).read_text(encoding="utf-8")
+        text = (MODULE / name).read_text(encoding="utf-8")
         assert re.findall(pattern, text, re.MULTILINE) == [project["version"]], name
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert set(re.findall(r"interceptor[-/](\d[\d.]*\d)", readme)) == {project["version"]}
@@ -152,7 +150,7 @@ def test_interceptorctl_prints_its_version(option: str) -> None:
 
 
 def source(name: str) -> str:
-    return (pyharness.MODULE / name).read_text(encoding="utf-8")
+    return (MODULE / name).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("option", ["--help", "--version"])
@@ -166,7 +164,7 @@ def test_a_full_disk_is_reported() -> None:
     with Path("/dev/full").open("w", encoding="ascii") as full:
         done = subprocess.run(
             [sys.executable, "-c", program, "names"],
-            cwd=pyharness.MODULE,
+            cwd=MODULE,
             stdout=full,
             stderr=subprocess.PIPE,
             check=False,

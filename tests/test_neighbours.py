@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 from neighbours import CALL, NEIGHBOURS, ONLY, Fentry, Neighbour
-from portable import hooked, hooked_by
+from portable import hooked, hooked_by, logged
 
-import pyharness
-from pyharness import Guest, Module, ModuleRefused
+from pyharness import Guest, ModuleRefused, interceptor
+from pyharness.interceptor import Interceptor
 
 # By what handlers are hooked, where the kernel has both; with 1, --way decides.
 DIRECT = (1, 0)
@@ -20,13 +20,13 @@ def parameters_of(parameters: dict[str, str]) -> Callable[[int], dict[str, str |
     return lambda direct: {"way": parameters["way"] if direct else "handler", "direct": direct}
 
 
-def logged_once(guest: Guest, neighbour: Neighbour, session: int, *, logged: int = 1) -> None:
+def logged_once(guest: Guest, neighbour: Neighbour, session: int, *, lines: int = 1) -> None:
     """Have the actor issue CALL: it gets its result, and there is one line."""
     mark = guest.log.mark()
     assert neighbour.call() == session
     pid, number = neighbour.actor.pid, guest.syscalls.number(CALL)
-    calls = [(c.number, c.args[0]) for c in guest.log.calls(mark) if c.pid == pid]
-    assert calls == [(number, 0)] * logged
+    calls = [(c.syscall.number, c.args[0]) for c in logged(guest, mark) if c.pid == pid]
+    assert calls == [(number, 0)] * lines
 
 
 def seen_once(neighbour: Neighbour, act: Callable[[], None]) -> None:
@@ -56,9 +56,9 @@ def test_a_neighbour_comes_and_goes(
 
     neighbour.start()
     there = hooked(guest)
-    seen_once(neighbour, lambda: logged_once(guest, neighbour, session, logged=0))
+    seen_once(neighbour, lambda: logged_once(guest, neighbour, session, lines=0))
 
-    module = guest.load(pyharness.MODULE, **parameters_of(direct))
+    module = interceptor.load(guest, **parameters_of(direct))
     monitor(module, neighbour)
     seen_once(neighbour, lambda: logged_once(guest, neighbour, session))
     neighbour.stop()
@@ -76,10 +76,10 @@ def test_a_neighbour_comes_and_goes(
 
     module.unload()
     assert hooked(guest) == there
-    seen_once(neighbour, lambda: logged_once(guest, neighbour, session, logged=0))
+    seen_once(neighbour, lambda: logged_once(guest, neighbour, session, lines=0))
     neighbour.stop()
     assert hooked(guest) == alone
-    logged_once(guest, neighbour, session, logged=0)
+    logged_once(guest, neighbour, session, lines=0)
 
 
 @pytest.mark.tools
@@ -92,7 +92,7 @@ def test_a_function_has_one_direct_call(
     guest = bare_guest
     neighbour = Fentry(guest, compiled)
     session = neighbour.call()
-    module = guest.load(pyharness.MODULE, **parameters_of(1))
+    module = interceptor.load(guest, **parameters_of(1))
     monitor(module, neighbour)
     assert neighbour.is_refused()
     logged_once(guest, neighbour, session)
@@ -126,7 +126,7 @@ def test_what_it_needs_is_switched_off(
     path, advice = SWITCHES[switch]
     neighbour = Neighbour(guest, compiled)
     session = neighbour.call()
-    module = guest.load(pyharness.MODULE, **parameters_of(direct))
+    module = interceptor.load(guest, **parameters_of(direct))
     monitor(module, neighbour)
     by = hooked_by(guest)
     on_ftrace = by != "table" and guest.frozen.spec.architecture != "arm64"
@@ -135,7 +135,7 @@ def test_what_it_needs_is_switched_off(
         off = guest.run(f"echo 0 > {path}").status == 0
         assert not (off and needed and switch == "ftrace")
         works = not (off and needed)
-        logged_once(guest, neighbour, session, logged=int(works))
+        logged_once(guest, neighbour, session, lines=int(works))
         assert is_off(module) == (not works)
         guest.run(f"echo 1 > {path}")
         logged_once(guest, neighbour, session)
@@ -147,23 +147,23 @@ def test_what_it_needs_is_switched_off(
         mark = guest.log.mark()
         if off and needed:
             with pytest.raises(ModuleRefused, match="No such device"):
-                guest.load(pyharness.MODULE, **parameters_of(direct))
+                interceptor.load(guest, **parameters_of(direct))
             said = [r.text for r in guest.log.since(mark) if "interceptor: not" in r.text]
             assert len(said) == 1
             assert advice in said[0]
         else:
-            guest.load(pyharness.MODULE, **parameters_of(direct)).unload()
+            interceptor.load(guest, **parameters_of(direct)).unload()
     finally:
         guest.run(f"echo 1 > {path}")
-    guest.load(pyharness.MODULE, **parameters_of(direct)).unload()
+    interceptor.load(guest, **parameters_of(direct)).unload()
 
 
-def monitor(module: Module, neighbour: Neighbour) -> None:
+def monitor(module: Interceptor, neighbour: Neighbour) -> None:
     """Have the actor's calls logged."""
     assert module.intercept(CALL).value == 0
     assert module.start(CALL, neighbour.actor.pid).value == 0
 
 
-def is_off(module: Module) -> bool:
+def is_off(module: Interceptor) -> bool:
     """Whether the status file says that CALL is not intercepted for now."""
-    return module.status()[module.guest.syscalls.number(CALL)].off
+    return module.status()[module.guest.syscalls.ref(CALL)].off

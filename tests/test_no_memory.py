@@ -13,8 +13,9 @@ from broken import Change, write
 from memory import held, wait_back
 from portable import hooked
 
-from pyharness import Actor, Guest, Module
-from pyharness.guest.agent import Result
+from pyharness import Actor, Guest, interceptor
+from pyharness.guest.result import Result
+from pyharness.interceptor import Interceptor
 
 FAILING = Path(__file__).parent / "programs" / "failing.h"
 FAIL_AT = "/sys/module/interceptor/parameters/fail_at"
@@ -35,11 +36,11 @@ def failing(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def short(bare_guest: Guest, failing: Path, parameters: dict[str, str]) -> Iterator[Module]:
+def short(bare_guest: Guest, failing: Path, parameters: dict[str, str]) -> Iterator[Interceptor]:
     """That module, loaded; a user may have one process recorded."""
     built = bare_guest.build(failing)
-    bare_guest.insmod(built.ko, user_entries=1, **parameters)
-    module = bare_guest.module(failing, built.name)
+    bare_guest.load_ko(built.ko, user_entries=1, **parameters)
+    module = interceptor.attach(bare_guest, failing, built.name)
     yield module
     if not bare_guest.closed:
         module.unload()
@@ -56,7 +57,7 @@ def left(guest: Guest) -> int:
     return int(guest.agent.read(FAIL_AT))
 
 
-def failures(module: Module, attempt: Callable[[int], Result]) -> int:
+def failures(module: Interceptor, attempt: Callable[[int], Result]) -> int:
     """Attempt a command until it gets all the memory that it asks for.
 
     Returns:
@@ -94,7 +95,7 @@ def test_load(bare_guest: Guest, failing: Path, parameters: dict[str, str]) -> N
     guest.run(["rmmod", built.name]).check()
 
 
-def test_intercept_and_release(short: Module, *, by_table: bool) -> None:
+def test_intercept_and_release(short: Interceptor, *, by_table: bool) -> None:
     failed = failures(short, lambda number: short.intercept(FRESH[number]))
     assert failed >= 2
     assert short.start(FRESH[failed], 1).value == 0
@@ -102,7 +103,7 @@ def test_intercept_and_release(short: Module, *, by_table: bool) -> None:
     assert short.status() == {}
 
 
-def test_start_and_stop(short: Module, nobody: Actor) -> None:
+def test_start_and_stop(short: Interceptor, nobody: Actor) -> None:
     """A user's entry is counted once it is there, and root's is not."""
     with short.intercepted(CALL):
         assert failures(short, lambda _: short.start(CALL, nobody.pid)) == 2
@@ -116,7 +117,7 @@ def test_start_and_stop(short: Module, nobody: Actor) -> None:
         assert failures(short, lambda _: short.stop(CALL)) == 0
 
 
-def test_nothing_is_kept_of_what_failed(short: Module, nobody: Actor) -> None:
+def test_nothing_is_kept_of_what_failed(short: Interceptor, nobody: Actor) -> None:
     guest = short.guest
     rounds = 30
     with short.intercepted(CALL):

@@ -10,9 +10,9 @@ from pathlib import Path
 import odd
 import pytest
 
-import pyharness
 from pyharness import Guest
 from pyharness.host import paths
+from pyharness.interceptor import MODULE
 from pyharness.machine import lifecycle
 
 
@@ -30,7 +30,7 @@ def test_a_guest_runs_in_an_odd_place(
     frozen.mkdir(parents=True)
     for name in ("disk.qcow2", "state", "exports", "frozen.json"):
         (frozen / name).symlink_to(guest.frozen.folder / name)
-    shutil.copytree(pyharness.MODULE, module)
+    shutil.copytree(MODULE, module)
     monkeypatch.setenv("PYHARNESS_CACHE", str(cache))
     monkeypatch.setenv("PYHARNESS_RUN", str(run))
     known = lifecycle._read(frozen, guest.frozen.spec.name)

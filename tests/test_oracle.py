@@ -19,7 +19,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from pyharness import Actor, Command, GuestError, Module
+from pyharness import Actor, GuestError
+from pyharness.interceptor import Command, Interceptor
 
 STEPS = 2000
 SETTINGS = settings(
@@ -96,7 +97,7 @@ class Counting(RuleBasedStateMachine):
     steps = 0
 
 
-def machine(module: Module, number_of_syscalls: int) -> type[Counting]:
+def machine(module: Interceptor, number_of_syscalls: int) -> type[Counting]:
     """The state machine that drives that module."""
     guest = module.guest
     numbers = [guest.syscalls.number(call) for call in CALLS]
@@ -107,7 +108,7 @@ def machine(module: Module, number_of_syscalls: int) -> type[Counting]:
 
         def __init__(self) -> None:
             super().__init__()
-            self.model = Contract(number_of_syscalls, module.abi.custom_syscall)
+            self.model = Contract(number_of_syscalls, module.interface.custom_syscall)
             self.model.tasks[INIT.pid] = INIT
             self.cast = Cast()
             self.mark = guest.log.mark()
@@ -284,7 +285,7 @@ def machine(module: Module, number_of_syscalls: int) -> type[Counting]:
             data=st.data(),
             command=st.sampled_from([*Command, *Command, 0, 5, -1, 0x80000001 - 2**32]),
             number=st.sampled_from(
-                [*numbers * 2, module.abi.custom_syscall, -1, number_of_syscalls, 2**31 - 1]
+                [*numbers * 2, module.interface.custom_syscall, -1, number_of_syscalls, 2**31 - 1]
             ),
         )
         def odd_command(self, data: st.DataObject, command: int, number: int) -> None:
@@ -309,14 +310,18 @@ def machine(module: Module, number_of_syscalls: int) -> type[Counting]:
             # A process that has ended takes its time to be gone.
             guest.wait(
                 "the module's state to be the model's",
-                lambda: module.status() == self.model.status(),
+                lambda: (
+                    {call.number: (line.mode, line.pids) for call, line in module.status().items()}
+                    == self.model.status()
+                ),
                 seconds=1,
             )
             logged = [
-                (call.pid, call.number)
-                for call in guest.log.calls(self.mark)
+                (call.pid, call.syscall.number)
+                for call in module.logged(self.mark)
                 # The guest's own processes end, too.
-                if call.number != exit_group or call.pid in (*self.model.tasks, *self.cast.dead)
+                if call.syscall.number != exit_group
+                or call.pid in (*self.model.tasks, *self.cast.dead)
             ]
             assert logged == self.expected
             self.mark = guest.log.mark()
@@ -334,7 +339,7 @@ INITS_CHILD = Member(actor=None, task=INIT, parent=None)  # type: ignore[arg-typ
 
 
 @pytest.mark.timeout(900)
-def test_any_history(module: Module, number_of_syscalls: int) -> None:
+def test_any_history(module: Interceptor, number_of_syscalls: int) -> None:
     oracle = machine(module, number_of_syscalls)
     while oracle.steps < STEPS:
         seed = random.getrandbits(32)

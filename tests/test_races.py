@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pyharness import Guest, Module
-from pyharness.interceptor.status import Intercepted
+from pyharness import Guest
+from pyharness.interceptor import Intercepted, Interceptor
 
 ROUNDS = 10_000
 SECONDS = 60
@@ -36,7 +36,7 @@ LEAST_REALTIME = {"intercept": 20, "exits-waiting": 10, "in-flight": 20, "releas
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", KINDS)
 def test_race(
-    module: Module,
+    module: Interceptor,
     guest: Guest,
     compiled: Callable[[str], str],
     record_property: Callable[[str, object], None],
@@ -55,5 +55,6 @@ def test_race(
     assert rounds >= ROUNDS or seconds >= most
     realtime = "-rt-" in guest.frozen.image.release
     assert rounds > (LEAST_REALTIME.get(kind, LEAST) if realtime else LEAST)
-    left = {number: Intercepted(number, "listed", frozenset())} if stays else {}
+    ref = guest.syscalls.ref(number)
+    left = {ref: Intercepted(ref, "listed", frozenset())} if stays else {}
     guest.wait("the last of the dead to be forgotten", lambda: module.status() == left)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import pyharness
 from pyharness import Guest
+from pyharness.interceptor import MODULE
 from pyharness.linux import trouble
 from pyharness.linux.symbolize import Lines
 from pyharness.linux.trouble import Place
@@ -155,8 +155,8 @@ def test_any_text_has_reports_or_none(text: str) -> None:
 
 def test_places_in_a_module_are_told_as_lines(guest: Guest) -> None:
     """Each function begins where its source says."""
-    lines = Lines(guest.build(pyharness.MODULE).ko.read_bytes())
-    source = (pyharness.MODULE / "interceptor.c").read_text(encoding="utf-8").splitlines()
+    lines = Lines(guest.build(MODULE).ko.read_bytes())
+    source = (MODULE / "interceptor.c").read_text(encoding="utf-8").splitlines()
     for function in ("before_call", "do_my_syscall", "log_call", "status_show"):
         file, line = lines.of(function, 0, 0).split()[0].split(":")
         assert file == "interceptor.c"
@@ -212,7 +212,7 @@ def report(*words: str, stdin: str = "") -> tuple[int, str]:
 
 def test_report_of_a_saved_log(guest: Guest) -> None:
     """Of a place that this guest's module has, too: the beginning of a function."""
-    ko = guest.build(pyharness.MODULE).ko
+    ko = guest.build(MODULE).ko
     log = read("oops").replace("do_my_syscall+0x51/", "do_my_syscall+0x0/")
     status, said = report("-", "--ko", str(ko), stdin=log)
     assert status == 1

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import pytest
 from portable import first_of, longs
 
-from pyharness import Actor, Command, Guest, InOut, Module
+from pyharness import Actor, Guest, InOut
+from pyharness.interceptor import Command, Interceptor
 
 SECONDS = 1
 CALL = "mkdirat"
@@ -124,7 +125,7 @@ class Sleeping:
 
 
 def fall_asleep(
-    module: Module, calls: dict[str, str], seconds: int, *, monitored: bool
+    module: Interceptor, calls: dict[str, str], seconds: int, *, monitored: bool
 ) -> dict[str, Sleeping]:
     """Begin those sleeps, of about that length, each by a process of its own."""
     guest = module.guest
@@ -148,7 +149,7 @@ def fall_asleep(
 @pytest.mark.parametrize("interrupt", [stop_and_continue, attach_and_detach, strace_and_detach])
 @pytest.mark.parametrize("monitored", [False, True])
 def test_interrupted_sleeps_are_finished(
-    module: Module,
+    module: Interceptor,
     guest: Guest,
     *,
     interrupt: Callable[..., None],
@@ -225,7 +226,7 @@ def restarts(guest: Guest, compiled: Callable[..., str]) -> Iterator[str]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("group", AWKWARD)
-def test_an_awkward_sleep_is_no_command(module: Module, restarts: str, group: str) -> None:
+def test_an_awkward_sleep_is_no_command(module: Interceptor, restarts: str, group: str) -> None:
     """Registers that read as a command, of root's, do not carry it out, nor spoil the sleep.
 
     INTERCEPT would be seen in the status, and any other is an error, as nothing is intercepted.
@@ -258,7 +259,7 @@ def check(sleep: str, way: str, outcome: Outcome) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_storm_of_handlers_and_stops(module: Module, restarts: str) -> None:
+def test_a_storm_of_handlers_and_stops(module: Interceptor, restarts: str) -> None:
     """A timer's handler comes between decision and restart now and then: 0 or EINTR, always."""
     said = module.guest.run([restarts, "storm", "20"], seconds=120).check().stdout
     assert module.status() == {}
@@ -267,7 +268,7 @@ def test_a_storm_of_handlers_and_stops(module: Module, restarts: str) -> None:
 
 @pytest.mark.parametrize("command", [0, 5, UNKNOWN, -1])
 def test_an_unknown_command_finishes_no_sleep(
-    module: Module, guest: Guest, root: Actor, command: int
+    module: Interceptor, guest: Guest, root: Actor, command: int
 ) -> None:
     """Of a process whose sleep was interrupted, and has come to its end since."""
     rem = InOut(b"\xff" * 16)
@@ -283,7 +284,7 @@ def test_an_unknown_command_finishes_no_sleep(
 
 @pytest.mark.parametrize("has_slept", [False, True])
 def test_a_pid_that_is_an_address_is_ignored(
-    module: Module, guest: Guest, root: Actor, nobody: Actor, *, has_slept: bool
+    module: Interceptor, guest: Guest, root: Actor, nobody: Actor, *, has_slept: bool
 ) -> None:
     """INTERCEPT and RELEASE take no pid: what a program left in that register may be a pointer."""
     if has_slept:
@@ -296,15 +297,15 @@ def test_a_pid_that_is_an_address_is_ignored(
 
     def command(value: int, actor: Actor) -> int:
         page = "\0" * 64
-        return actor.syscall(module.abi.custom_syscall, value, number, page, 0).errno
+        return actor.syscall(module.interface.custom_syscall, value, number, page, 0).errno
 
     intercept, release = (
-        module.abi.commands[Command.INTERCEPT],
-        module.abi.commands[Command.RELEASE],
+        module.interface.commands[Command.INTERCEPT],
+        module.interface.commands[Command.RELEASE],
     )
     assert command(intercept, nobody) == errno.EPERM
     assert command(intercept, root) == 0
-    assert [*module.status()] == [number]
+    assert [*module.status()] == [guest.syscalls.ref(CALL)]
     assert command(intercept, root) == errno.EBUSY
     assert command(release, nobody) == errno.EPERM
     assert command(release, root) == 0
@@ -314,7 +315,7 @@ def test_a_pid_that_is_an_address_is_ignored(
 
 
 @pytest.mark.parametrize("monitored", [False, True])
-def test_sleep_3(module: Module, nobody: Actor, *, monitored: bool) -> None:
+def test_sleep_3(module: Interceptor, nobody: Actor, *, monitored: bool) -> None:
     """The program itself, stopped, continued, and looked at by strace."""
     guest = module.guest
     known = guest.syscalls.numbers.keys()
@@ -334,10 +335,10 @@ def test_sleep_3(module: Module, nobody: Actor, *, monitored: bool) -> None:
         assert nobody.reap() == 0
         assert 3 - 0.02 <= uptime(guest) - begin < 6
         # Its restarts are the kernel's, and are not logged: it was called once.
-        assert [call.pid for call in guest.log.calls(mark)] == [nobody.pid] * monitored
+        assert [call.pid for call in module.logged(mark)] == [nobody.pid] * monitored
 
 
-def test_commands_work_for_who_slept_before(module: Module, guest: Guest, root: Actor) -> None:
+def test_commands_work_for_who_slept_before(module: Interceptor, guest: Guest, root: Actor) -> None:
     """The kernel forgets to say that a sleep is over: the registers must tell."""
     root.begin("nanosleep", longs(guest, SECONDS, 0), 0)
     wait_for_state(guest, "S", [root])
@@ -351,7 +352,9 @@ def test_commands_work_for_who_slept_before(module: Module, guest: Guest, root: 
 
 
 @pytest.mark.architecture("amd64", "arm64")
-def test_a_command_about_number_0_is_no_sleep(module: Module, guest: Guest, root: Actor) -> None:
+def test_a_command_about_number_0_is_no_sleep(
+    module: Interceptor, guest: Guest, root: Actor
+) -> None:
     """Though clock_nanosleep(1, 0, ...) has the same registers, as far as a command has any.
 
     Where commands are number 0 themselves, there is no command about that number.
@@ -365,7 +368,9 @@ def test_a_command_about_number_0_is_no_sleep(module: Module, guest: Guest, root
     assert module.release(0, by=root).value == 0
 
 
-def test_a_call_that_the_kernel_issues_again_is_logged_again(module: Module, nobody: Actor) -> None:
+def test_a_call_that_the_kernel_issues_again_is_logged_again(
+    module: Interceptor, nobody: Actor
+) -> None:
     """One that was interrupted and has no restart function (ERESTARTSYS) is carried out twice."""
     guest = module.guest
     child = nobody.fork()
@@ -375,7 +380,7 @@ def test_a_call_that_the_kernel_issues_again_is_logged_again(module: Module, nob
         nobody.begin("wait4", child.pid, 0, 0, 0)
         wait_for_state(guest, "S", [nobody])
         stop_and_continue(guest, nobody)
-        guest.wait("the wait again", lambda: len(guest.log.calls(mark)) == 2)
+        guest.wait("the wait again", lambda: len(module.logged(mark)) == 2)
         child.exit()
         assert nobody.finish().value == child.pid
-        assert [call.pid for call in guest.log.calls(mark)] == [nobody.pid] * 2
+        assert [call.pid for call in module.logged(mark)] == [nobody.pid] * 2

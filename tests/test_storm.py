@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from portable import AT_FDCWD
 
-import pyharness
-from pyharness import Guest, Module
+from pyharness import Guest, interceptor
+from pyharness.interceptor import MODULE, Interceptor
 from pyharness.transport.ssh import pump
 
 PROGRAM = Path(__file__).parent / "programs" / "survey.py"
@@ -43,8 +43,8 @@ def survey(guest: Guest, numbers: int) -> dict[str, str]:
     return dict(line.rsplit(" ", 1) for line in said.splitlines())
 
 
-def intercept_all(module: Module, numbers: int) -> None:
-    for number in {*range(numbers)} - {module.abi.custom_syscall}:
+def intercept_all(module: Interceptor, numbers: int) -> None:
+    for number in {*range(numbers)} - {module.interface.custom_syscall}:
         assert module.intercept(number).value == 0
     for call in MONITORED:
         assert module.start(call).value == 0
@@ -58,7 +58,7 @@ def test_no_call_returns_anything_else(
     guest = bare_guest
     without = [survey(guest, number_of_syscalls) for _ in range(2)]
     assert len(without[0]) > 800
-    module = guest.load(pyharness.MODULE, **parameters)
+    module = interceptor.load(guest, **parameters)
     try:
         intercept_all(module, number_of_syscalls)
         within = survey(guest, number_of_syscalls)
@@ -73,14 +73,14 @@ def test_no_call_returns_anything_else(
 
 @pytest.mark.timeout(600)
 @pytest.mark.cpus(4)
-def test_the_guest_goes_on(module: Module, guest: Guest, number_of_syscalls: int) -> None:
+def test_the_guest_goes_on(module: Interceptor, guest: Guest, number_of_syscalls: int) -> None:
     """It compiles, serves SSH, and stands stress-ng and trinity; all are right to the end."""
     intercept_all(module, number_of_syscalls)
     mark = guest.log.mark()
     stress = guest.ssh.open(" ".join(STRESS))
     trinity = guest.ssh.open(TRINITY)
     begin = time.monotonic()
-    built = guest.build(pyharness.MODULE, anew=True)
+    built = guest.build(MODULE, anew=True)
     assert built.warnings == []
     # As a call of fanotify's does that trinity may find: that is no reason for it to end.
     guest.run("echo 64 > /proc/sys/kernel/tainted").check()
@@ -101,9 +101,9 @@ def test_the_guest_goes_on(module: Module, guest: Guest, number_of_syscalls: int
     assert pump(trinity, stdout=keep, stderr=keep, tick=serve) == 124, said.decode()
     assert time.monotonic() - begin > SECONDS
     assert served >= 2
-    logged = {guest.syscalls.known_by(call.number, call.door) for call in guest.log.calls(mark)}
-    assert guest.syscalls.number("wait4") in logged
-    assert logged <= {guest.syscalls.number(call) for call in MONITORED}
+    logged = {guest.syscalls.canonical(call.syscall) for call in module.logged(mark)}
+    assert guest.syscalls.ref("wait4") in logged
+    assert logged <= {guest.syscalls.ref(call) for call in MONITORED}
     for number in module.status():
         assert module.release(number).value == 0
     assert guest.actor("nobody").syscall("mkdirat", AT_FDCWD, "/tmp\0", 0).error == "EEXIST"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-import pyharness
-from pyharness import Guest, Module
+from pyharness import Guest, interceptor
+from pyharness.interceptor import Interceptor
 
 PROGRAM = Path(__file__).parent / "programs" / "kernel_text.py"
 PREFIXES = ("__ia32_", "__x64_", "__arm64_")
@@ -50,7 +50,7 @@ def test_only_what_is_intercepted_is_changed(
     guest = bare_guest
     before = checksums(guest)
     assert len(before) > 30_000
-    module = guest.load(pyharness.MODULE, **parameters)
+    module = interceptor.load(guest, **parameters)
     try:
         assert changed(before, checksums(guest)) <= LOADED
         with module.intercepted("mkdirat"):
@@ -70,9 +70,9 @@ def test_all_is_given_back(
     """After every number was intercepted, and given back one by one."""
     guest = bare_guest
     before = checksums(guest)
-    module: Module = guest.load(pyharness.MODULE, **parameters)
+    module: Interceptor = interceptor.load(guest, **parameters)
     try:
-        numbers = {*range(number_of_syscalls)} - {module.abi.custom_syscall}
+        numbers = {*range(number_of_syscalls)} - {module.interface.custom_syscall}
         for number in numbers:
             assert module.intercept(number).value == 0
         assert (len(changed(before, checksums(guest)) - LOADED) > 250) != by_table

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from portable import TRACING, handler_prefix, mount_tracing
 
-import pyharness
-from pyharness import Guest, ModuleRefused
+from pyharness import Guest, ModuleRefused, interceptor
+from pyharness.interceptor import MODULE
 
 CALLS = ("getpgid", "sched_rr_get_interval", "capget")
 CALL = CALLS[0]
@@ -30,7 +30,7 @@ def handlers(bare_guest: Guest) -> list[str]:
 @pytest.fixture
 def give_up(bare_guest: Guest) -> Callable[[], None]:
     """Has the guest's ftrace give up."""
-    return lambda: bare_guest.insmod(bare_guest.build(MODULES / "giveup").ko)
+    return lambda: bare_guest.load_ko(bare_guest.build(MODULES / "giveup").ko)
 
 
 def said(guest: Guest, mark: int) -> str:
@@ -51,7 +51,7 @@ def test_a_call_that_stays_hooked_keeps_the_module(
 ) -> None:
     """What can't be taken back is told, and calls a module that is there."""
     guest = bare_guest
-    module = guest.load(pyharness.MODULE, way="handler", direct=direct)
+    module = interceptor.load(guest, way="handler", direct=direct)
     assert module.intercept(CALL).value == 0
     assert module.start(CALL).value == 0
     give_up()
@@ -60,7 +60,7 @@ def test_a_call_that_stays_hooked_keeps_the_module(
     assert NEITHER_DONE in said(guest, mark)
     mark = guest.log.mark()
     assert goes_on(guest)
-    assert guest.log.calls(mark) == []
+    assert module.logged(mark) == []
     assert "in use" in guest.run(["rmmod", module.name]).stderr
     assert guest.is_loaded(module.name)
     assert goes_on(guest)
@@ -74,7 +74,7 @@ def test_unloading_waits_for_what_stays_hooked(
 ) -> None:
     """For ever, and says so again and again."""
     guest = bare_guest
-    module = guest.load(pyharness.MODULE, way="handler", direct=direct)
+    module = interceptor.load(guest, way="handler", direct=direct)
     assert module.intercept(CALL).value == 0
     give_up()
     mark = guest.log.mark()
@@ -105,7 +105,8 @@ def test_unloading_waits_for_what_watches_the_hooks(
     """It is registered with ftrace and kprobes, too, which would go on with what was freed."""
     guest = bare_guest
     guest.build(MODULES / "giveup")
-    module = guest.load(broken_module("interceptor.c", UNWATCH, UNWATCH_LATE), way="handler")
+    folder = broken_module("interceptor.c", UNWATCH, UNWATCH_LATE)
+    module = interceptor.load(guest, folder, way="handler")
     assert module.intercept(CALL).value == 0
     mark = guest.log.mark()
     # Nothing ends it, so that it is no actor, whose end is waited for.
@@ -137,17 +138,17 @@ def test_a_load_that_is_refused_leaves_ftrace_well(bare_guest: Guest, handlers: 
     guest = bare_guest
     ftrace = "/proc/sys/kernel/ftrace_enabled"
     probe = f"p:after {handlers[0]}"
-    guest.build(pyharness.MODULE)
+    guest.build(MODULE)
     guest.run(f"echo 0 > {ftrace}").check()
     mark = guest.log.mark()
     with pytest.raises(ModuleRefused, match="No such device"):
-        guest.load(pyharness.MODULE, way="handler")
+        interceptor.load(guest, way="handler")
     assert "ftrace is off: sysctl kernel.ftrace_enabled=1" in said(guest, mark)
     guest.run(f"echo 1 > {ftrace}").check()
     for line in (f"echo '{probe}' > kprobe_events", "echo 1 > events/kprobes/after/enable",
                  "echo 0 > events/kprobes/after/enable", "echo > kprobe_events"):  # fmt: skip
         guest.run(f"cd {TRACING} && {line}").check()
-    guest.load(pyharness.MODULE, way="handler").unload()
+    interceptor.load(guest, way="handler").unload()
 
 
 @pytest.mark.fresh_guest
@@ -159,7 +160,7 @@ def test_nothing_is_hooked_once_ftrace_has_given_up(
 ) -> None:
     """What could not be taken back would be left."""
     guest = bare_guest
-    module = guest.load(pyharness.MODULE, way="handler", direct=direct)
+    module = interceptor.load(guest, way="handler", direct=direct)
     guest.run(f"echo {kprobes} > {KPROBES}/enabled").check()
     give_up()
     before = guest.run(f"cat {KPROBES}/list").check().stdout
@@ -179,13 +180,13 @@ def test_it_is_not_loaded_once_ftrace_has_given_up(
     bare_guest: Guest, give_up: Callable[[], None], kprobes: int
 ) -> None:
     guest = bare_guest
-    guest.build(pyharness.MODULE)
+    guest.build(MODULE)
     give_up()
     guest.run(f"echo {kprobes} > {KPROBES}/enabled").check()
     before = guest.run(f"cat {KPROBES}/list").check().stdout
     mark = guest.log.mark()
     with pytest.raises(ModuleRefused, match="No such device"):
-        guest.load(pyharness.MODULE, way="handler")
+        interceptor.load(guest, way="handler")
     assert "ftrace has given up" in said(guest, mark)
     guest.run(f"echo 1 > {KPROBES}/enabled").check()
     now = guest.run(f"cat {KPROBES}/list").check().stdout
@@ -196,7 +197,7 @@ def test_it_is_not_loaded_once_ftrace_has_given_up(
 def test_a_handler_is_looked_up_once(bare_guest: Guest, handlers: list[str]) -> None:
     """By a kprobe that is never used, for which the kernel waits long."""
     guest = bare_guest
-    module = guest.load(pyharness.MODULE, way="handler")
+    module = interceptor.load(guest, way="handler")
     guest.run(f"cd {TRACING} && echo register_kprobe > set_ftrace_filter").check()
     seen = []
     try:
@@ -242,7 +243,7 @@ def test_tracers_come_and_go_at_any_moment(
 ) -> None:
     """While the same functions are hooked, released and unloaded, and called all the time."""
     guest = bare_guest
-    guest.build(pyharness.MODULE)
+    guest.build(MODULE)
     callers = [guest.actor("nobody") for _ in range(guest.frozen.spec.cpus)]
     for caller in callers:
         caller.begin(CALL, 0, repeat=10**9)
@@ -255,7 +256,7 @@ def test_tracers_come_and_go_at_any_moment(
         return guest.agent.read("/tmp/storm").count("again") > times
 
     for number in range(ROUNDS):
-        module = guest.load(pyharness.MODULE, way="handler", direct=direct)
+        module = interceptor.load(guest, way="handler", direct=direct)
         for _ in range(2):
             for call in CALLS:
                 assert module.intercept(call).value == 0
@@ -263,7 +264,7 @@ def test_tracers_come_and_go_at_any_moment(
             assert module.start(CALL, monitored.pid).value == 0
             mark = guest.log.mark()
             assert monitored.syscall(CALL, 0).errno == 0
-            assert [call.pid for call in guest.log.calls(mark)] == [monitored.pid]
+            assert [call.pid for call in module.logged(mark)] == [monitored.pid]
             for call in CALLS:
                 assert module.release(call).value == 0
         assert module.intercept(CALL).value == 0

@@ -12,9 +12,8 @@ import pytest
 from memory import CACHES, held, wait_back
 from portable import AT_FDCWD, first_of, hooked, longs
 
-import pyharness
-from pyharness import Actor, Guest, Module
-from pyharness.interceptor.interface import Interface
+from pyharness import Actor, Guest
+from pyharness.interceptor import MODULE, Command, Interceptor, Interface
 
 A_BYTE = "\x01\0\0\0\0\0\0\0"
 
@@ -130,7 +129,7 @@ def all_cpus_busy(guest: Guest) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("release", [False, True])
-def test_unload_under_sleepers(module: Module, guest: Guest, release: bool) -> None:
+def test_unload_under_sleepers(module: Interceptor, guest: Guest, release: bool) -> None:
     """They sleep inside intercepted calls, logged, while the module goes; then they wake."""
     sleepers = [Sleeper(guest) for _ in SLEEPS]
     slept_in = {sleepers[0].call_of(way) for _, way, _ in SLEEPS}
@@ -154,10 +153,10 @@ def test_unload_under_sleepers(module: Module, guest: Guest, release: bool) -> N
 
 
 def test_unload_with_everything_intercepted(
-    module: Module, guest: Guest, nobody: Actor, number_of_syscalls: int
+    module: Interceptor, guest: Guest, nobody: Actor, number_of_syscalls: int
 ) -> None:
     """Nobody releases it first, and everybody is monitored, for some calls."""
-    for number in {*range(number_of_syscalls)} - {module.abi.custom_syscall}:
+    for number in {*range(number_of_syscalls)} - {module.interface.custom_syscall}:
         assert module.intercept(number).value == 0
     for call in ("getpgid", "capget", "sched_rr_get_interval"):
         assert module.start(call).value == 0
@@ -167,15 +166,15 @@ def test_unload_with_everything_intercepted(
     assert guest.clock() - begin < guest.limit(30)
     mark = guest.log.mark()
     assert nobody.syscall("getpgid", 0).errno == 0
-    assert guest.log.calls(mark) == []
+    assert module.logged(mark) == []
     assert guest.actor("nobody").syscall("mkdirat", AT_FDCWD, "/tmp", 0).errno == errno.EEXIST
 
 
-def test_nothing_shows_after_unload(module: Module, guest: Guest, root: Actor) -> None:
+def test_nothing_shows_after_unload(module: Interceptor, guest: Guest, root: Actor) -> None:
     module.unload()
-    assert guest.run(["test", "-e", str(module.abi.status)]).status != 0
-    assert root.command(module.abi, 99, 1).errno == errno.EINTR
-    assert root.command(module.abi, 1, "mkdirat").errno == errno.EINTR
+    assert guest.run(["test", "-e", str(module.interface.status)]).status != 0
+    assert module.command(99, 1, by=root).errno == errno.EINTR
+    assert module.command(1, "mkdirat", by=root).errno == errno.EINTR
     assert not {function for function in hooked(guest) if "_sys_" in function}
 
 
@@ -194,7 +193,7 @@ def cycle(guest: Guest, ko: int, options: str) -> None:
     """Load the module, have it hold what it can, with some who die meanwhile, and unload it."""
     root = guest.root
     assert root.syscall("finit_module", ko, options, 0).errno == 0
-    module = Module(guest, Interface.load(pyharness.MODULE, guest.syscalls), "interceptor")
+    module = Interceptor(guest, Interface.load(MODULE, guest.syscalls), "interceptor")
     for call in ("getpgid", "capget"):
         assert module.intercept(call).value == 0
     for child in [root.fork() for _ in range(LISTED)]:
@@ -213,7 +212,7 @@ def test_load_and_unload_again_and_again(
 ) -> None:
     """Under a storm of fork, exec and exit; in the end no memory is held for it."""
     guest = bare_guest
-    built = guest.build(pyharness.MODULE)
+    built = guest.build(MODULE)
     guest.inspect(built.ko)
     guest.put(built.ko.read_bytes(), "/root/again.ko")
     before: dict[str, int] = {}
@@ -233,10 +232,13 @@ def test_load_and_unload_again_and_again(
     wait_back(guest, before, more={**few, "Slab": 4096, "Percpu": 1024, "VmallocUsed": 1024})
 
 
-def test_unload_while_commands_pour_in(module: Module, guest: Guest) -> None:
+def test_unload_while_commands_pour_in(module: Interceptor, guest: Guest) -> None:
     """Whoever is inside my_syscall() is waited for, and nobody can keep the module from going."""
     hostile = [guest.actor("nobody") for _ in range(3)]
-    custom, start = module.abi.custom_syscall, module.abi.commands[pyharness.Command.START]
+    custom, start = (
+        module.interface.custom_syscall,
+        module.interface.commands[Command.START],
+    )
     for actor in hostile:
         actor.begin(custom, start, 39, actor.pid, repeat=300_000)
     begin = time.monotonic()

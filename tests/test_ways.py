@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import pyharness
-from pyharness import Guest, Module, ModuleRefused
+from pyharness import Guest, ModuleRefused, interceptor
 from pyharness.guest.module_source import source_files
+from pyharness.interceptor import MODULE, Interceptor
 
 CALL = "sched_rr_get_interval"
 FOREIGN = Path(__file__).parent / "programs" / "foreign.c"
@@ -40,7 +40,7 @@ def test_hardening_is_left_on(bare_guest: Guest) -> None:
 
 def test_auto_takes_what_the_kernel_needs(bare_guest: Guest) -> None:
     mark = bare_guest.log.mark()
-    module = bare_guest.load(pyharness.MODULE)
+    module = interceptor.load(bare_guest)
     by = told(bare_guest, mark).split("hooked by ")[1]
     module.unload()
     assert ("table" if by == "table" else "handler") == bare_guest.frozen.spec.way
@@ -49,20 +49,20 @@ def test_auto_takes_what_the_kernel_needs(bare_guest: Guest) -> None:
 
 def test_handlers_can_be_had_everywhere(bare_guest: Guest) -> None:
     mark = bare_guest.log.mark()
-    bare_guest.load(pyharness.MODULE, way="handler").unload()
+    interceptor.load(bare_guest, way="handler").unload()
     assert HANDLER.search(told(bare_guest, mark))
 
 
 def test_a_table_that_nobody_reads_is_refused(bare_guest: Guest) -> None:
-    built = bare_guest.build(pyharness.MODULE)
+    built = bare_guest.build(MODULE)
     mark = bare_guest.log.mark()
     if bare_guest.frozen.spec.way == "table":
-        bare_guest.insmod(built.ko, way="table")
+        bare_guest.load_ko(built.ko, way="table")
         bare_guest.run(["rmmod", built.name]).check()
         assert "hooked by table" in told(bare_guest, mark)
         return
     with pytest.raises(ModuleRefused, match="No such device"):
-        bare_guest.insmod(built.ko, way="table")
+        bare_guest.load_ko(built.ko, way="table")
     assert re.fullmatch(
         r"interceptor: not loaded: way=table: \w+\(\) of this kernel reads no table of system"
         r" calls: way=auto",
@@ -71,10 +71,10 @@ def test_a_table_that_nobody_reads_is_refused(bare_guest: Guest) -> None:
 
 
 def test_no_such_way(bare_guest: Guest) -> None:
-    built = bare_guest.build(pyharness.MODULE)
+    built = bare_guest.build(MODULE)
     mark = bare_guest.log.mark()
     with pytest.raises(ModuleRefused, match=r"Invalid (parameters|argument)"):
-        bare_guest.insmod(built.ko, way="nosuch")
+        bare_guest.load_ko(built.ko, way="nosuch")
     wanted = "interceptor: not loaded: way=nosuch: it is auto, table or handler"
     assert told(bare_guest, mark) == wanted
 
@@ -82,7 +82,7 @@ def test_no_such_way(bare_guest: Guest) -> None:
 @pytest.fixture
 def object_code(bare_guest: Guest) -> str:
     """The module's, as instructions."""
-    built = bare_guest.build(pyharness.MODULE)
+    built = bare_guest.build(MODULE)
     bare_guest.put(built.ko.read_bytes(), "/root/looked-at.ko")
     command = "objdump -d --no-show-raw-insn /root/looked-at.ko"
     return bare_guest.run(command, seconds=60).check().stdout
@@ -128,7 +128,7 @@ def foreign(guest: Guest, tmp_path: Path) -> Callable[[], None]:
     """Loads somebody else's module, who replaces CALL in front of us."""
     folder = tmp_path / "foreign"
     folder.mkdir()
-    for path in source_files(pyharness.MODULE):
+    for path in source_files(MODULE):
         (folder / path.name).write_bytes(path.read_bytes())
     (folder / FOREIGN.name).write_bytes(FOREIGN.read_bytes())
     kbuild = folder / "Kbuild"
@@ -136,12 +136,12 @@ def foreign(guest: Guest, tmp_path: Path) -> Callable[[], None]:
     kbuild.write_text(text, encoding="utf-8")
 
     def load() -> None:
-        guest.insmod(guest.build(folder).ko, nr=guest.syscalls.number(CALL))
+        guest.load_ko(guest.build(folder).ko, nr=guest.syscalls.number(CALL))
 
     return load
 
 
-def is_served(module: Module) -> bool:
+def is_served(module: Interceptor) -> bool:
     """Whether CALL does what it should."""
     actor = module.guest.actor("nobody")
     return actor.syscall(CALL, actor.pid, 0).error == "EFAULT"
@@ -149,7 +149,7 @@ def is_served(module: Module) -> bool:
 
 @pytest.mark.by_table
 def test_an_entry_taken_over_is_left_alone_at_release(
-    module: Module, guest: Guest, foreign: Callable[[], None]
+    module: Interceptor, guest: Guest, foreign: Callable[[], None]
 ) -> None:
     """The module stays as long as somebody goes on to it."""
     assert module.intercept(CALL).value == 0
@@ -157,7 +157,7 @@ def test_an_entry_taken_over_is_left_alone_at_release(
     foreign()
     mark = guest.log.mark()
     assert is_served(module)
-    assert len(guest.log.calls(mark)) == 1
+    assert len(module.logged(mark)) == 1
     for _ in range(2):
         assert module.release(CALL).error == "EBUSY"
     assert re.fullmatch(
@@ -167,7 +167,7 @@ def test_an_entry_taken_over_is_left_alone_at_release(
     )
     mark = guest.log.mark()
     assert is_served(module)
-    assert guest.log.calls(mark) == []
+    assert module.logged(mark) == []
     assert "in use" in guest.run(["rmmod", module.name]).stderr
     guest.run(["rmmod", "foreign"]).check()
     assert module.release(CALL).value == 0
@@ -178,7 +178,7 @@ def test_an_entry_taken_over_is_left_alone_at_release(
 
 @pytest.mark.by_table
 def test_an_entry_that_is_free_again_is_given_back(
-    module: Module, guest: Guest, foreign: Callable[[], None]
+    module: Interceptor, guest: Guest, foreign: Callable[[], None]
 ) -> None:
     """By the module itself: who released it did so once, and it can be unloaded."""
     assert module.intercept(CALL).value == 0
@@ -192,14 +192,14 @@ def test_an_entry_that_is_free_again_is_given_back(
     with module.intercepted(CALL):
         mark = guest.log.mark()
         assert is_served(module)
-        assert guest.log.calls(mark) == []
+        assert module.logged(mark) == []
     module.unload()
     assert is_served(module)
 
 
 @pytest.mark.by_table
 def test_an_entry_that_who_came_first_has_given_back_is_given_back(
-    module: Module, guest: Guest, foreign: Callable[[], None]
+    module: Interceptor, guest: Guest, foreign: Callable[[], None]
 ) -> None:
     """Over the module's own: the kernel's function is there again, and all are content."""
     foreign()
@@ -214,7 +214,7 @@ def test_an_entry_that_who_came_first_has_given_back_is_given_back(
 
 @pytest.mark.by_table
 def test_an_entry_taken_over_is_waited_for_at_unload(
-    module: Module, guest: Guest, foreign: Callable[[], None]
+    module: Interceptor, guest: Guest, foreign: Callable[[], None]
 ) -> None:
     assert module.intercept(CALL).value == 0
     foreign()

@@ -19,7 +19,6 @@ from pyharness.host.wording import counted
 from pyharness.machine import guest_specs as known_guests
 from pyharness.machine import image, lifecycle, snapshots
 from pyharness.machine.qemu_process import Machine
-from pyharness.transport.console import Console
 
 _MOST_CPUS = 64
 # Less than that, and a guest's kernel has no room for its own initial file system (MiB).
@@ -260,7 +259,7 @@ def console_command(guest: str) -> None:
     """The guest's serial console, live: a root shell that needs no network. Ctrl-] leaves."""
     machine = _up(guest)
     click.echo(f"the serial console of {guest}; Ctrl-] leaves", err=True)
-    with Console(machine) as console:
+    with machine.console() as console:
         console.interact()
     click.echo("", err=True)
 

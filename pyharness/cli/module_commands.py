@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """Commands about the module in a guest."""
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -11,21 +10,22 @@ from typing import Any
 
 import click
 
+from pyharness import interceptor
 from pyharness.cli import options
 from pyharness.errors import CheckFailed, UsageError
 from pyharness.guest import module_source
-from pyharness.guest.agent import Result
 from pyharness.guest.build import Built
 from pyharness.guest.guest import Guest, inspect, read_module
+from pyharness.guest.result import Result
 from pyharness.host import signals
 from pyharness.host.progress import Terminal
 from pyharness.host.wording import counted
+from pyharness.interceptor import Interceptor, call_log
 from pyharness.interceptor import bench as benchmark
 from pyharness.interceptor import demo as demonstration
 from pyharness.interceptor import trace as tracing
-from pyharness.interceptor.module import Module
-from pyharness.linux import kmsg
-from pyharness.linux.syscalls import INT_LEAST, INT_MOST, Syscalls
+from pyharness.linux.kmsg import Record
+from pyharness.linux.syscalls import INT_LEAST, INT_MOST, SyscallRef, Syscalls
 from pyharness.machine import guest_specs, lifecycle
 
 # Others than a process may have are the module's to refuse.
@@ -117,7 +117,7 @@ def load_command(guest: str, folder: Path, parameters: tuple[str, ...]) -> None:
     with _enter(guest) as entered:
         _build(entered, folder)
         with signals.held() as interruption:
-            module = entered.load(folder, **dict(p.split("=", 1) for p in parameters))
+            module = interceptor.load(entered, folder, **dict(p.split("=", 1) for p in parameters))
             try:
                 interruption()
             except KeyboardInterrupt:
@@ -125,7 +125,7 @@ def load_command(guest: str, folder: Path, parameters: tuple[str, ...]) -> None:
                 raise
         click.echo(
             f"{module.name} is loaded in {entered.describe()}: system call"
-            f" {module.abi.custom_syscall} takes commands, exit_group is served"
+            f" {module.interface.custom_syscall} takes commands, exit_group is served"
         )
 
 
@@ -136,17 +136,17 @@ def unload_command(guest: str, folder: Path) -> None:
     """Unload the module."""
     name = _name(folder)
     with _enter(guest) as entered:
-        entered.module(folder, name).unload()
+        interceptor.attach(entered, folder, name).unload()
         entered.health.check()
     click.echo(f"{name} is unloaded")
 
 
-def _show_result(name: str, number: int, result: Result) -> int:
+def _show_result(call: SyscallRef, result: Result) -> int:
     if result.errno:
         said = f"{result.value} {result.error} ({os.strerror(result.errno)})"
     else:
         said = str(result.value)
-    click.echo(f"{name} ({number}): {said}")
+    click.echo(f"{call} ({call.number}): {said}")
     return 1 if result.errno else 0
 
 
@@ -154,14 +154,13 @@ def _four(name: str, about: str, *, has_pid: bool) -> click.Command:
     """One of the module's commands, as a command of the command line."""
 
     def issue(guest: str, folder: Path, user: str, syscall: str, pid: int = 0) -> int:
-        number = Syscalls(guest_specs.find(guest).syscalls).number(syscall)
+        call = Syscalls(guest_specs.find(guest).syscalls).ref(syscall)
         loaded = _name(folder)
         with _enter(guest) as entered:
-            module = entered.module(folder, loaded)
+            module = interceptor.attach(entered, folder, loaded)
             issued: Callable[..., Result] = getattr(module, name)
-            arguments = (number, pid) if has_pid else (number,)
-            result = issued(*arguments, by=entered.actor(user))
-            return _show_result(entered.syscalls.name(number), number, result)
+            arguments = (call, pid) if has_pid else (call,)
+            return _show_result(call, issued(*arguments, by=entered.actor(user)))
 
     decorated: Any = click.argument("pid", type=_PROCESS)(issue) if has_pid else issue
     decorated = click.argument("syscall", shell_complete=options.complete_syscalls)(decorated)
@@ -180,19 +179,6 @@ start_command = _four("start", f"Log each call of SYSCALL by PID. {_PID}", has_p
 stop_command = _four("stop", f"Stop logging SYSCALL by PID. {_PID}", has_pid=True)
 
 
-def _as_json(call: kmsg.Call, syscalls: Syscalls) -> str:
-    return json.dumps(
-        {
-            "time": call.record.microseconds / 1e6,
-            "sequence": call.record.sequence,
-            "pid": call.pid,
-            "syscall": syscalls.name(call.number),
-            "number": call.number,
-            "args": list(call.args),
-        }
-    )
-
-
 @click.command("log")
 @click.option("--follow", "-f", is_flag=True, help="go on with calls as they come")
 @click.option("--json", "as_json", is_flag=True, help="a JSON object a line")
@@ -200,13 +186,10 @@ def _as_json(call: kmsg.Call, syscalls: Syscalls) -> str:
 def log_command(guest: str, follow: bool, as_json: bool) -> None:
     """The calls that the module logged: time, sequence number, pid, system call, arguments."""
 
-    def show(record: kmsg.Record) -> None:
-        if call := kmsg.parse_call(record):
-            if as_json:
-                click.echo(_as_json(call, entered.syscalls))
-            else:
-                time = f"{record.microseconds / 1e6:12.6f}"
-                click.echo(f"{time} #{record.sequence} {call.decoded(entered.syscalls)}")
+    def show(record: Record) -> None:
+        if call := call_log.parse(record, entered.syscalls):
+            time = f"{record.microseconds / 1e6:12.6f}"
+            click.echo(call.as_json() if as_json else f"{time} #{record.sequence} {call}")
 
     with _enter(guest) as entered:
         for record in entered.log.fetch():
@@ -222,14 +205,14 @@ def log_command(guest: str, follow: bool, as_json: bool) -> None:
 
 
 @contextmanager
-def _loaded(entered: Guest, folder: Path, name: str) -> Iterator[Module]:
+def _loaded(entered: Guest, folder: Path, name: str) -> Iterator[Interceptor]:
     """The module, loaded for as long as the block lasts if it isn't loaded yet."""
     if entered.is_loaded(name):
-        yield entered.module(folder, name)
+        yield interceptor.attach(entered, folder, name)
         return
     _build(entered, folder)
     with signals.held() as interruption:
-        module = entered.load(folder)
+        module = interceptor.load(entered, folder)
         try:
             interruption()
             yield module
@@ -253,19 +236,17 @@ def trace_command(
     Its streams and its exit status are this command's. The module is loaded for
     as long as it takes, if it isn't.
     """
-    names = syscalls.split(",")
     table = Syscalls(guest_specs.find(guest).syscalls)
-    for name in names:
-        table.number(name)
+    calls = [table.ref(name) for name in syscalls.split(",")]
     loaded = _name(folder)
     with _enter(guest) as entered, _loaded(entered, folder, loaded) as module:
         return tracing.trace(
             entered,
             module,
-            names,
+            calls,
             command,
             user=user,
-            show=lambda call: click.echo(call.decoded(entered.syscalls), err=True),
+            show=lambda call: click.echo(call, err=True),
         )
 
 

@@ -124,7 +124,7 @@ def build(folder: Path, against: str, ssh: Ssh, *, jobs: int, seconds: float) ->
     """
     name = digest(folder, against)
     where = f"/root/build/{name}"
-    ssh.put_folder(folder, where, seconds=seconds)
+    ssh.put_files(module_source.source_files(folder), folder, where, seconds=seconds)
     made = _make(where, ssh, jobs=jobs, seconds=seconds)
     found = ssh.run(["find", where, "-name", "*.ko"], seconds=seconds).check().stdout.splitlines()
     if made.status or not found:

@@ -12,21 +12,20 @@ from pyharness.errors import (
     CheckFailed,
     GuestError,
     GuestTimeout,
-    HarnessError,
     ModuleRefused,
     UsageError,
 )
 from pyharness.guest import build
-from pyharness.guest.agent import Actor, Agent
+from pyharness.guest.actor import Actor
+from pyharness.guest.agent import Agent
 from pyharness.guest.build import Built, module_name
 from pyharness.guest.health import Health
 from pyharness.guest.history import History
 from pyharness.guest.kernel_log import KernelLog
+from pyharness.guest.loaded import LoadedModule
 from pyharness.host import signals
 from pyharness.host.closing import Closes
 from pyharness.host.progress import Silent, Teller
-from pyharness.interceptor.interface import Interface
-from pyharness.interceptor.module import LoadedModule, Module
 from pyharness.linux import module_file
 from pyharness.linux.symbolize import Lines
 from pyharness.linux.syscalls import Syscalls
@@ -245,7 +244,7 @@ class Guest(Closes):
 
     def console(self) -> Console:
         """The root shell on its serial console."""
-        return Console(self.machine, slowness=self.frozen.accel.slowness)
+        return self.machine.console(slowness=self.frozen.accel.slowness)
 
     @property
     def ssh(self) -> Ssh:
@@ -268,8 +267,8 @@ class Guest(Closes):
         return agent
 
     def actor(self, user: str = "root") -> Actor:
-        """Start a process of that user that does what it's told."""
-        return self.agent.spawn(user)
+        """Start a process of that user that carries out orders."""
+        return Actor(self.agent, self.agent.spawn(user))
 
     @cached_property
     def root(self) -> Actor:
@@ -324,8 +323,8 @@ class Guest(Closes):
         """Whether a module of that name is loaded."""
         return self.run(["test", "-d", f"/sys/module/{name}"]).status == 0
 
-    def insmod(self, ko: Path, /, **parameters: str | int) -> None:
-        """Inspect a module and load it.
+    def load_ko(self, ko: Path, /, **parameters: str | int) -> None:
+        """Inspect a module's file and load it.
 
         Raises:
             ModuleRefused: the guest would not load it, or did not; or it has no such parameter.
@@ -353,8 +352,8 @@ class Guest(Closes):
         sections = (line.split(":") for line in done.stdout.splitlines())
         self.health.lines[name] = Lines(data, {section: int(at, 16) for section, at in sections})
 
-    def insert(self, folder: Path, name: str = "", /, **parameters: str | int) -> LoadedModule:
-        """Build, inspect and load a module, whatever it does.
+    def load(self, folder: Path, name: str = "", /, **parameters: str | int) -> LoadedModule:
+        """Build, inspect and load a module.
 
         Args:
             folder: the module's.
@@ -370,41 +369,8 @@ class Guest(Closes):
         ko = self.build(folder).file(name)
         if self.is_loaded(module_name(ko)):
             raise UsageError(f"{module_name(ko)} is loaded already: pyharness unload")
-        self.insmod(ko, **parameters)
-        return LoadedModule(self, module_name(ko))
-
-    def module(self, folder: Path, name: str) -> Module:
-        """The interceptor that is loaded.
-
-        Raises:
-            UsageError: it isn't.
-        """
-        if not self.is_loaded(name):
-            raise UsageError(f"{name} is not loaded: pyharness load")
-        return Module(self, Interface.load(folder, self.syscalls), name)
-
-    def load(self, folder: Path, /, **parameters: str | int) -> Module:
-        """Build, inspect and load the interceptor, and prove that it took.
-
-        Args:
-            folder: of the module.
-            **parameters: for the module.
-
-        Raises:
-            UsageError: a module of that name is loaded already.
-            ModuleRefused: it can't be loaded, or does nothing: then it is unloaded again.
-        """
-        interface = Interface.load(folder, self.syscalls)
-        module = Module(self, interface, self.insert(folder, **parameters).name)
-        try:
-            module.prove()
-        except CheckFailed as error:
-            try:
-                module.unload()
-            except HarnessError as other:
-                raise ModuleRefused(f"{error}; nor can it be unloaded: {other}") from error
-            raise ModuleRefused(f"{error}; unloaded again") from error
-        return module
+        self.load_ko(ko, **parameters)
+        return LoadedModule(self.run, module_name(ko))
 
     def wait(self, what: str, condition: Callable[[], object], *, seconds: float = 10.0) -> None:
         """Wait until a function without arguments is true.

@@ -43,10 +43,6 @@ class KernelLog:
         self.fetch()
         return [record for record in self._records if record.sequence >= mark]
 
-    def calls(self, mark: int) -> list[kmsg.Call]:
-        """The calls that the module logged after a mark."""
-        return list(kmsg.calls(self.since(mark)))
-
     def all(self) -> list[kmsg.Record]:
         """All records that could be read."""
         self.fetch()

@@ -4,14 +4,13 @@
 import errno
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from pyharness.errors import ActorGone
 from pyharness.guest.arguments import Argument, BytesLike, Out, bytes_of
+from pyharness.guest.result import Result
 from pyharness.host.closing import Closes
-
-if TYPE_CHECKING:
-    from pyharness.guest.agent import Actor, Result
+from pyharness.linux.syscalls import SyscallName, Syscalls
 
 AT_FDCWD = -100
 PROT_READ, PROT_WRITE, MAP_SHARED = 1, 2, 1
@@ -46,7 +45,7 @@ def translated(flags: int, architecture: str) -> int:
     return rest | sum(number for host, number in known.items() if flags & host)
 
 
-def succeeded(result: "Result", path: str) -> "Result":
+def succeeded(result: Result, path: str) -> Result:
     """A system call's result, if it has no error.
 
     Raises:
@@ -61,6 +60,23 @@ def _refusal(number: int, path: str) -> OSError:
     return OSError(number, f"{os.strerror(number)} (in the guest)", path)
 
 
+class Process(Protocol):
+    """The process that has a file open; see Actor, whose methods these are."""
+
+    @property
+    def syscalls(self) -> Syscalls:
+        """The names and numbers of its system calls."""
+
+    def syscall(self, call: SyscallName, *args: Argument) -> Result:
+        """Issue a system call."""
+
+    def read_memory(self, address: int, count: int) -> bytes:
+        """Read the process's own memory."""
+
+    def write_memory(self, address: int, data: BytesLike) -> None:
+        """Write the process's own memory."""
+
+
 class Mapping(Closes):
     """Memory that an actor has mapped from a file.
 
@@ -69,7 +85,7 @@ class Mapping(Closes):
         size: in bytes.
     """
 
-    def __init__(self, actor: "Actor", address: int, size: int) -> None:
+    def __init__(self, actor: Process, address: int, size: int) -> None:
         """What was mapped there."""
         self._actor = actor
         self._closed = False
@@ -111,7 +127,7 @@ class GuestFile(Closes):
         path: of the file.
     """
 
-    def __init__(self, actor: "Actor", fd: int, path: str) -> None:
+    def __init__(self, actor: Process, fd: int, path: str) -> None:
         """What the actor has open as that number."""
         self._actor = actor
         self._closed = False
@@ -125,7 +141,7 @@ class GuestFile(Closes):
         if self._closed:
             raise ValueError("I/O operation on closed file")
 
-    def _call(self, name: str, *args: Argument) -> "Result":
+    def _call(self, name: str, *args: Argument) -> Result:
         self._must_be_open()
         return succeeded(self._actor.syscall(name, self.fd, *args), self.path)
 
@@ -139,7 +155,7 @@ class GuestFile(Closes):
         data = bytes_of(data)
         return self._call("write", data, len(data)).value
 
-    def ioctl(self, request: int, argument: Argument = 0) -> "Result":
+    def ioctl(self, request: int, argument: Argument = 0) -> Result:
         """Ask the device for something of its own.
 
         >>> file.ioctl(GET_SIZE, Out(4)).data

@@ -17,7 +17,7 @@ def with_cpus(name: str, cpus: int) -> GuestSpec:
     return guest_specs.find(name, cpus=cpus, memory=_MEMORY * (cpus > _FEW_CPUS))
 
 
-class Lab:
+class GuestPool:
     """Guests by their number of CPUs (0: as many as usual).
 
     One that crashed is thrown away. One that no test uses now is paused: under

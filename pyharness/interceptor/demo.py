@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pyharness.errors import CheckFailed, HarnessError
-from pyharness.guest.agent import Actor
+from pyharness.guest.actor import Actor
 from pyharness.guest.guest import Guest
 from pyharness.host.progress import Teller
 from pyharness.host.wording import counted
-from pyharness.interceptor.module import Module
-from pyharness.linux import kmsg, trouble
+from pyharness.interceptor.call_log import Call
+from pyharness.interceptor.module import Interceptor, load
+from pyharness.linux import trouble
 
 # A call that everybody knows, or what has taken its place: arm64 has no mkdir().
 _CALLS: dict[str, tuple[int | str, ...]] = {
@@ -28,7 +29,7 @@ class _Stage:
 
     guest: Guest
     folder: Path
-    modules: list[Module] = field(default_factory=list)
+    modules: list[Interceptor] = field(default_factory=list)
     actors: dict[str, Actor] = field(default_factory=dict)
     before: str = ""
     start: int = field(init=False)  # where the kernel log was
@@ -37,7 +38,7 @@ class _Stage:
         self.start = self.guest.log.mark()
 
     @property
-    def module(self) -> Module:
+    def module(self) -> Interceptor:
         return self.modules[0]
 
     def actor(self, name: str, user: str = "nobody") -> Actor:
@@ -76,33 +77,32 @@ def _inspect(stage: _Stage) -> str:
 
 
 def _load(stage: _Stage) -> str:
-    stage.modules.append(stage.guest.load(stage.folder))
-    door = stage.module.abi.custom_syscall
-    return f"system call {door} takes commands, exit_group is served"
+    stage.modules.append(load(stage.guest, stage.folder))
+    custom = stage.module.interface.custom_syscall
+    return f"system call {custom} takes commands, exit_group is served"
 
 
 def _monitor(stage: _Stage) -> str:
     module, watched = stage.module, stage.actor("watched")
     module.expect(module.intercept(stage.call), 0, f"intercept {stage.call}")
     module.expect(module.start(stage.call, watched.pid), 0, "start")
-    listed = module.status()[stage.guest.syscalls.number(stage.call)]
+    listed = module.status()[stage.guest.syscalls.ref(stage.call)]
     _check(listed.pids == {watched.pid}, f"the status file has {listed}")
     return f"{stage.call} of process {watched.pid}"
 
 
-def _calls_of(stage: _Stage, name: str) -> list[kmsg.Call]:
+def _calls_of(stage: _Stage, name: str) -> list[Call]:
     """What the log has of a call by that actor, which must return what it always did."""
     mark = stage.guest.log.mark()
     result = stage.actor(name).syscall(stage.call, *_CALLS[stage.call])
     _check(result.errno == errno.EEXIST, f"{stage.call} of /tmp gives {result}, not -EEXIST")
-    return stage.guest.log.calls(mark)
+    return stage.module.logged(mark)
 
 
 def _logged(stage: _Stage) -> str:
     found = _calls_of(stage, "watched")
     _check(len(found) == 1, f"{counted(len(found), 'line')} in the log, not 1")
-    decoded = found[0].decoded(stage.guest.syscalls)
-    return f"kernel: {found[0].record.text}\n{'':10}decoded: {decoded}"
+    return f"kernel: {found[0].record.text}\n{'':10}decoded: {found[0]}"
 
 
 def _not_logged(stage: _Stage) -> str:
@@ -139,8 +139,8 @@ def _unload(stage: _Stage) -> str:
     stage.module.unload()
     after = stage.traces()
     _check(after == stage.before, f"before load {stage.before!r}, after unload {after!r}")
-    door = stage.module.abi.custom_syscall
-    return f"modules, /proc and system call {door} are as they were before load"
+    custom = stage.module.interface.custom_syscall
+    return f"modules, /proc and system call {custom} are as they were before load"
 
 
 def _healthy(stage: _Stage) -> str:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The module's status file: what is intercepted and who is monitored. Pure."""
+"""The module's status file: which calls are intercepted, and which processes monitored. Pure."""
 
 import re
 from dataclasses import dataclass
 
 from pyharness.errors import CheckFailed
+from pyharness.linux.syscalls import SyscallRef, Syscalls
 
 MODES = ("listed", "everybody", "everybody-except")
 _LINE = re.compile(rf"((?:i386:)?\d+) ({'|'.join(MODES)})((?: \d+)*)( off)?")
@@ -15,20 +16,24 @@ class Intercepted:
     """One line of the status file.
 
     Attributes:
-        number: the system call's; ``i386:192`` for one that only that door has.
+        syscall: the system call; of another ABI only if the kernel's own has no such call.
         mode: one of MODES.
-        pids: who is monitored (listed), or who is not (everybody-except).
-        off: somebody has switched off what the call is intercepted by.
+        pids: the processes that are monitored (listed), or are not (everybody-except).
+        off: something else has switched off the hook, so the call is not intercepted now.
     """
 
-    number: int | str
+    syscall: SyscallRef
     mode: str
     pids: frozenset[int]
     off: bool = False
 
 
-def parse(text: str) -> dict[int | str, Intercepted]:
-    """The lines of the status file by system call number.
+def parse(text: str, syscalls: Syscalls) -> dict[SyscallRef, Intercepted]:
+    """The lines of the status file, by system call.
+
+    Args:
+        text: of the file.
+        syscalls: the system calls of the kernel that it is of.
 
     Raises:
         CheckFailed: it isn't a status file.
@@ -37,8 +42,8 @@ def parse(text: str) -> dict[int | str, Intercepted]:
     for line in text.splitlines():
         parts = _LINE.fullmatch(line)
         if parts is None:
-            raise CheckFailed(f"the status file has a line that is none: {line!r}")
-        number = int(parts[1]) if parts[1].isdecimal() else parts[1]
+            raise CheckFailed(f"the status file has an unknown line: {line!r}")
+        syscall = syscalls.ref(parts[1])
         pids = frozenset(map(int, parts[3].split()))
-        found[number] = Intercepted(number, parts[2], pids, off=bool(parts[4]))
+        found[syscall] = Intercepted(syscall, parts[2], pids, off=bool(parts[4]))
     return found

@@ -16,8 +16,9 @@ from pyharness.errors import CheckFailed, GuestError, GuestTimeout
 from pyharness.guest.agent import program
 from pyharness.guest.guest import Guest
 from pyharness.host import signals
-from pyharness.interceptor.module import Module
-from pyharness.linux import kmsg
+from pyharness.interceptor.call_log import Call
+from pyharness.interceptor.module import Interceptor
+from pyharness.linux.syscalls import SyscallName, SyscallRef
 from pyharness.transport.ssh import pump
 
 _CHUNK = 1 << 16
@@ -26,56 +27,55 @@ _LOOK_SECONDS = 0.05
 
 def trace(
     guest: Guest,
-    module: Module,
-    calls: Sequence[str],
+    module: Interceptor,
+    calls: Sequence[SyscallName],
     argv: Sequence[str],
     *,
     user: str = "root",
-    show: Callable[[kmsg.Call], object],
+    show: Callable[[Call], object],
 ) -> int:
     """Run a command, monitored from before its first instruction to its end.
 
-    Its standard streams are this process's. Of the module's state nothing is
-    left changed.
+    Its standard streams are this process's. The module's state is afterwards what it was.
 
     Args:
         guest: where.
         module: that is loaded there.
-        calls: the system calls to see, by name or number, whichever door they come by.
+        calls: the system calls to see, whichever ABI they come by.
         argv: the command.
         user: who runs it.
-        show: told of each call.
+        show: called with each call.
 
     Returns:
         The command's exit status, 128 more than the signal's number if one ended it.
     """
-    numbers = [guest.syscalls.number(call) for call in calls]
-    before = module.status() if module.abi.status else {}
+    wanted = [guest.syscalls.canonical(guest.syscalls.ref(call)) for call in calls]
+    before = module.status() if module.interface.status else {}
     mark = guest.log.mark()
     launcher = program("launch", guest.agent.address, *argv, user=user)
     # An interrupt amid a request to the agent would leave nobody to give back what was taken.
     with (
         signals.held() as interruption,
         guest.ssh.open(launcher) as channel,
-        _intercepted(module, numbers),
+        _intercepted(module, wanted),
     ):
         pid = _meet(guest, channel, interruption)
         if pid is None:  # it could not be executed, and has said why
             return _carry(channel, interruption)
         try:
-            for number in numbers:
-                started = module.start(number, pid)
+            for syscall in wanted:
+                started = module.start(syscall, pid)
                 if started.errno != errno.EBUSY:
-                    module.expect(started, 0, f"start {number}")
+                    module.expect(started, 0, f"start {syscall}")
             shown = mark
 
             def look() -> None:
                 nonlocal shown
                 interruption()
-                for call in guest.log.calls(shown):
-                    # Where others are monitored, too, only its own number tells it from them.
-                    number = guest.syscalls.known_by(call.number, call.door)
-                    if number in numbers and (number not in before or call.pid == pid):
+                for call in module.logged(shown):
+                    # Where other processes are monitored, too, its pid tells it from them.
+                    syscall = guest.syscalls.canonical(call.syscall)
+                    if syscall in wanted and (syscall not in before or call.pid == pid):
                         show(call)
                 shown = guest.log.next
 
@@ -87,19 +87,19 @@ def trace(
 
 
 @contextmanager
-def _intercepted(module: Module, numbers: Sequence[int]) -> Iterator[None]:
-    """Intercept those that aren't, and give just those back."""
+def _intercepted(module: Interceptor, calls: Sequence[SyscallRef]) -> Iterator[None]:
+    """Intercept those that aren't intercepted yet, and release just those at the end."""
     mine = []
     try:
-        for number in numbers:
-            result = module.intercept(number)
+        for call in calls:
+            result = module.intercept(call)
             if result.errno != errno.EBUSY:
-                module.expect(result, 0, f"intercept {number}")
-                mine.append(number)
+                module.expect(result, 0, f"intercept {call}")
+                mine.append(call)
         yield
     finally:
-        for number in mine:
-            module.release(number)
+        for call in mine:
+            module.release(call)
 
 
 def _meet(guest: Guest, channel: paramiko.Channel, interruption: Callable[[], None]) -> int | None:

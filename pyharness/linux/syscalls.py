@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Names and numbers of system calls, and of their errors. Pure."""
+"""System calls by ABI: their names and numbers, and the names of their errors. Pure."""
 
 import errno
 from dataclasses import dataclass
@@ -15,11 +15,39 @@ INT_LEAST, INT_MOST = -(1 << 31), (1 << 31) - 1
 
 
 @dataclass(frozen=True)
-class Syscalls:
-    """The system calls of an architecture, such as ``i386``.
+class SyscallRef:
+    """One system call: its number, and the ABI that the number belongs to.
 
-    A kernel for amd64 has a second door for them, ``int 0x80``, with i386's
-    numbers: a call by that one is written ``i386:mkdir``.
+    Attributes:
+        number: the call's number.
+        abi: ``i386``, ``x86_64`` or ``arm64``.
+        native: the ABI is the kernel's own; a kernel for x86_64 also has i386's, by ``int 0x80``.
+    """
+
+    number: int
+    abi: str
+    native: bool = True
+
+    @property
+    def name(self) -> str:
+        """The call's name; the number, in decimal, if it has no name."""
+        return Syscalls(self.abi).name(self.number)
+
+    def __str__(self) -> str:
+        """``mkdir``, or ``i386:mkdir`` by an ABI that is not the kernel's own."""
+        return self.name if self.native else f"{self.abi}:{self.name}"
+
+
+# How a caller may name a system call: see Syscalls.ref().
+SyscallName = str | int | SyscallRef
+
+
+@dataclass(frozen=True)
+class Syscalls:
+    """The system calls of a kernel's own ABI, such as ``i386``.
+
+    A kernel for x86_64 has a second ABI, ``int 0x80``, with i386's numbers: a call by
+    that one is written ``i386:mkdir``.
     """
 
     architecture: str
@@ -40,32 +68,37 @@ class Syscalls:
         """Each call's name by its number."""
         return {number: name for name, number in self.numbers.items()}
 
-    def by(self, door: str) -> "Syscalls":
-        """The system calls of a door, ``""`` for the native one."""
-        return Syscalls(door) if door else self
+    def ref(self, call: SyscallName, abi: str = "") -> SyscallRef:
+        """The call that is named.
 
-    def door_and_number(self, call: str | int) -> tuple[str, int]:
-        """The door and the number of a call: ``("i386", 39)`` for ``i386:mkdir``.
+        >>> Syscalls("x86_64").ref("i386:mkdir")
+        SyscallRef(number=39, abi='i386', native=False)
+
+        Args:
+            call: its name or number, with its ABI and a colon before it if that is not
+                the kernel's own.
+            abi: the ABI, if ``call`` does not name it; empty for the kernel's own.
 
         Raises:
-            UsageError: there is no such call.
+            UsageError: there is no such call, or no such ABI.
         """
-        door, colon, name = str(call).rpartition(":")
-        if not colon:
-            return "", self.number(call)
-        if (door, self.architecture) != (I386, "x86_64"):
-            raise UsageError(f"{self.architecture} has no door {door!r} for system calls")
-        return door, Syscalls(door).number(name)
+        if isinstance(call, SyscallRef):
+            return call
+        named, colon, name = str(call).rpartition(":")
+        abi = named if colon else abi or self.architecture
+        if abi == self.architecture and not colon:
+            return SyscallRef(self.number(call), abi)
+        if (abi, self.architecture) != (I386, "x86_64"):
+            raise UsageError(f"{self.architecture} has no other ABI {abi!r} for system calls")
+        return SyscallRef(Syscalls(abi).number(name), abi, native=False)
 
-    def known_by(self, number: int, door: str = "") -> int | str:
-        """What the module knows a call by, which is the same by every door that it has.
+    def canonical(self, ref: SyscallRef) -> SyscallRef:
+        """The same call as the module's status file names it.
 
-        That is its native number, or ``i386:192`` if only that door has it.
+        That is the native call of the same name, or the call itself if only its ABI has it.
         """
-        if not door:
-            return number
-        name = Syscalls(door).names.get(number)
-        return self.numbers.get(name, f"{door}:{number}") if name else f"{door}:{number}"
+        number = self.numbers.get(ref.name)
+        return ref if ref.native or number is None else SyscallRef(number, self.architecture)
 
     def number(self, call: str | int) -> int:
         """The number of a call that is named, or given as a number already.

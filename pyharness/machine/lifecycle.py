@@ -37,7 +37,6 @@ from pyharness.machine.accelerator import Accelerator
 from pyharness.machine.guest_specs import GuestSpec
 from pyharness.machine.image import Image
 from pyharness.machine.qemu_process import Machine
-from pyharness.transport.console import Console
 from pyharness.transport.ssh import Ssh
 
 # Counts up whenever this file boots or saves guests differently: then all are booted anew.
@@ -209,7 +208,7 @@ def _booted(
     qemu_process.make_overlay(folder / "disk.qcow2", made.root, "raw")
     machine = Machine.start(spec, made, chosen, folder=folder, stays=False)
     try:
-        with Console(machine, slowness=chosen.slowness) as console:
+        with machine.console(slowness=chosen.slowness) as console:
             console.wait_boot(_BOOT_SECONDS, watch=machine.check_disk)
         task.at(0.7, "waiting for it to settle")
         ssh = open_ssh(machine, made, watch=machine.check_disk)

@@ -28,6 +28,7 @@ from pyharness.host.programs import began, ends_with_parent, environment, free_p
 from pyharness.machine.accelerator import Accelerator
 from pyharness.machine.guest_specs import GuestSpec
 from pyharness.machine.image import Image
+from pyharness.transport.console import Console
 
 CONSOLE_LOG = "console.log"
 SOCKETS = ("console.sock", "qmp.sock")
@@ -241,6 +242,14 @@ class Machine:
     def console_log(self) -> Path:
         """All that came out of the serial console."""
         return self.folder / CONSOLE_LOG
+
+    def console(self, *, slowness: float = 1.0) -> Console:
+        """Connect to the root shell on its serial console.
+
+        Args:
+            slowness: what time limits are multiplied by.
+        """
+        return Console(self.folder, self.guest, slowness=slowness, clock=Clock(self.pid))
 
     def _said(self) -> str:
         """What QEMU itself has said."""

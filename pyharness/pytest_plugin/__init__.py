@@ -21,27 +21,27 @@ import pytest
 
 from pyharness.errors import GuestCrashed, GuestError, HarnessError, UsageError
 from pyharness.guest import module_source, ssh_only
-from pyharness.guest.agent import Actor
+from pyharness.guest.actor import Actor
 from pyharness.guest.guest import Guest
 from pyharness.guest.kernel_log import KernelLogOfTest
-from pyharness.guest.pool import Lab, with_cpus
+from pyharness.guest.loaded import LoadedModule
+from pyharness.guest.pool import GuestPool, with_cpus
 from pyharness.host import writable
 from pyharness.host.progress import Terminal
-from pyharness.interceptor.module import LoadedModule
 from pyharness.linux import kernel_release
 from pyharness.machine import accelerator, guest_specs, lifecycle
 from pyharness.machine.guest_specs import DEFAULT_GUEST, GuestSpec
 from pyharness.machine.lifecycle import Frozen
 from pyharness.pytest_plugin import markers, root_folder, tracebacks, vagrant
-from pyharness.pytest_plugin.guest_use import Visit
+from pyharness.pytest_plugin.guest_use import GuestUse
 from pyharness.pytest_plugin.results import Report
 
 VAGRANT = "vagrant"
 _NAME = 200  # characters of an artifact's name; file systems take 255
 _DIGEST = 8  # characters that tell names apart
 _PLAIN = re.compile(r"[\w./]+(::\w+)*", re.ASCII)  # a test's id that its file's name is made of
-_LAB = pytest.StashKey[Lab]()
-_VISIT = pytest.StashKey[Visit]()
+_LAB = pytest.StashKey[GuestPool]()
+_VISIT = pytest.StashKey[GuestUse]()
 _SPOILT = pytest.StashKey[list[Guest]]()  # tests failed in these
 
 
@@ -447,7 +447,7 @@ def simplify(item: pytest.Item, error: BaseException) -> None:
         tracebacks.forget_cause(error)
 
 
-def log_of(visit: Visit) -> str:
+def log_of(visit: GuestUse) -> str:
     """The kernel log of a test, if it can be read."""
     try:
         return "\n".join(f"{r.microseconds / 1e6:12.6f} {r.text}" for r in visit.records())
@@ -464,7 +464,7 @@ def console_name(test: str) -> str:
     return f"{name}.console.log"
 
 
-def keep_console(item: pytest.Item, visit: Visit) -> str:
+def keep_console(item: pytest.Item, visit: GuestUse) -> str:
     """Keep what came out of the serial console during a test, and return it."""
     text = visit.console_text()
     folder = artifacts_of(item.config)
@@ -529,22 +529,22 @@ def pytest_runtest_makereport(
 
 
 @pytest.fixture(scope="session")
-def lab(pytestconfig: pytest.Config) -> Iterator[Lab]:
+def lab(pytestconfig: pytest.Config) -> Iterator[GuestPool]:
     """The guests that this run's tests share."""
     place = place_of(pytestconfig)
-    shared = Lab(place.enter, place.spec.name, boots=place.boots)
+    shared = GuestPool(place.enter, place.spec.name, boots=place.boots)
     pytestconfig.stash[_LAB] = shared
     yield shared
     shared.close()
 
 
 @pytest.fixture
-def guest(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Guest]:
+def guest(request: pytest.FixtureRequest, lab: GuestPool) -> Iterator[Guest]:
     """A running guest, shared by tests; a report of trouble by its kernel fails the test."""
     cpus = markers.cpus_of(request.node)
     fresh = request.node.get_closest_marker("fresh_guest")
     entered = lab.fresh(cpus) if fresh else lab.guest(cpus)
-    visit = request.node.stash[_VISIT] = Visit.begin(entered, markers.expected_of(request.node))
+    visit = request.node.stash[_VISIT] = GuestUse.begin(entered, markers.expected_of(request.node))
     yield entered
     if _VISIT not in request.node.stash:
         return
@@ -582,7 +582,7 @@ def module(
 ) -> Iterator[LoadedModule]:
     """The module, built, and loaded for the test; it is unloaded after the test."""
     name = pytestconfig.getini("module_name")
-    loaded = guest.insert(module_folder, name, **module_parameters)
+    loaded = guest.load(module_folder, name, **module_parameters)
     yield loaded
     if not guest.closed and guest.is_loaded(loaded.name):
         guest.dismiss()  # an actor may have something of the module's open
@@ -610,7 +610,7 @@ def actor(guest: Guest) -> Callable[[str], Actor]:
 @pytest.fixture
 def kernel_log(request: pytest.FixtureRequest, guest: Guest) -> KernelLogOfTest:
     """A function that returns what the kernel has logged since the test began."""
-    visit: Visit = request.node.stash[_VISIT]
+    visit: GuestUse = request.node.stash[_VISIT]
     assert visit.guest is guest
     return visit.records
 

@@ -11,7 +11,7 @@ from pyharness.linux.kmsg import Record
 
 
 @dataclass
-class Visit:
+class GuestUse:
     """A test's use of a guest.
 
     Attributes:
@@ -27,7 +27,7 @@ class Visit:
     expected: tuple[re.Pattern[str], ...] = ()
 
     @classmethod
-    def begin(cls, guest: Guest, expected: tuple[re.Pattern[str], ...] = ()) -> "Visit":
+    def begin(cls, guest: Guest, expected: tuple[re.Pattern[str], ...] = ()) -> "GuestUse":
         """Take note of where the guest is."""
         return cls(guest, guest.log.mark(), guest.health.console_size(), expected)
 

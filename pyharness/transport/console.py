@@ -7,10 +7,12 @@ import select
 import socket
 import sys
 import termios
+import time
 import tty
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pexpect
@@ -18,8 +20,6 @@ from pexpect.socket_pexpect import SocketSpawn
 
 from pyharness.errors import GuestError, GuestTimeout
 from pyharness.host.closing import Closes
-from pyharness.host.cpu_time import Clock
-from pyharness.machine.qemu_process import Machine
 
 _WINDOW = 4096
 # What is read at once must be less, or the window passes over a part of it.
@@ -34,27 +34,36 @@ _NO_BOOT = rb"Kernel panic[^\r\n]*[\r\n]|You are in emergency mode|\(initramfs\)
 class Console(Closes):
     """The root shell that waits on a guest's serial console."""
 
-    def __init__(self, machine: Machine, *, slowness: float = 1.0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        guest: str,
+        *,
+        slowness: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Connect to it.
 
         Args:
-            machine: whose console.
+            folder: the machine's, in which the console's socket is.
+            guest: the guest's name, for error messages.
             slowness: what time limits are multiplied by.
+            clock: the seconds that time limits are counted in.
 
         Raises:
             GuestError: the machine is gone.
         """
         self._slowness = slowness
-        self._clock = Clock(machine.pid)
+        self._clock = clock
         self.socket = socket.socket(socket.AF_UNIX)
-        folder = os.open(machine.folder, os.O_PATH)
+        opened = os.open(folder, os.O_PATH)
         try:
-            self.socket.connect(f"/proc/self/fd/{folder}/console.sock")
+            self.socket.connect(f"/proc/self/fd/{opened}/console.sock")
         except OSError as error:
             self.socket.close()
-            raise GuestError(f"the console of {machine.guest} can't be had: {error}") from error
+            raise GuestError(f"the console of {guest} can't be had: {error}") from error
         finally:
-            os.close(folder)
+            os.close(opened)
         self._spawn = SocketSpawn(
             self.socket, timeout=None, searchwindowsize=_WINDOW, maxread=_CHUNK
         )

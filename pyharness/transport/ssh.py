@@ -11,7 +11,7 @@ import socket
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,6 @@ import paramiko
 from paramiko.auth_strategy import AuthFailure, AuthStrategy, InMemoryPrivateKey
 
 from pyharness.errors import CheckFailed, GuestError, GuestTimeout
-from pyharness.guest.module_source import source_files
 from pyharness.host.programs import environment
 
 # Of each attempt to connect that fails paramiko logs a traceback; where nobody has set up
@@ -252,11 +251,20 @@ class Ssh:
             stderr=err.getvalue().decode(errors="replace"),
         )
 
-    def put_folder(self, folder: Path, target: str, *, seconds: float) -> None:
-        """Copy what a build needs of a module's folder into the guest."""
+    def put_files(
+        self, files: Iterable[Path], folder: Path, target: str, *, seconds: float
+    ) -> None:
+        """Copy files into the guest.
+
+        Args:
+            files: which ones, all in ``folder``.
+            folder: of this host; the files keep their places relative to it.
+            target: the folder of the guest.
+            seconds: how long it may take.
+        """
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w", dereference=True) as tar:
-            for path in source_files(folder):
+            for path in files:
                 tar.add(path, arcname=str(path.relative_to(folder)))
         where = shlex.quote(target)
         self.run(

@@ -8,31 +8,31 @@ import pytest
 from broken import BROKEN, write
 from memory import held, wait_back
 
-import pyharness
-from pyharness import Actor, CheckFailed, Guest, Module
+from pyharness import Actor, CheckFailed, Guest, interceptor
+from pyharness.interceptor import Interceptor
 
 CALL = "sched_rr_get_interval"
 
 
-def command(module: Module, actor: Actor) -> None:
+def command(module: Interceptor, actor: Actor) -> None:
     module.start(CALL, actor.pid, by=actor)
 
 
-def call(module: Module, actor: Actor) -> None:
+def call(module: Interceptor, actor: Actor) -> None:
     module.start(CALL, actor.pid)
     actor.syscall(CALL, actor.pid, 0)
 
 
-def unload(module: Module, actor: Actor) -> None:
+def unload(module: Interceptor, actor: Actor) -> None:
     module.unload()
 
 
-def release(module: Module, actor: Actor) -> None:
+def release(module: Interceptor, actor: Actor) -> None:
     module.release(CALL)
     module.release(CALL)
 
 
-def unload_under_a_sleeper(module: Module, actor: Actor) -> None:
+def unload_under_a_sleeper(module: Interceptor, actor: Actor) -> None:
     module.start(CALL, actor.pid)
     actor.begin(CALL, actor.pid, 0)
     module.guest.wait(
@@ -42,14 +42,14 @@ def unload_under_a_sleeper(module: Module, actor: Actor) -> None:
     actor.finish()
 
 
-def calls(module: Module, actor: Actor) -> None:
+def calls(module: Interceptor, actor: Actor) -> None:
     module.start(CALL, actor.pid)
     before = held(module.guest)
     actor.syscall(CALL, actor.pid, 0, repeat=2000)
     wait_back(module.guest, before, more={"kmalloc-512": 500}, seconds=2)
 
 
-TRIGGERS: dict[str, Callable[[Module, Actor], None]] = {
+TRIGGERS: dict[str, Callable[[Interceptor, Actor], None]] = {
     "null dereference in a command": command,
     "null dereference in the interceptor": call,
     "null dereference at unload": unload,
@@ -75,11 +75,11 @@ def test_broken(
 ) -> None:
     folder = write(tmp_path / "module", *BROKEN[name])
     built = guest.build(folder)
-    guest.insmod(built.ko, **parameters)
-    module = guest.module(folder, built.name)
+    guest.load_ko(built.ko, **parameters)
+    module = interceptor.attach(guest, folder, built.name)
     begin = guest.clock()
     try:
-        Module.expect(module.intercept(CALL), 0, f"intercept {CALL}")
+        Interceptor.expect(module.intercept(CALL), 0, f"intercept {CALL}")
         TRIGGERS[name](module, guest.actor("nobody"))
     finally:
         record_property("seconds", guest.clock() - begin)
@@ -87,7 +87,7 @@ def test_broken(
 
 def test_after(guest: Guest, parameters: dict[str, str]) -> None:
     assert not guest.is_loaded("interceptor")
-    module = guest.load(pyharness.MODULE, **parameters)
+    module = interceptor.load(guest, **parameters)
     try:
         call(module, guest.actor("nobody"))
     except CheckFailed:

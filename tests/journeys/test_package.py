@@ -108,9 +108,7 @@ def test_it_is_used_from_another_folder(
     run(sys.executable, "-m", "venv", environment, cwd=tmp_path)
     run(environment / "bin/python", "-m", "pip", "install", "-q", built[1], "pytest", cwd=tmp_path)
     command = environment / "bin/pyharness"
-    where = run(
-        environment / "bin/python", "-c", "import pyharness; print(pyharness.MODULE)", cwd=tmp_path
-    )
+    where = run(environment / "bin/python", "-c", "import pyharness; print(MODULE)", cwd=tmp_path)
     assert where.startswith(str(environment))
     runs = {"PYHARNESS_RUN": str(tmp_path / "run")}
     try:

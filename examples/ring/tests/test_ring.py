@@ -62,12 +62,12 @@ def test_there_is_nothing_else_to_ask_it_for(ring: GuestFile) -> None:
 def test_its_size_is_a_parameter(
     guest: Guest, module_folder: Path, kernel_log: KernelLogOfTest
 ) -> None:
-    loaded = guest.insert(module_folder, size=4)
+    loaded = guest.load(module_folder, size=4)
     assert loaded.parameter("size") == "4"
     assert "ring: keeps 4 bytes" in [record.text for record in kernel_log()]
     loaded.unload()
     with pytest.raises(ModuleRefused, match="Invalid"):
-        guest.insert(module_folder, size=0)
+        guest.load(module_folder, size=0)
 
 
 @pytest.mark.cpus(4)

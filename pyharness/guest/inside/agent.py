@@ -93,16 +93,16 @@ class Actor:
         self.address = address
 
     def syscall(
-        self, number: int, args: list[Any], repeat: int = 1, door: str = ""
+        self, number: int, args: list[Any], repeat: int = 1, abi: str = ""
     ) -> dict[str, Any]:
         """Issue a system call, more than once if asked to; the last one's result.
 
         An argument is a number, or describes a buffer: its address is given.
         """
-        with (low_buffers if door else high_buffers)(args) as buffers:
+        with (low_buffers if abi else high_buffers)(args) as buffers:
             where = [None if buffer is None else ctypes.addressof(buffer) for buffer in buffers]
             values = [arg if at is None else at for arg, at in zip(args, where)]
-            value, error = (int80 if door else call)(number, values, repeat)
+            value, error = (int80 if abi else call)(number, values, repeat)
             outputs = [
                 binascii.b2a_base64(memoryview(buffer)[: arg["size"]], newline=False).decode()
                 for arg, buffer in zip(args, buffers)
