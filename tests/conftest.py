@@ -138,7 +138,7 @@ def by_hand(bare_guest: Guest) -> str:
 def number_of_syscalls(lab: GuestPool) -> int:
     """NR_syscalls of the guest's kernel, by its headers."""
     guest = lab.guest()
-    arch = "arm64" if guest.frozen.spec.architecture == "arm64" else "x86"
+    arch = "arm64" if guest.saved_state.spec.architecture == "arm64" else "x86"
     includes = " ".join(
         f"-I{tree}/{folder}{kind}"
         for kind in ("", "/generated", "/uapi", "/generated/uapi")

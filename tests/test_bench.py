@@ -4,7 +4,7 @@
 import pytest
 
 from pyharness import CheckFailed, Guest
-from pyharness.host.progress import Silent
+from pyharness.host.progress import NoProgress
 from pyharness.interceptor import MODULE, bench
 
 pytestmark = pytest.mark.alone
@@ -18,12 +18,13 @@ BY_HANDLER = {"i386": 16, "amd64": 23}
 
 @pytest.mark.timeout(300)
 def test_cost_holds(guest: Guest) -> None:
-    spec = guest.frozen.spec
+    spec = guest.saved_state.spec
     most = BY_TABLE if spec.way == "table" else BY_HANDLER[spec.architecture]
     built = guest.build(MODULE)
     program = bench.build_program(guest, MODULE)
     costs = {
-        cost.state: cost for cost in bench.run(guest.frozen, built.ko, program, teller=Silent())
+        cost.state: cost
+        for cost in bench.run(guest.saved_state, built.ko, program, progress=NoProgress())
     }
     base = costs["base"]
 

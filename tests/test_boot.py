@@ -8,7 +8,7 @@ import pytest
 
 from pyharness import Guest, GuestError
 from pyharness.host import paths
-from pyharness.host.progress import Silent
+from pyharness.host.progress import NoProgress
 from pyharness.linux import trouble
 from pyharness.machine import accelerator, guest_specs, lifecycle
 from pyharness.transport.ssh import Ssh
@@ -47,17 +47,17 @@ def test_no_report_is_no_trouble() -> None:
 
 def test_the_kernel_warns_of_nothing_when_it_boots(guest: Guest) -> None:
     """On this host's QEMU: its CPU, for one, is one that the kernel knows as good."""
-    console = guest.frozen.folder / "console.log"
+    console = guest.saved_state.folder / "console.log"
     assert trouble.reports(console.read_text(encoding="utf-8", errors="replace")) == []
 
 
-class Listener(Silent):
+class Listener(NoProgress):
     """Keeps what it is told."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         self.heard.append(text)
 
 
@@ -67,7 +67,7 @@ def cache(guest: Guest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     for name in ("images", "ssh"):
         (tmp_path / name).symlink_to(paths.cache() / name)
     monkeypatch.setenv("PYHARNESS_CACHE", str(tmp_path))
-    monkeypatch.setenv(accelerator.NAMED, guest.frozen.accel.name)
+    monkeypatch.setenv(accelerator.NAMED, guest.saved_state.accel.name)
     return tmp_path
 
 
@@ -85,13 +85,15 @@ def test_a_boot_in_trouble_is_repeated_and_never_saved(
         return facts(ssh, seconds=seconds)
 
     monkeypatch.setattr(lifecycle, "facts", facts_of_a_busy_host)
-    spec, listener = guest_specs.find(guest.frozen.spec.name), Listener()
+    spec, listener = guest_specs.find(guest.saved_state.spec.name), Listener()
     with monkeypatch.context() as once:
         once.setattr(lifecycle, "_BOOTS", 1)
         with pytest.raises(GuestError, match=r"trouble each time that it boots; .*:\nINFO: ta"):
             lifecycle.freeze(spec)
     assert list((cache / "frozen").iterdir()) == []
-    frozen = lifecycle.freeze(spec, teller=listener)
+    saved_state = lifecycle.freeze(spec, progress=listener)
     (said,) = [line for line in listener.heard if "again" in line]
     assert said == f"{spec.name} is booted again, as its kernel reported trouble: {HUNG}"
-    assert "blocked for more" not in (frozen.folder / "console.log").read_text(errors="replace")
+    assert "blocked for more" not in (saved_state.folder / "console.log").read_text(
+        errors="replace"
+    )

@@ -166,13 +166,13 @@ def test_an_entry_ends_where_its_maker_has_no_say(
         assert command(CALL, other.pid, by=maker).value == 0
         other.execute(program, "1000")
         guest.wait("the program", lambda: has_executed(guest, other.pid, program))
-        stays = {nobody.pid, other.pid} if by_root else {nobody.pid}
-        assert module.status()[guest.syscalls.ref(number)].pids == stays
+        persistent = {nobody.pid, other.pid} if by_root else {nobody.pid}
+        assert module.status()[guest.syscalls.ref(number)].pids == persistent
         third = guest.actor("nobody")
         # Nor may he take it again, or stop what is root's.
         for again in (module.start, module.stop):
             assert again(CALL, other.pid, by=third).errno == errno.EPERM
-        assert module.status()[guest.syscalls.ref(number)].pids == stays
+        assert module.status()[guest.syscalls.ref(number)].pids == persistent
     guest.run(["rm", program]).check()
 
 

@@ -236,7 +236,7 @@ def test_doctor_asks_for_the_room_that_is_still_needed(
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(free, 0, free))
     found = doctor._space(made)
     assert found.good == good
-    assert ("make room" in found.mend) != good
+    assert ("make room" in found.fix) != good
 
 
 @pytest.mark.parametrize(

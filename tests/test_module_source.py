@@ -9,11 +9,11 @@ import pytest
 
 from pyharness import CheckFailed, UsageError
 from pyharness.guest import build, module_source
-from pyharness.guest.guest import built_against
+from pyharness.guest.guest import built_for
 from pyharness.machine import guest_specs
 from pyharness.machine.accelerator import Accelerator
 from pyharness.machine.image import Image
-from pyharness.machine.lifecycle import Frozen
+from pyharness.machine.lifecycle import SavedState
 
 KBUILD = "obj-m := ring.o\n"
 # What a build that works by hand may read.
@@ -162,9 +162,9 @@ def test_a_folder_that_is_no_modules_is_refused(folder: Path, name: str, said: s
         build.digest(folder / name, "kernel")
 
 
-def frozen(cpus: int, *, image: str = "image", release: str = "6.1.0") -> Frozen:
+def saved_state(cpus: int, *, image: str = "image", release: str = "6.1.0") -> SavedState:
     """A guest that was saved; for each number of CPUs there is one."""
-    return Frozen(
+    return SavedState(
         folder=Path(f"frozen-{cpus}"),
         spec=guest_specs.find(cpus=cpus),
         image=Image(folder=Path(image), release=release, version="#1", host_key=""),
@@ -174,9 +174,9 @@ def frozen(cpus: int, *, image: str = "image", release: str = "6.1.0") -> Frozen
 
 
 def test_a_build_depends_on_the_image_and_not_on_cpus() -> None:
-    assert built_against(frozen(2)) == built_against(frozen(4))
-    assert built_against(frozen(2)) != built_against(frozen(2, image="another"))
-    assert built_against(frozen(2)) != built_against(frozen(2, release="6.1.1"))
+    assert built_for(saved_state(2)) == built_for(saved_state(4))
+    assert built_for(saved_state(2)) != built_for(saved_state(2, image="another"))
+    assert built_for(saved_state(2)) != built_for(saved_state(2, release="6.1.1"))
 
 
 def test_two_modules_of_the_same_name_are_refused() -> None:

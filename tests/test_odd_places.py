@@ -26,14 +26,14 @@ def test_a_guest_runs_in_an_odd_place(
     paths.cache().joinpath("modules").mkdir(exist_ok=True)
     for name in ("images", "ssh", "modules"):
         (cache / name).symlink_to(paths.cache() / name)
-    frozen = cache / "frozen" / guest.frozen.folder.name
-    frozen.mkdir(parents=True)
+    saved_state = cache / "frozen" / guest.saved_state.folder.name
+    saved_state.mkdir(parents=True)
     for name in ("disk.qcow2", "state", "exports", "frozen.json"):
-        (frozen / name).symlink_to(guest.frozen.folder / name)
+        (saved_state / name).symlink_to(guest.saved_state.folder / name)
     shutil.copytree(MODULE, module)
     monkeypatch.setenv("PYHARNESS_CACHE", str(cache))
     monkeypatch.setenv("PYHARNESS_RUN", str(run))
-    known = lifecycle._read(frozen, guest.frozen.spec.name)
+    known = lifecycle._read(saved_state, guest.saved_state.spec.name)
     assert known
 
     def type_in(*words: str) -> str:
@@ -47,7 +47,7 @@ def test_a_guest_runs_in_an_odd_place(
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    machine = lifecycle.thaw(known, stays=True)
+    machine = lifecycle.thaw(known, persistent=True)
     try:
         assert type_in("ssh", "--", "echo", "a", "b") == "a b\n"
         assert f"{cache}/modules/" in type_in("build", "--module", str(module))

@@ -40,14 +40,14 @@ def killed_in(work: Callable[[], None], begun: Path) -> None:
 
 
 def test_made_whole(cache: Path) -> None:
-    with paths.made_whole(cache / "x" / "target") as folder:
+    with paths.atomic_folder(cache / "x" / "target") as folder:
         (folder / "file").write_text("done", encoding="ascii")
         assert not (cache / "x" / "target").exists()
     assert [path.name for path in (cache / "x").rglob("*")] == ["target", "file"]
 
 
 def test_an_error_leaves_nothing(cache: Path) -> None:
-    with pytest.raises(OSError, match="disk full"), paths.made_whole(cache / "x" / "target"):
+    with pytest.raises(OSError, match="disk full"), paths.atomic_folder(cache / "x" / "target"):
         raise OSError("disk full")
     assert list((cache / "x").iterdir()) == []
 
@@ -56,14 +56,14 @@ def test_a_kill_leaves_nothing_for_long(cache: Path) -> None:
     begun = cache / "begun"
 
     def make() -> None:
-        with paths.locked("x"), paths.made_whole(cache / "x" / "target") as folder:
+        with paths.locked("x"), paths.atomic_folder(cache / "x" / "target") as folder:
             (folder / "half").touch()
             begun.touch()
             signal.pause()
 
     killed_in(make, begun)
     assert len(list((cache / "x").iterdir())) == 1
-    with paths.locked("x"), paths.made_whole(cache / "x" / "target"):
+    with paths.locked("x"), paths.atomic_folder(cache / "x" / "target"):
         pass
     assert [path.name for path in (cache / "x").rglob("*")] == ["target"]
 
@@ -76,9 +76,9 @@ def test_what_is_not_used_goes_when_its_like_is_made(cache: Path) -> None:
     month_ago = time.time() - 30 * 24 * 3600
     for name in (old, new, *kept):
         os.utime(cache / "x" / name, (month_ago, month_ago))
-    paths.used(cache / "x" / new)
+    paths.mark_used(cache / "x" / new)
     (cache / "x" / target / "half").touch()
-    with paths.made_whole(cache / "x" / target, kin="a"):
+    with paths.atomic_folder(cache / "x" / target, siblings="a"):
         pass
     assert {path.name for path in (cache / "x").iterdir()} == {new, target, *kept}
     assert list((cache / "x" / target).iterdir()) == []

@@ -20,7 +20,7 @@ def run(
     """Run the tests of a project, in guests of their own."""
     line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly"]
     return subprocess.run(
-        [*line, f"--guest={guest.frozen.spec.name}", *words],
+        [*line, f"--guest={guest.saved_state.spec.name}", *words],
         cwd=folder,
         env=os.environ | {"PYHARNESS_RUN": str(folder / "run"), "PYTEST_ADDOPTS": ""},
         input=stdin,
@@ -89,7 +89,7 @@ def test_one_of_two_warned(guest):
 @pytest.fixture
 def project(tmp_path: Path, guest: Guest) -> Path:
     (tmp_path / "pytest.ini").write_text("[pytest]\nguest = default\n", encoding="ascii")
-    other = next(name for name in ("arm64", "i386") if name != guest.frozen.spec.architecture)
+    other = next(name for name in ("arm64", "i386") if name != guest.saved_state.spec.architecture)
     (tmp_path / "test_made_up.py").write_text(TESTS.replace("OTHER", other), encoding="ascii")
     return tmp_path
 
@@ -100,7 +100,10 @@ def project(tmp_path: Path, guest: Guest) -> Path:
 def test_fixtures_markers_and_report(guest: Guest, project: Path, workers: tuple[str, ...]) -> None:
     done = run(project, guest, *workers, "--report=out/report.json", "--accel=tcg")
     said = done.stdout
-    assert f"guest: {guest.frozen.spec.name}, kernel {guest.frozen.image.release}, tcg (" in said
+    assert (
+        f"guest: {guest.saved_state.spec.name}, kernel {guest.saved_state.image.release}, tcg ("
+        in said
+    )
     assert "kernel log of this test" in said
     assert "made up" in said.split("kernel log of this test")[1]
     report = json.loads((project / "out" / "report.json").read_text(encoding="utf-8"))
@@ -112,7 +115,7 @@ def test_fixtures_markers_and_report(guest: Guest, project: Path, workers: tuple
     }
     assert report["outcome"] == "failed"
     assert report["counts"] == {"error": 0, "failed": 3, "skipped": 0, "passed": 7}
-    assert report["guest"]["kernel"] == guest.frozen.image.release
+    assert report["guest"]["kernel"] == guest.saved_state.image.release
     by_name = {test["id"].split("::")[1]: test for test in report["tests"]}
     assert by_name["test_pass"]["properties"] == {"answer": 42}
     assert "as it should" in by_name["test_fail"]["message"]
@@ -172,11 +175,11 @@ def test_bad_options_are_told_in_one_sentence(
 
 def test_kernels_are_compared_as_far_as_it_is_said() -> None:
     release = "6.1.0-50-686-pae"
-    assert kernel_release.fits(release, (">=6.1", "<7", "==6", ">5.10", "<=6.1"))
+    assert kernel_release.matches(release, (">=6.1", "<7", "==6", ">5.10", "<=6.1"))
     for wanted in (">6.1", "<6.1", "==5", ">=6.1.1", "<=5.10"):
-        assert not kernel_release.fits(release, (wanted,)), wanted
+        assert not kernel_release.matches(release, (wanted,)), wanted
     with pytest.raises(UsageError, match=r"write '>=6\.1'"):
-        kernel_release.fits(release, ("6.1",))
+        kernel_release.matches(release, ("6.1",))
 
 
 def test_a_report_has_the_worst_of_each_test() -> None:

@@ -43,7 +43,7 @@ def test_race(
     kind: str,
 ) -> None:
     """As often as it's told to, or as it can in a minute; afterwards nobody is left listed."""
-    call, stays, most = KINDS[kind]
+    call, persistent, most = KINDS[kind]
     number = guest.syscalls.number(call)
     line = [compiled("race"), kind, str(number), str(ROUNDS), str(most)]
     done = guest.run(line, seconds=2 * SECONDS)
@@ -53,8 +53,8 @@ def test_race(
     rounds, seconds = map(int, said.groups())
     record_property("rounds", rounds)
     assert rounds >= ROUNDS or seconds >= most
-    realtime = "-rt-" in guest.frozen.image.release
+    realtime = "-rt-" in guest.saved_state.image.release
     assert rounds > (LEAST_REALTIME.get(kind, LEAST) if realtime else LEAST)
     ref = guest.syscalls.ref(number)
-    left = {ref: Intercepted(ref, "listed", frozenset())} if stays else {}
+    left = {ref: Intercepted(ref, "listed", frozenset())} if persistent else {}
     guest.wait("the last of the dead to be forgotten", lambda: module.status() == left)

@@ -48,7 +48,7 @@ def test_from_python(guest: Guest) -> None:
     first, second, third, fourth, *rest = done.stdout.splitlines()
     assert (first, second, fourth) == ("0", "-EEXIST", "-EPERM")
     assert re.fullmatch(r"\[\d+\] mkdir\((0x[0-9a-f]+, ){5}0x[0-9a-f]+\)", third)
-    assert rest[-1] == guest.frozen.image.release
+    assert rest[-1] == guest.saved_state.image.release
 
 
 def test_every_command_is_told_of() -> None:

@@ -153,7 +153,7 @@ def test_a_broken_module_fails_its_test_alone(
     assert re.search(expected.said, said), said
     assert re.search(expected.asked, said), said
     release, besides = expected.since
-    if kernel_release.fits(guest.frozen.image.release, [release]):
+    if kernel_release.matches(guest.saved_state.image.release, [release]):
         assert besides in said
     if expected.change is not None:
         file, line = line_of(folder, broken[expected.change]).split(":")
@@ -208,7 +208,7 @@ def test_a_host_that_stops_is_no_hang(guest: Guest, monkeypatch: pytest.MonkeyPa
     """
     monkeypatch.setattr(health, "_SILENCE", 4.0)
     actor = guest.actor()
-    busy = [guest.actor() for _ in range(guest.frozen.spec.cpus)]
+    busy = [guest.actor() for _ in range(guest.saved_state.spec.cpus)]
     for task in busy:
         task.execute("/usr/bin/chrt", "--rr", "1", "/bin/sh", "-c", "while :; do :; done")
         guest.wait("the loop", partial(is_shell, guest, task.pid))
@@ -266,10 +266,10 @@ def test_a_guest_that_does_not_boot_has_its_last_words(
     for name in ("images", "ssh"):
         (tmp_path / name).symlink_to(paths.cache() / name)
     monkeypatch.setenv("PYHARNESS_CACHE", str(tmp_path))  # where nothing is booted yet
-    monkeypatch.setenv(accelerator.NAMED, guest.frozen.accel.name)
+    monkeypatch.setenv(accelerator.NAMED, guest.saved_state.accel.name)
     killer = threading.Thread(target=guest.wait, args=("one that boots", end_one_that_boots))
     killer.start()
-    spec = guest_specs.find(guest.frozen.spec.name)
+    spec = guest_specs.find(guest.saved_state.spec.name)
     with pytest.raises(GuestError, match=rf"^{spec.name}: .*console.*\n\[ *\d+\.\d+\] "):
         lifecycle.freeze(spec)
     killer.join()
@@ -279,8 +279,8 @@ def test_a_guest_that_does_not_boot_has_its_last_words(
 def test_a_guest_that_cannot_be_reached_has_its_last_words(
     guest: Guest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pyharness.boot(guest.frozen.spec.name) as own:
+    with pyharness.boot(guest.saved_state.spec.name) as own:
         monkeypatch.setattr(lifecycle, "ANSWER_SECONDS", 1.0)
         own.run("systemctl stop ssh.socket ssh.service; echo 'sshd has stopped' > /dev/console")
         with pytest.raises(GuestTimeout, match=r"(?s)^no SSH at .*\nsshd has stopped$"):
-            Guest(own.frozen, own.machine, fresh=False)
+            Guest(own.saved_state, own.machine, fresh=False)

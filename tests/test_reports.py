@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pyharness import Guest
 from pyharness.interceptor import MODULE
 from pyharness.linux import trouble
-from pyharness.linux.symbolize import Lines
+from pyharness.linux.symbolize import Symbolizer
 from pyharness.linux.trouble import Place
 
 LOGS = Path(__file__).parent / "reports"
@@ -155,7 +155,7 @@ def test_any_text_has_reports_or_none(text: str) -> None:
 
 def test_places_in_a_module_are_told_as_lines(guest: Guest) -> None:
     """Each function begins where its source says."""
-    lines = Lines(guest.build(MODULE).ko.read_bytes())
+    lines = Symbolizer(guest.build(MODULE).ko.read_bytes())
     source = (MODULE / "interceptor.c").read_text(encoding="utf-8").splitlines()
     for function in ("before_call", "do_my_syscall", "log_call", "status_show"):
         file, line = lines.of(function, 0, 0).split()[0].split(":")

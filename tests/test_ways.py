@@ -43,7 +43,7 @@ def test_auto_takes_what_the_kernel_needs(bare_guest: Guest) -> None:
     module = interceptor.load(bare_guest)
     by = told(bare_guest, mark).split("hooked by ")[1]
     module.unload()
-    assert ("table" if by == "table" else "handler") == bare_guest.frozen.spec.way
+    assert ("table" if by == "table" else "handler") == bare_guest.saved_state.spec.way
     assert by == "table" or HANDLER.fullmatch(by)
 
 
@@ -56,7 +56,7 @@ def test_handlers_can_be_had_everywhere(bare_guest: Guest) -> None:
 def test_a_table_that_nobody_reads_is_refused(bare_guest: Guest) -> None:
     built = bare_guest.build(MODULE)
     mark = bare_guest.log.mark()
-    if bare_guest.frozen.spec.way == "table":
+    if bare_guest.saved_state.spec.way == "table":
         bare_guest.load_ko(built.ko, way="table")
         bare_guest.run(["rmmod", built.name]).check()
         assert "hooked by table" in told(bare_guest, mark)
@@ -103,7 +103,7 @@ def test_a_callers_number_is_masked_where_it_indexes(bare_guest: Guest, object_c
     """In the object code: no CPU that guesses gets to read, or to jump, where the caller says."""
     functions = re.findall(r"^[0-9a-f]+ <(\w+)>:\n((?:.+\n)+)", object_code, re.MULTILINE)
     masks = {name: len(MASK.findall(body)) for name, body in functions}
-    abis = 2 if bare_guest.frozen.spec.architecture == "amd64" else 1
+    abis = 2 if bare_guest.saved_state.spec.architecture == "amd64" else 1
     assert min(masks[name] for name in ("call_early", "call_next", "call_late")) >= abis
 
 

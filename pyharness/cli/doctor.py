@@ -31,15 +31,15 @@ class Finding:
     what: str
     good: bool
     said: str
-    mend: str = ""
+    fix: str = ""
 
 
 def examine(spec: GuestSpec) -> Iterator[Finding]:
     """Look at all that a guest needs of this host."""
     version = sys.version.split()[0]
     recent = sys.version_info >= (3, 11)
-    mend = "" if recent else "Python 3.11 or later"
-    yield Finding(what="python", good=recent, said=version, mend=mend)
+    fix = "" if recent else "Python 3.11 or later"
+    yield Finding(what="python", good=recent, said=version, fix=fix)
     lacking = []
     for need in packages.for_guest(spec.architecture):
         path = Path(need.what) if need.what.startswith("/") else None
@@ -50,7 +50,7 @@ def examine(spec: GuestSpec) -> Iterator[Finding]:
             what=need.what if path is None else path.stem,
             good=bool(found),
             said=found or f"missing ({need.purpose})",
-            mend="" if found else packages.advice([need.what]),
+            fix="" if found else packages.advice([need.what]),
         )
     if not lacking:
         yield _permission()
@@ -64,7 +64,7 @@ def examine(spec: GuestSpec) -> Iterator[Finding]:
         what="image",
         good=not unreadable,
         said=f"kernel {made.release} ({made.version})" if made else unreadable or "not made yet",
-        mend="" if made or unreadable else "pyharness up makes it, in two to five minutes",
+        fix="" if made or unreadable else "pyharness up makes it, in two to five minutes",
     )
     yield _accelerator(spec, made)
 
@@ -76,7 +76,7 @@ def _permission() -> Finding:
         what="permission",
         good=obstacle is None,
         said=obstacle.what if obstacle else "this user can make images",
-        mend=obstacle.fix if obstacle else "",
+        fix=obstacle.fix if obstacle else "",
     )
 
 
@@ -88,14 +88,14 @@ def _space(made: image.Image | None) -> Finding:
         what="cache",
         good=good,
         said=f"{paths.cache()}, {free >> 20} MiB free",
-        mend=""
+        fix=""
         if good
         else f"make room: {room >> 20} MiB are needed; or name another folder in PYHARNESS_CACHE",
     )
 
 
 def _accelerator(spec: GuestSpec, made: image.Image | None) -> Finding:
-    known = accelerator.quick_answer(spec)
+    known = accelerator.known_accelerator(spec)
     if known is None and made and which(spec.qemu):
         known = accelerator.choose(spec, made)
     if known is None:

@@ -14,7 +14,7 @@ from pyharness.errors import UsageError
 from pyharness.guest.guest import Guest
 from pyharness.host import paths, signals
 from pyharness.host.programs import environment, requires
-from pyharness.host.progress import Terminal
+from pyharness.host.progress import TerminalProgress
 from pyharness.host.wording import counted
 from pyharness.machine import guest_specs as known_guests
 from pyharness.machine import image, lifecycle, snapshots
@@ -38,8 +38,8 @@ def doctor_command(guest: str) -> int:
     lacks = 0
     for finding in doctor.examine(known_guests.find(guest)):
         lacks += not finding.good
-        mend = f"  → {finding.mend}" if finding.mend else ""
-        click.echo(f"{'ok  ' if finding.good else 'LACK'}  {finding.what}: {finding.said}{mend}")
+        fix = f"  → {finding.fix}" if finding.fix else ""
+        click.echo(f"{'ok  ' if finding.good else 'LACK'}  {finding.what}: {finding.said}{fix}")
     if lacks:
         click.echo(f"this host lacks {lacks} of what {guest} needs", err=True)
         return 3
@@ -76,10 +76,10 @@ def up_command(guest: str, cpus: int | None, memory: int | None) -> None:
     """Start a guest, or go on with one that rests; makes its image first if there is none."""
     _refuse_other_size(guest, cpus, memory)
     already = lifecycle.running(guest) is not None
-    with Guest.attach(guest, cpus=cpus, memory=memory, teller=Terminal()) as entered:
+    with Guest.attach(guest, cpus=cpus, memory=memory, progress=TerminalProgress()) as entered:
         port = entered.machine.port
         runs = "runs already" if already else "is up"
-        if entered.frozen.image != image.find(known_guests.find(guest)):
+        if entered.saved_state.image != image.find(known_guests.find(guest)):
             runs += " (from an older image: pyharness reset renews it)"
         click.echo(f"{entered.describe()}: {runs}, SSH on 127.0.0.1:{port} (pyharness ssh)")
 
@@ -90,10 +90,10 @@ def _refuse_other_size(guest: str, cpus: int | None, memory: int | None) -> None
     Raises:
         UsageError: it isn't.
     """
-    state, machine = lifecycle.state_of(guest), lifecycle.stays(guest)
+    state, machine = lifecycle.state_of(guest), lifecycle.persistent(guest)
     if machine is None or (state == "crashed" and not machine.alive):
         return
-    has = lifecycle.frozen_of(machine).spec
+    has = lifecycle.saved_state_of(machine).spec
     if (cpus or has.cpus, memory or has.memory) != (has.cpus, has.memory):
         raise UsageError(
             f"{guest} is {state} with {counted(has.cpus, 'CPU')} and {has.memory} MiB of memory:"
@@ -107,7 +107,7 @@ def _refuse_other_size(guest: str, cpus: int | None, memory: int | None) -> None
 def down_command(guest: str, everything: bool) -> None:
     """End a guest, and whatever interrupted runs left behind."""
     ended = 0
-    resting = lifecycle.stays(guest)
+    resting = lifecycle.persistent(guest)
     if resting and not resting.alive:
         lifecycle.end(resting)
         click.echo(f"gave up {guest}, which did not run")
@@ -127,9 +127,9 @@ def down_command(guest: str, everything: bool) -> None:
 @options.each_guest
 def reset_command(guest: str) -> None:
     """Put a guest back to how it was right after its boot, whatever its state."""
-    if machine := lifecycle.stays(guest):
+    if machine := lifecycle.persistent(guest):
         lifecycle.end(machine)
-    with Guest.attach(guest, teller=Terminal()) as entered:
+    with Guest.attach(guest, progress=TerminalProgress()) as entered:
         click.echo(f"{entered.describe()}: as it was booted")
 
 
@@ -154,9 +154,9 @@ def suspend_command(guest: str) -> None:
 def halt_command(guest: str) -> None:
     """Switch a guest off; what is on its disk is there again after up."""
     machine = _running(guest)
-    slowness = lifecycle.frozen_of(machine).accel.slowness
+    timeout_factor = lifecycle.saved_state_of(machine).accel.timeout_factor
     with signals.held():  # a guest that goes off unseen looks as if it had crashed
-        lifecycle.switch_off(machine, seconds=30 * slowness)
+        lifecycle.switch_off(machine, seconds=30 * timeout_factor)
     click.echo(f"{guest} is off: pyharness up starts it")
 
 
@@ -231,7 +231,7 @@ def ssh_command(guest: str, command: tuple[str, ...]) -> None:
     if len(command) == 1 and options.is_guest(command[0]):
         raise UsageError(f"{command[0]} is a guest's name: pyharness ssh --guest {command[0]}")
     machine = _up(guest)
-    made = lifecycle.frozen_of(machine).image
+    made = lifecycle.saved_state_of(machine).image
     # ssh splits paths at spaces and expands "%" and "~" in them: it is given names in the folder
     # that it runs in.
     known, key = "known_hosts", "id"
@@ -266,7 +266,7 @@ def console_command(guest: str) -> None:
 
 def _facts(guest: str, state: str) -> dict[str, object]:
     """What a program must know to enter a guest."""
-    machine = lifecycle.stays(guest)
+    machine = lifecycle.persistent(guest)
     known = machine and state == "running"
     return {
         "guest": guest,
@@ -276,7 +276,7 @@ def _facts(guest: str, state: str) -> dict[str, object]:
         "port": machine.port if machine and known else None,
         "user": "root",
         "key": str(image.user_key()),
-        "host_key": lifecycle.frozen_of(machine).image.host_key if machine and known else None,
+        "host_key": lifecycle.saved_state_of(machine).image.host_key if machine and known else None,
     }
 
 
@@ -289,7 +289,7 @@ def _up(guest: str) -> Machine:
     """The guest's machine, started if it does not run."""
     if machine := lifecycle.running(guest):
         return machine
-    with Guest.attach(known_guests.find(guest).name, teller=Terminal()) as entered:
+    with Guest.attach(known_guests.find(guest).name, progress=TerminalProgress()) as entered:
         return entered.machine
 
 

@@ -18,7 +18,7 @@ from pyharness.guest.build import Built
 from pyharness.guest.guest import Guest, inspect, read_module
 from pyharness.guest.result import Result
 from pyharness.host import signals
-from pyharness.host.progress import Terminal
+from pyharness.host.progress import TerminalProgress
 from pyharness.host.wording import counted
 from pyharness.interceptor import Interceptor, call_log
 from pyharness.interceptor import bench as benchmark
@@ -33,11 +33,11 @@ _PROCESS = click.IntRange(INT_LEAST, INT_MOST)
 
 
 def _enter(guest: str) -> Guest:
-    return Guest.attach(guest_specs.find(guest).name, teller=Terminal())
+    return Guest.attach(guest_specs.find(guest).name, progress=TerminalProgress())
 
 
 def _build(entered: Guest, folder: Path) -> Built:
-    with Terminal().task(f"building {folder.name} in the guest") as task:
+    with TerminalProgress().task(f"building {folder.name} in the guest") as task:
         task.at(0.1, "make")
         return entered.build(folder)
 
@@ -87,12 +87,12 @@ def inspect_command(guest: str, folder: Path, ko: Path | None) -> None:
     machine = lifecycle.running(guest_specs.find(guest).name)
     if ko is None:
         with _enter(guest) as entered:
-            ko, frozen = _build(entered, folder).ko, entered.frozen
+            ko, saved_state = _build(entered, folder).ko, entered.saved_state
     elif machine:
-        frozen = lifecycle.frozen_of(machine)
+        saved_state = lifecycle.saved_state_of(machine)
     else:
-        frozen = lifecycle.freeze(guest_specs.find(guest), teller=Terminal())
-    module = inspect(ko, frozen)
+        saved_state = lifecycle.freeze(guest_specs.find(guest), progress=TerminalProgress())
+    module = inspect(ko, saved_state)
     for field, values in module.info.items():
         for value in values:
             click.echo(f"{field + ':':14} {value}")
@@ -256,7 +256,7 @@ def trace_command(
 def demo_command(guest: str, folder: Path) -> int:
     """The main job, step by step, in a guest of its own."""
     module_source.check(folder)
-    return demonstration.run(guest_specs.find(guest).name, folder, Terminal(), click.echo)
+    return demonstration.run(guest_specs.find(guest).name, folder, TerminalProgress(), click.echo)
 
 
 @click.command("bench")
@@ -269,7 +269,7 @@ def bench_command(guest: str, folder: Path, as_json: bool) -> int:
     with _enter(guest) as entered:
         built = _build(entered, folder)
         program = benchmark.build_program(entered, folder)
-    costs = benchmark.run(entered.frozen, built.ko, program, teller=Terminal())
+    costs = benchmark.run(entered.saved_state, built.ko, program, progress=TerminalProgress())
     click.echo(benchmark.as_json(costs) if as_json else benchmark.as_table(costs))
     return 0
 

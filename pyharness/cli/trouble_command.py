@@ -10,7 +10,7 @@ from pyharness.guest.build import module_name
 from pyharness.guest.guest import read_module
 from pyharness.host.wording import counted
 from pyharness.linux import trouble
-from pyharness.linux.symbolize import Lines
+from pyharness.linux.symbolize import Symbolizer
 from pyharness.linux.trouble import Place
 
 
@@ -30,7 +30,7 @@ def report_command(log: TextIO, ko: Path | None) -> int:
     """
     if ko:
         read_module(ko)
-        lines, name = Lines(ko.read_bytes()), module_name(ko)
+        lines, name = Symbolizer(ko.read_bytes()), module_name(ko)
 
     def line_of(place: Place) -> str:
         if ko is None or place.module != name:

@@ -78,9 +78,9 @@ class Actor:
 
     def _answer(self, answer: dict[str, Any]) -> dict[str, Any]:
         if answer.get("gone"):
-            self._agent.lost(ActorGone(f"actor {self.pid} is gone"))
+            self._agent.raise_cause(ActorGone(f"actor {self.pid} is gone"))
         if answer.get("timeout"):
-            self._agent.lost(
+            self._agent.raise_cause(
                 GuestTimeout(f"actor {self.pid} does not answer; {self._agent.stack(self.pid)}")
             )
         return answer

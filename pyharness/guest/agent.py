@@ -52,7 +52,7 @@ class Agent:
         seconds: float,
         syscalls: Syscalls,
         history: History,
-        lost: Callable[[GuestError], NoReturn],
+        raise_cause: Callable[[GuestError], NoReturn],
     ) -> None:
         """Start it.
 
@@ -61,12 +61,13 @@ class Agent:
             seconds: how long any answer may take.
             syscalls: the guest's system calls.
             history: where each order is noted.
-            lost: told of a guest or actor that does not answer; raises what is the matter.
+            raise_cause: called with the error where the guest or an actor does not answer;
+                raises what caused it.
         """
         self.syscalls = syscalls
         self.seconds = seconds
         self.history = history
-        self.lost = lost
+        self.raise_cause = raise_cause
         self._ssh = ssh
         self._last_sign = ssh.clock()
         self._channel: paramiko.Channel = ssh.open(program())
@@ -103,7 +104,7 @@ class Agent:
         try:
             self._channel.sendall((json.dumps(request) + "\n").encode())
         except OSError as error:
-            self.lost(GuestError(f"the agent in the guest is gone: {error}"))
+            self.raise_cause(GuestError(f"the agent in the guest is gone: {error}"))
 
     def _receive(self, seconds: float) -> dict[str, Any]:
         end = self._ssh.clock() + self.seconds + seconds
@@ -120,11 +121,13 @@ class Agent:
                 said = b""
                 while more := self._channel.recv_stderr(_CHUNK):
                     said += more
-                self.lost(GuestError(f"the agent in the guest ended: {said.decode().strip()}"))
+                self.raise_cause(
+                    GuestError(f"the agent in the guest ended: {said.decode().strip()}")
+                )
             if data:
                 self._buffer += data
             if self._ssh.clock() > end:
-                self.lost(GuestTimeout("the agent in the guest does not answer"))
+                self.raise_cause(GuestTimeout("the agent in the guest does not answer"))
         if "error" in answer:
             raise GuestError(f"in the guest: {answer['error']}")
         return answer
@@ -221,7 +224,7 @@ class Agent:
     def let_go(self, task: int) -> None:
         """Let a launched command run."""
         if self.request("send", task=task, message={"go": True}).get("gone"):
-            self.lost(ActorGone(f"the command that was launched as process {task} is gone"))
+            self.raise_cause(ActorGone(f"the command that was launched as process {task} is gone"))
 
     def kill(self, task: int, number: int) -> None:
         """Send a signal to a process or thread of the guest."""

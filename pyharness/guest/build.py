@@ -88,14 +88,14 @@ class Built:
         ]
 
 
-def digest(folder: Path, against: str) -> str:
+def digest(folder: Path, built_for: str) -> str:
     """A hash of a module's source and of what it is built against.
 
     Raises:
         UsageError: the folder is no module's.
     """
     module_source.check(folder)
-    made_of = hashlib.sha256(f"{against} {_FLAGS}\n".encode())
+    made_of = hashlib.sha256(f"{built_for} {_FLAGS}\n".encode())
     for path in module_source.find(folder).files:
         data = (folder / path).read_bytes()
         may_run = os.access(folder / path, os.X_OK)
@@ -104,17 +104,17 @@ def digest(folder: Path, against: str) -> str:
     return made_of.hexdigest()[:16]
 
 
-def find(folder: Path, against: str) -> Built | None:
+def find(folder: Path, built_for: str) -> Built | None:
     """What was built already from the same source, if it was."""
-    return _read(_kept(digest(folder, against)), cached=True)
+    return _read(_kept(digest(folder, built_for)), cached=True)
 
 
-def build(folder: Path, against: str, ssh: Ssh, *, jobs: int, seconds: float) -> Built:
+def build(folder: Path, built_for: str, ssh: Ssh, *, jobs: int, seconds: float) -> Built:
     """Build what a folder of the host has, in the guest.
 
     Args:
         folder: with a Kbuild or Makefile.
-        against: names the guest's kernel and headers.
+        built_for: names the guest's kernel and headers.
         ssh: the way into the guest.
         jobs: how many compilers at once.
         seconds: how long it may take.
@@ -122,7 +122,7 @@ def build(folder: Path, against: str, ssh: Ssh, *, jobs: int, seconds: float) ->
     Raises:
         CheckFailed: it does not build; the message is the compiler's.
     """
-    name = digest(folder, against)
+    name = digest(folder, built_for)
     where = f"/root/build/{name}"
     ssh.put_files(module_source.source_files(folder), folder, where, seconds=seconds)
     made = _make(where, ssh, jobs=jobs, seconds=seconds)
@@ -133,7 +133,7 @@ def build(folder: Path, against: str, ssh: Ssh, *, jobs: int, seconds: float) ->
     _check_names(found)
     with paths.locked(f"module-{name}"):
         if not (built := _read(_kept(name), cached=False)):
-            with paths.made_whole(_kept(name)) as making:
+            with paths.atomic_folder(_kept(name)) as making:
                 for ko in found:
                     (making / Path(ko).name).write_bytes(ssh.get(ko, seconds=seconds))
                 symbols = ssh.run(f"cat {where}/{SYMBOLS} || true", seconds=seconds)

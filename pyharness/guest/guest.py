@@ -25,12 +25,12 @@ from pyharness.guest.kernel_log import KernelLog
 from pyharness.guest.loaded import LoadedModule
 from pyharness.host import signals
 from pyharness.host.closing import Closes
-from pyharness.host.progress import Silent, Teller
+from pyharness.host.progress import NoProgress, Progress
 from pyharness.linux import module_file
-from pyharness.linux.symbolize import Lines
+from pyharness.linux.symbolize import Symbolizer
 from pyharness.linux.syscalls import Syscalls
 from pyharness.machine import guest_specs, lifecycle
-from pyharness.machine.lifecycle import Frozen
+from pyharness.machine.lifecycle import SavedState
 from pyharness.machine.qemu_process import Machine
 from pyharness.transport.console import Console
 from pyharness.transport.ssh import Completed, Ssh
@@ -43,7 +43,7 @@ class Guest(Closes):
     """A guest that runs. End it with close(), or use it as a context.
 
     Attributes:
-        frozen: what it was started from.
+        saved_state: what it was started from.
         machine: its QEMU.
         syscalls: the names and numbers of its system calls.
         history: what it was asked to do last.
@@ -53,7 +53,7 @@ class Guest(Closes):
 
     def __init__(
         self,
-        frozen: Frozen,
+        saved_state: SavedState,
         machine: Machine,
         *,
         fresh: bool,
@@ -62,20 +62,20 @@ class Guest(Closes):
         """Enter a machine; boot() and attach() are the usual ways here.
 
         Args:
-            frozen: what it was started from.
+            saved_state: what it was started from.
             machine: where it runs.
             fresh: it was thawed just now: it needs the time and randomness.
             way_in: makes the connection, if it isn't the usual one; given what to watch.
         """
-        self.frozen = frozen
+        self.saved_state = saved_state
         self.machine = machine
-        self.syscalls = Syscalls(frozen.spec.syscalls)
+        self.syscalls = Syscalls(saved_state.spec.syscalls)
         self.history = History()
         self.health = Health(
             machine,
             self.history,
             name=self.describe(),
-            slowness=frozen.accel.slowness,
+            timeout_factor=saved_state.accel.timeout_factor,
             fresh=fresh,
         )
         self._paused = False
@@ -83,7 +83,7 @@ class Guest(Closes):
         self._ssh = (
             way_in(self.health.check)
             if way_in
-            else lifecycle.open_ssh(machine, frozen.image, watch=self.health.check)
+            else lifecycle.open_ssh(machine, saved_state.image, watch=self.health.check)
         )
         self.health.check()
         try:
@@ -91,9 +91,9 @@ class Guest(Closes):
             if fresh:
                 lifecycle.settle(self._ssh, seconds=self.limit(10))
         except GuestTimeout as error:
-            self.health.lost(GuestTimeout(f"{error}\n{machine.last_words()}".rstrip()))
+            self.health.raise_cause(GuestTimeout(f"{error}\n{machine.last_words()}".rstrip()))
         except GuestError as error:
-            self.health.lost(error)
+            self.health.raise_cause(error)
 
     @classmethod
     def boot(
@@ -102,8 +102,8 @@ class Guest(Closes):
         *,
         cpus: int | None = None,
         memory: int | None = None,
-        stays: bool = False,
-        teller: Teller | None = None,
+        persistent: bool = False,
+        progress: Progress | None = None,
     ) -> "Guest":
         """Start a guest from its saved state; makes that first if there is none.
 
@@ -111,17 +111,19 @@ class Guest(Closes):
             name: which one; ``pyharness list`` has them.
             cpus: how many it is to have, if not as many as usual.
             memory: likewise, in MiB.
-            stays: it goes on when this process ends, until ``pyharness down``.
-            teller: who hears of steps that last.
+            persistent: it keeps running when this process ends, until ``pyharness down``.
+            progress: shows the steps that last.
         """
-        teller = teller or Silent()
-        frozen = lifecycle.freeze(guest_specs.find(name, cpus=cpus, memory=memory), teller=teller)
+        progress = progress or NoProgress()
+        saved_state = lifecycle.freeze(
+            guest_specs.find(name, cpus=cpus, memory=memory), progress=progress
+        )
         machine = None
         try:
-            with teller.task(f"starting {name}"):
+            with progress.task(f"starting {name}"):
                 with signals.held():  # it can only be ended once it is known
-                    machine = lifecycle.thaw(frozen, stays=stays)
-                return cls(frozen, machine, fresh=True)
+                    machine = lifecycle.thaw(saved_state, persistent=persistent)
+                return cls(saved_state, machine, fresh=True)
         except BaseException:
             if machine:
                 lifecycle.end(machine)
@@ -134,28 +136,28 @@ class Guest(Closes):
         *,
         cpus: int | None = None,
         memory: int | None = None,
-        teller: Teller | None = None,
+        progress: Progress | None = None,
     ) -> "Guest":
         """Enter the guest that stays; starts it if it does not run; see boot()."""
-        teller = teller or Silent()
+        progress = progress or NoProgress()
         if machine := lifecycle.running(name):
-            with teller.task(f"connecting to {name}"):
-                return cls(lifecycle.frozen_of(machine), machine, fresh=False)
+            with progress.task(f"connecting to {name}"):
+                return cls(lifecycle.saved_state_of(machine), machine, fresh=False)
         state = lifecycle.state_of(name)
         if state in ("suspended", "off"):
-            teller.say(f"going on with {name}, which is {state}")
-            with teller.task(f"starting {name}"):
+            progress.message(f"going on with {name}, which is {state}")
+            with progress.task(f"starting {name}"):
                 with signals.held():  # its state on the disk is used up only once it runs
                     machine = lifecycle.start_again(name)
-                return cls(lifecycle.frozen_of(machine), machine, fresh=True)
+                return cls(lifecycle.saved_state_of(machine), machine, fresh=True)
         lost = f"{name} has died with its QEMU, and what was in it is gone: starting another"
-        teller.say(lost if state == "crashed" else f"starting {name}")
+        progress.message(lost if state == "crashed" else f"starting {name}")
         try:
-            return cls.boot(name, cpus=cpus, memory=memory, stays=True, teller=teller)
+            return cls.boot(name, cpus=cpus, memory=memory, persistent=True, progress=progress)
         except lifecycle.RunsAlready:  # another process has started it meanwhile
             if not (machine := lifecycle.running(name)):
                 raise
-            return cls(lifecycle.frozen_of(machine), machine, fresh=False)
+            return cls(lifecycle.saved_state_of(machine), machine, fresh=False)
 
     def close(self) -> None:
         """Leave it; one that does not stay is ended."""
@@ -194,12 +196,14 @@ class Guest(Closes):
 
     def limit(self, seconds: float) -> float:
         """A time limit, longer where the guest is slower."""
-        return seconds * self.frozen.accel.slowness
+        return seconds * self.saved_state.accel.timeout_factor
 
     def describe(self) -> str:
         """One line: guest, kernel, accelerator."""
-        accel = self.frozen.accel
-        return f"{self.frozen.spec.name}, kernel {self.frozen.image.release}, {accel.name}"
+        accel = self.saved_state.accel
+        return (
+            f"{self.saved_state.spec.name}, kernel {self.saved_state.image.release}, {accel.name}"
+        )
 
     # ---- a shell and files ----
 
@@ -230,7 +234,7 @@ class Guest(Closes):
         try:
             done = self._ssh.run(command, seconds=self.limit(seconds), stdin=stdin)
         except GuestError as error:
-            self.health.lost(error)
+            self.health.raise_cause(error)
         step.answer = f"exit status {done.status}"
         return done
 
@@ -244,7 +248,7 @@ class Guest(Closes):
 
     def console(self) -> Console:
         """The root shell on its serial console."""
-        return self.machine.console(slowness=self.frozen.accel.slowness)
+        return self.machine.console(timeout_factor=self.saved_state.accel.timeout_factor)
 
     @property
     def ssh(self) -> Ssh:
@@ -261,7 +265,7 @@ class Guest(Closes):
             seconds=self.limit(10),
             syscalls=self.syscalls,
             history=self.history,
-            lost=self.health.lost,
+            raise_cause=self.health.raise_cause,
         )
         self.health.silence = agent.silence
         return agent
@@ -296,7 +300,7 @@ class Guest(Closes):
         Raises:
             CheckFailed: it does not build.
         """
-        against = built_against(self.frozen)
+        against = built_for(self.saved_state)
         if not anew and (built := build.find(folder, against)):
             return built
         try:
@@ -304,11 +308,11 @@ class Guest(Closes):
                 folder,
                 against,
                 self._ssh,
-                jobs=self.frozen.spec.cpus,
+                jobs=self.saved_state.spec.cpus,
                 seconds=self.limit(_BUILD),
             )
         except GuestError as error:
-            self.health.lost(error)
+            self.health.raise_cause(error)
 
     def inspect(self, ko: Path) -> module_file.ModuleFile:
         """What a module's file says, once it's sure that this guest would load it.
@@ -317,7 +321,7 @@ class Guest(Closes):
             UsageError: there is no such file.
             ModuleRefused: the guest would not load it.
         """
-        return inspect(ko, self.frozen)
+        return inspect(ko, self.saved_state)
 
     def is_loaded(self, name: str) -> bool:
         """Whether a module of that name is loaded."""
@@ -339,7 +343,7 @@ class Guest(Closes):
         self.put(data, target)
         mark = self.log.mark()
         # Known by its functions even if it never comes back from its own init.
-        self.health.lines[name] = Lines(data)
+        self.health.lines[name] = Symbolizer(data)
         done = self.run(
             f"insmod {shlex.join([target, *words])} && cd /sys/module/{name}/sections"
             ' && grep -H "" .*text*'
@@ -350,7 +354,9 @@ class Guest(Closes):
                 raise ModuleRefused(wrong)
             raise ModuleRefused(f"{done.stderr.strip()}\n{said}".strip())
         sections = (line.split(":") for line in done.stdout.splitlines())
-        self.health.lines[name] = Lines(data, {section: int(at, 16) for section, at in sections})
+        self.health.lines[name] = Symbolizer(
+            data, {section: int(at, 16) for section, at in sections}
+        )
 
     def load(self, folder: Path, name: str = "", /, **parameters: str | int) -> LoadedModule:
         """Build, inspect and load a module.
@@ -405,13 +411,13 @@ def read_module(ko: Path) -> module_file.ModuleFile:
         raise ModuleRefused(f"{ko}: {error}") from error
 
 
-def built_against(frozen: Frozen) -> str:
+def built_for(saved_state: SavedState) -> str:
     """What a module is built against: the image and its kernel, however many CPUs a guest has."""
-    image = frozen.image
-    return f"{image.folder.name} {image.release} {image.version} {frozen.vermagic}"
+    image = saved_state.image
+    return f"{image.folder.name} {image.release} {image.version} {saved_state.vermagic}"
 
 
-def inspect(ko: Path, frozen: Frozen) -> module_file.ModuleFile:
+def inspect(ko: Path, saved_state: SavedState) -> module_file.ModuleFile:
     """What a module's file says, once it's sure that the guest would load it; needs no guest.
 
     Raises:
@@ -419,13 +425,13 @@ def inspect(ko: Path, frozen: Frozen) -> module_file.ModuleFile:
         ModuleRefused: the guest would not load it.
     """
     module = read_module(ko)
-    exports = module_file.parse_exports(frozen.exports.read_text(encoding="utf-8"))
+    exports = module_file.parse_exports(saved_state.exports.read_text(encoding="utf-8"))
     if (beside := ko.parent / build.SYMBOLS).is_file():  # of modules that were built with it
         exports |= module_file.parse_exports(beside.read_text(encoding="utf-8"))
     module_file.check(
         module,
-        architecture=frozen.spec.architecture,
-        vermagic=frozen.vermagic,
+        architecture=saved_state.spec.architecture,
+        vermagic=saved_state.vermagic,
         exports=exports,
     )
     return module

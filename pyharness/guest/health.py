@@ -9,7 +9,7 @@ from typing import NoReturn
 from pyharness.errors import GuestCrashed, GuestError, GuestTimeout
 from pyharness.guest.history import History
 from pyharness.linux import trouble
-from pyharness.linux.symbolize import Lines
+from pyharness.linux.symbolize import Symbolizer
 from pyharness.linux.trouble import Place
 from pyharness.machine.qemu_process import Machine
 
@@ -33,7 +33,7 @@ class Health:
     """
 
     def __init__(
-        self, machine: Machine, history: History, *, name: str, slowness: float, fresh: bool
+        self, machine: Machine, history: History, *, name: str, timeout_factor: float, fresh: bool
     ) -> None:
         """Watch a machine from now on.
 
@@ -41,15 +41,15 @@ class Health:
             machine: where the kernel runs.
             history: what the guest was asked to do, for a crash's report.
             name: what the guest is called in an error's message.
-            slowness: what time limits are multiplied by.
+            timeout_factor: what time limits are multiplied by.
             fresh: it was started just now: all that its console says counts.
         """
-        self.lines: dict[str, Lines] = {}
+        self.lines: dict[str, Symbolizer] = {}
         self.silence: Callable[[], float] = lambda: 0.0
         self._machine = machine
         self._history = history
         self._name = name
-        self._slowness = slowness
+        self._timeout_factor = timeout_factor
         self._death: GuestCrashed | None = None
         self._closed = False
         self._from = self._seen = 0 if fresh else self.console_size()
@@ -102,7 +102,7 @@ class Health:
         if (silent := self.silence()) > _SILENCE:
             self._hangs(silent)
 
-    def lost(self, error: GuestError) -> NoReturn:
+    def raise_cause(self, error: GuestError) -> NoReturn:
         """A crash outranks a lost connection, an actor that is gone, and a time limit."""
         try:
             self.check()
@@ -140,7 +140,7 @@ class Health:
             where = enumerate(self._machine.instruction_pointers())
             places = "".join(f"CPU {number} IP: {address:#x}\n" for number, address in where)
             self._machine.qmp("inject-nmi")
-        end = time.monotonic() + self._slowness
+        end = time.monotonic() + self._timeout_factor
         while self._machine.status() == "running" and time.monotonic() < end:
             time.sleep(0.1)
         if self._machine.status() == "guest-panicked":
@@ -170,7 +170,7 @@ class Health:
 
     def _wait_for_console(self, quiet: float = _QUIET) -> None:
         """Wait until no more comes for some seconds, and the last report is whole."""
-        end = time.monotonic() + 2 * self._slowness
+        end = time.monotonic() + 2 * self._timeout_factor
         size, before = self.console_size(), -1
         while size - self._from < _ENOUGH and time.monotonic() < end:
             if size == before and self._is_told():

@@ -25,7 +25,7 @@ from pyharness.machine import guest_specs, lifecycle
 from pyharness.machine.accelerator import Accelerator
 from pyharness.machine.guest_specs import GuestSpec
 from pyharness.machine.image import Image
-from pyharness.machine.lifecycle import Frozen
+from pyharness.machine.lifecycle import SavedState
 from pyharness.machine.qemu_process import Machine
 from pyharness.transport import ssh_keys
 from pyharness.transport.ssh import Ssh
@@ -208,22 +208,22 @@ def enter(address: Address) -> Guest:
     ssh = connection()
     ssh.connect(_SECONDS)
     try:
-        frozen = _look(ssh, address)
+        saved_state = _look(ssh, address)
     finally:
         ssh.close()
     machine = _Elsewhere(
-        folder=frozen.folder,
-        guest=frozen.spec.name,
+        folder=saved_state.folder,
+        guest=saved_state.spec.name,
         accel=_ACCEL.name,
         port=address.port,
         pid=0,
         began="",
         owner=None,
     )
-    return Guest(frozen, machine, fresh=False, way_in=connection)
+    return Guest(saved_state, machine, fresh=False, way_in=connection)
 
 
-def _look(ssh: Ssh, address: Address) -> Frozen:
+def _look(ssh: Ssh, address: Address) -> SavedState:
     """Find out what a guest is."""
     asked = "uname -r; dpkg --print-architecture; nproc; . /etc/os-release; echo $VERSION_CODENAME"
     release, architecture, cpus, suite = (
@@ -234,9 +234,9 @@ def _look(ssh: Ssh, address: Address) -> Frozen:
     folder = paths.cache() / "remote" / f"{release}-{name}"
     with paths.locked(f"remote-{folder.name}"):
         if not folder.is_dir():
-            with paths.made_whole(folder) as making:
+            with paths.atomic_folder(folder) as making:
                 (making / "exports").write_text(exports, encoding="utf-8")
-    return Frozen(
+    return SavedState(
         folder=folder,
         spec=_spec(str(address), architecture, suite, int(cpus)),
         image=Image(folder=folder, release=release, version="", host_key=""),
@@ -247,8 +247,8 @@ def _look(ssh: Ssh, address: Address) -> Frozen:
 
 def _spec(name: str, architecture: str, suite: str, cpus: int) -> GuestSpec:
     """What is known about guests like it: of the same suite, or just of its architecture."""
-    kin = [spec for spec in guest_specs.load().values() if spec.architecture == architecture]
-    if not kin:
+    alike = [spec for spec in guest_specs.load().values() if spec.architecture == architecture]
+    if not alike:
         raise UsageError(f"{name} is of architecture {architecture}, of which nothing is known")
-    like = next((spec for spec in kin if spec.suite == suite), kin[0])
+    like = next((spec for spec in alike if spec.suite == suite), alike[0])
     return replace(like, name=name, suite=suite, cpus=cpus)

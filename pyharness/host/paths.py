@@ -156,7 +156,7 @@ def locked(
 
 
 @contextmanager
-def made_whole(target: Path, *, kin: str = "") -> Iterator[Path]:
+def atomic_folder(target: Path, *, siblings: str = "") -> Iterator[Path]:
     """Make a folder that is either there whole or not at all.
 
     The caller holds the lock of what it makes, and knows that it isn't there whole:
@@ -164,7 +164,7 @@ def made_whole(target: Path, *, kin: str = "") -> Iterator[Path]:
 
     Args:
         target: the folder.
-        kin: the name that other folders which the same lock protects begin with, such
+        siblings: the name that other folders which the same lock protects begin with, such
             as ``bookworm-i386``; 12 hex digits follow. What interrupted runs left of
             those is removed, too, and those that nobody has used for a week.
 
@@ -172,7 +172,7 @@ def made_whole(target: Path, *, kin: str = "") -> Iterator[Path]:
         A folder beside the target, renamed to it when the block ends well.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    pattern = f"{kin}-{'[0-9a-f]' * 12}" if kin else target.name
+    pattern = f"{siblings}-{'[0-9a-f]' * 12}" if siblings else target.name
     for left in target.parent.glob(f".{pattern}.*"):
         shutil.rmtree(left, ignore_errors=True)
     for old in target.parent.glob(pattern):
@@ -197,6 +197,6 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(leaving, ignore_errors=True)
 
 
-def used(folder: Path) -> None:
+def mark_used(folder: Path) -> None:
     """Note that a folder of the cache is used now; see made_whole()."""
     os.utime(folder)

@@ -101,7 +101,7 @@ def began(pid: int) -> str:
     return f"{boot}:{stat.rpartition(')')[2].split()[22 - 3]}"
 
 
-def ends_with_parent(command: Sequence[str]) -> list[str]:
+def die_with_parent(command: Sequence[str]) -> list[str]:
     """A command that the kernel ends when who started it ends, even by SIGKILL.
 
     It replaces itself by the command, which has its process id.

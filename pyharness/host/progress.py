@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a long step tells while it lasts."""
+"""Progress of long steps, shown while they last."""
 
 import sys
 import threading
@@ -8,33 +8,34 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 
 class Task(Protocol):
-    """A step under way."""
+    """A step that is under way."""
 
     def at(self, fraction: float, doing: str) -> None:
-        """Tell how far it is, from 0 to 1, and what it does now."""
+        """Show how far it is, from 0 to 1, and what it is doing."""
 
 
-class Teller(Protocol):
-    """Who is told of steps that last."""
+class Progress(Protocol):
+    """Shows the progress of steps that last."""
 
-    def say(self, text: str) -> None:
-        """Tell one fact in a line."""
+    def message(self, text: str) -> None:
+        """Show one line."""
 
     def task(self, title: str) -> AbstractContextManager[Task]:
-        """Tell that a step begins; it lasts as long as the context."""
+        """Show that a step begins; it lasts as long as the context."""
 
 
-# Where there is no bar that moves, a line is printed after so many seconds without one.
+# Without a terminal, print a line after this many seconds without one, so that a reader of the
+# output knows that the step goes on.
 _QUIET_SECONDS = 10.0
 
 
 class _Lines:
-    """A step's lines: one for each change, and one now and then, so that it is known to go on."""
+    """A step as lines: one for each change, and one whenever there was none for a while."""
 
     def __init__(self, console: Console, title: str) -> None:
         self._console, self._title = console, title
@@ -73,7 +74,7 @@ class _Lines:
 
 
 class _Bar:
-    def __init__(self, progress: Progress, title: str) -> None:
+    def __init__(self, progress: bars.Progress, title: str) -> None:
         self._progress = progress
         self._id = progress.add_task(title, total=1.0, doing="")
 
@@ -81,45 +82,45 @@ class _Bar:
         self._progress.update(self._id, completed=fraction, doing=doing)
 
 
-class Silent:
-    """Tells nobody anything."""
+class NoProgress:
+    """Shows nothing."""
 
-    def say(self, text: str) -> None:
-        """Nothing."""
+    def message(self, text: str) -> None:
+        """Show nothing."""
 
     @contextmanager
     def task(self, title: str) -> Iterator[Task]:  # noqa: ARG002
-        """A step that nobody hears of."""
+        """Show nothing."""
         yield self
 
     def at(self, fraction: float, doing: str) -> None:
-        """Nothing."""
+        """Show nothing."""
 
 
-class Terminal:
-    """Tells standard error: a bar on a terminal that moves each second, lines elsewhere."""
+class TerminalProgress:
+    """Shows progress on standard error: a bar on a terminal, lines elsewhere."""
 
     def __init__(self) -> None:
         self._console = Console(file=sys.stderr)
 
-    def say(self, text: str) -> None:
-        """One line."""
+    def message(self, text: str) -> None:
+        """Print one line."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
     def task(self, title: str) -> Iterator[Task]:
-        """A bar with the time that has passed."""
+        """Show a bar with the time that has passed."""
         if not self._console.is_terminal:
             lines = _Lines(self._console, title)
             with lines.ticking():
                 yield lines
             return
         columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[doing]}", markup=False),
+            bars.TextColumn("{task.description}", markup=False),
+            bars.BarColumn(),
+            bars.TextColumn("{task.fields[doing]}", markup=False),
         )
-        with Progress(
-            *columns, TimeElapsedColumn(), console=self._console, transient=True
+        with bars.Progress(
+            *columns, bars.TimeElapsedColumn(), console=self._console, transient=True
         ) as progress:
             yield _Bar(progress, title)

@@ -18,11 +18,11 @@ from pathlib import Path
 from pyharness.errors import CheckFailed
 from pyharness.guest.guest import Guest
 from pyharness.host import paths, signals
-from pyharness.host.programs import ends_with_parent, environment, requires
-from pyharness.host.progress import Teller
+from pyharness.host.programs import die_with_parent, environment, requires
+from pyharness.host.progress import Progress
 from pyharness.interceptor.interface import HEADER
 from pyharness.linux import cpio
-from pyharness.machine.lifecycle import Frozen
+from pyharness.machine.lifecycle import SavedState
 
 _SECONDS = 240.0
 _MEMORY = 1024
@@ -80,7 +80,9 @@ def build_program(guest: Guest, module: Path) -> bytes:
     """The program that measures, compiled in the guest; once."""
     source = Path(__file__).with_name("inside").joinpath("bench.c").read_bytes()
     header = (module / HEADER).read_bytes()
-    made_of = hashlib.sha256(guest.frozen.folder.name.encode() + source + header).hexdigest()[:16]
+    made_of = hashlib.sha256(guest.saved_state.folder.name.encode() + source + header).hexdigest()[
+        :16
+    ]
     kept = paths.cache() / "bench" / made_of
     if kept.exists():
         return kept.read_bytes()
@@ -98,19 +100,19 @@ def build_program(guest: Guest, module: Path) -> bytes:
     return program
 
 
-def run(frozen: Frozen, ko: Path, program: bytes, *, teller: Teller) -> list[Cost]:
+def run(saved_state: SavedState, ko: Path, program: bytes, *, progress: Progress) -> list[Cost]:
     """Measure a module.
 
     Args:
-        frozen: the guest whose kernel it is.
+        saved_state: the guest whose kernel it is.
         ko: the module's file.
         program: what build_program() gave.
-        teller: who hears how far it is.
+        progress: who hears how far it is.
 
     Raises:
         CheckFailed: it could not be measured to the end.
     """
-    requires(frozen.spec.qemu)
+    requires(saved_state.spec.qemu)
     initrd = cpio.archive(
         [
             cpio.folder("dev"),
@@ -120,21 +122,21 @@ def run(frozen: Frozen, ko: Path, program: bytes, *, teller: Teller) -> list[Cos
             cpio.file("interceptor.ko", ko.read_bytes()),
         ]
     )
-    with tempfile.TemporaryDirectory() as name, teller.task("measuring") as task:
+    with tempfile.TemporaryDirectory() as name, progress.task("measuring") as task:
         folder = Path(name)
         (folder / "initrd").write_bytes(initrd)
         console = folder / "console"
         command = [
-            frozen.spec.qemu, "-machine", frozen.spec.machine, "-accel", "tcg,thread=single",
-            "-cpu", frozen.spec.cpu, "-smp", "1", "-m", str(_MEMORY),
+            saved_state.spec.qemu, "-machine", saved_state.spec.machine, "-accel", "tcg,thread=single",
+            "-cpu", saved_state.spec.cpu, "-smp", "1", "-m", str(_MEMORY),
             "-icount", "shift=0,sleep=off",
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-            "-kernel", str(frozen.image.kernel), "-initrd", "initrd",
-            "-append", f"console={frozen.spec.console} quiet panic=-1",
+            "-kernel", str(saved_state.image.kernel), "-initrd", "initrd",
+            "-append", f"console={saved_state.spec.console} quiet panic=-1",
             "-serial", f"file:{console.name}",
         ]  # fmt: skip
         process = subprocess.Popen(
-            ends_with_parent(command),
+            die_with_parent(command),
             cwd=folder,  # QEMU splits paths in options at commas
             env=environment(),
             stdin=subprocess.DEVNULL,

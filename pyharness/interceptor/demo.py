@@ -10,7 +10,7 @@ from pathlib import Path
 from pyharness.errors import CheckFailed, HarnessError
 from pyharness.guest.actor import Actor
 from pyharness.guest.guest import Guest
-from pyharness.host.progress import Teller
+from pyharness.host.progress import Progress
 from pyharness.host.wording import counted
 from pyharness.interceptor.call_log import Call
 from pyharness.interceptor.module import Interceptor, load
@@ -166,25 +166,25 @@ _STEPS: list[tuple[str, Callable[[_Stage], str]]] = [
 ]
 
 
-def run(name: str, folder: Path, teller: Teller, echo: Callable[[str], object]) -> int:
+def run(name: str, folder: Path, progress: Progress, echo: Callable[[str], object]) -> int:
     """Show the main job.
 
     Args:
         name: the guest.
         folder: the module's.
-        teller: who hears of steps that last.
+        progress: shows the steps that last.
         echo: told each step's outcome.
 
     Returns:
         An exit status: 0 if every step did what it was to do.
     """
     begin = time.monotonic()
-    with Guest.boot(name, teller=teller) as guest:
-        echo(f"ok  {'boot':9} {guest.describe()} ({guest.frozen.accel.reason})")
+    with Guest.boot(name, progress=progress) as guest:
+        echo(f"ok  {'boot':9} {guest.describe()} ({guest.saved_state.accel.reason})")
         stage = _Stage(guest, folder)
         for title, step in _STEPS:
             try:
-                with teller.task(title):  # a build takes a minute where the host is busy
+                with progress.task(title):  # a build takes a minute where the host is busy
                     found = step(stage)
                 echo(f"ok  {title:9} {found}")
             except HarnessError as error:

@@ -17,7 +17,7 @@ _COMPARE = {
 _WANTED = re.compile(rf"({'|'.join(_COMPARE)})\s*(\d+(?:\.\d+)*)")
 
 
-def fits(release: str, wanted: Sequence[str]) -> bool:
+def matches(release: str, wanted: Sequence[str]) -> bool:
     """Whether a kernel's release, such as ``6.1.0-50-686-pae``, is as wanted: ``>=6.1``.
 
     It is compared as far as what is wanted goes: 6.1.0 is not above 6.1.

@@ -41,7 +41,7 @@ def _path(program: Any, entry: Any) -> PurePosixPath:
     return PurePosixPath(folder, entry.name.decode())
 
 
-class Lines:
+class Symbolizer:
     """The lines of one module's file, which must have been built with ``-g``."""
 
     def __init__(self, ko: bytes, sections: dict[str, int] | None = None) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pyharness.errors import UsageError
 from pyharness.host import json_store, paths, privileges, signals
-from pyharness.host.programs import ends_with_parent, environment, version_of
+from pyharness.host.programs import die_with_parent, environment, version_of
 from pyharness.machine.guest_specs import GuestSpec
 from pyharness.machine.image import Image
 
@@ -42,14 +42,14 @@ class Accelerator:
     Attributes:
         name: ``kvm`` or ``tcg``.
         reason: why this one, for a person.
-        slowness: what a time limit is multiplied by.
+        timeout_factor: what a time limit is multiplied by.
     """
 
     name: str
     reason: str
 
     @property
-    def slowness(self) -> float:
+    def timeout_factor(self) -> float:
         """How much longer to wait than on real hardware."""
         return 1.0 if self.name == "kvm" else 6.0
 
@@ -75,7 +75,7 @@ def _tcg(reason: str) -> Accelerator:
     return Accelerator(name="tcg", reason=reason)
 
 
-def quick_answer(spec: GuestSpec) -> Accelerator | None:
+def known_accelerator(spec: GuestSpec) -> Accelerator | None:
     """The accelerator, where no kernel need be booted to know it.
 
     Raises:
@@ -96,10 +96,10 @@ def quick_answer(spec: GuestSpec) -> Accelerator | None:
 
 def choose(spec: GuestSpec, image: Image) -> Accelerator:
     """The accelerator to use; takes some seconds the first time after the host's boot."""
-    if known := quick_answer(spec):
+    if known := known_accelerator(spec):
         return known
     with paths.locked("accel"):
-        if known := quick_answer(spec):
+        if known := known_accelerator(spec):
             return known
         answer = _probe(spec, image)
         memory = _memory(spec)
@@ -138,7 +138,7 @@ def _probe(spec: GuestSpec, image: Image) -> Accelerator:
             "-append", f"console={spec.console} panic=-1",
         ]  # fmt: skip
         process = subprocess.Popen(
-            ends_with_parent(command),
+            die_with_parent(command),
             cwd=folder,  # QEMU may dump core, and splits paths in options at commas
             env=environment(),
             stdin=subprocess.DEVNULL,

@@ -44,7 +44,7 @@ class GuestSpec:
         return tuple(sorted({*self.packages, *self.kernel, *self.tools}))
 
     @property
-    def in_image(self) -> tuple[str, ...]:
+    def image_inputs(self) -> tuple[str, ...]:
         """What its image is made from; the rest is said to QEMU."""
         return (self.name, self.suite, self.architecture, *self.all_packages, str(self.disk))
 

@@ -28,8 +28,8 @@ from pathlib import Path
 
 from pyharness.errors import HostError
 from pyharness.host import json_store, paths, private_mounts, privileges, signals, supervisor
-from pyharness.host.programs import ends_with_parent, environment, requires, run
-from pyharness.host.progress import Silent, Task, Teller
+from pyharness.host.programs import die_with_parent, environment, requires, run
+from pyharness.host.progress import NoProgress, Progress, Task
 from pyharness.machine.guest_specs import GuestSpec
 from pyharness.machine.mirrors import Mirrors, base_of
 
@@ -109,7 +109,7 @@ def user_key() -> Path:
     key = paths.cache() / "ssh" / "id_ed25519"
     with paths.locked("ssh"):
         if not key.exists():
-            with paths.made_whole(key.parent) as folder:
+            with paths.atomic_folder(key.parent) as folder:
                 command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "pyharness", "-f"]
                 run(*command, str(folder / key.name))
     return key
@@ -156,7 +156,7 @@ def digest(spec: GuestSpec, public_key: str, files: Path) -> str:
         public_key: who may enter it.
         files: the folder of the project's ``vm`` files.
     """
-    made_of = hashlib.sha256(f"{FORMAT} {spec.in_image}\n".encode())
+    made_of = hashlib.sha256(f"{FORMAT} {spec.image_inputs}\n".encode())
     for data in (
         (files / "setup.sh").read_bytes(),
         (files / "excluded").read_bytes(),
@@ -190,30 +190,30 @@ def read(folder: Path) -> Image | None:
 
 
 @paths.as_host_error()
-def ensure(spec: GuestSpec, *, teller: Teller | None = None) -> Image:
+def ensure(spec: GuestSpec, *, progress: Progress | None = None) -> Image:
     """The image of that guest, made if there is none. Takes minutes then.
 
     Raises:
         HostError: this host can't make it; the message says what it lacks.
     """
-    teller = teller or Silent()
+    progress = progress or NoProgress()
 
     def waiting() -> AbstractContextManager[object]:
-        return teller.task(f"waiting for another process that makes the image of {spec.name}")
+        return progress.task(f"waiting for another process that makes the image of {spec.name}")
 
     if image := find(spec):
         return image
     with paths.locked(f"image-{spec.name}", waiting=waiting):
         if image := find(spec):
             return image
-        with teller.task(f"making image {spec.name}") as task:
-            _make(spec, folder_of(spec), teller, task)
+        with progress.task(f"making image {spec.name}") as task:
+            _make(spec, folder_of(spec), progress, task)
     image = find(spec)
     assert image is not None
     return image
 
 
-def _make(spec: GuestSpec, target: Path, teller: Teller, task: Task) -> None:
+def _make(spec: GuestSpec, target: Path, progress: Progress, task: Task) -> None:
     requires("mmdebstrap", "mke2fs", "arch-test", "mount")
     if obstacle := privileges.to_make_images():
         raise HostError(str(obstacle))
@@ -232,13 +232,15 @@ def _make(spec: GuestSpec, target: Path, teller: Teller, task: Task) -> None:
     mirrors = Mirrors.of_this_host()
     for sources in mirrors.choices(spec.suite):
         try:
-            with paths.made_whole(target, kin=spec.name) as folder:
+            with paths.atomic_folder(target, siblings=spec.name) as folder:
                 _mmdebstrap(spec, sources, folder, task)
         except _MmdebstrapError as failed:
             log = str(failed)
             if not _OUT_OF_STEP.search(log):
                 break
-            teller.say(f"image {spec.name}: the security mirror is out of step; made without it")
+            progress.message(
+                f"image {spec.name}: the security mirror is out of step; made without it"
+            )
         else:
             return
     tail = "\n".join(log.splitlines()[-15:])
@@ -373,7 +375,7 @@ def _tree(folder: Path) -> Iterator[tuple[list[str], Path, list[int]]]:
     tree.mkdir()
     tree.chmod(0o755)
     try:
-        yield ends_with_parent([*_APART, str(tree), str(plain)]), plain, []
+        yield die_with_parent([*_APART, str(tree), str(plain)]), plain, []
     finally:
         plain.rmdir()
         shutil.rmtree(tree, ignore_errors=True)

@@ -29,7 +29,7 @@ from pyharness.errors import GuestError, HostError, UsageError
 from pyharness.host import json_store, paths
 from pyharness.host.cpu_time import Clock
 from pyharness.host.programs import version_of
-from pyharness.host.progress import Silent, Task, Teller
+from pyharness.host.progress import NoProgress, Progress, Task
 from pyharness.linux import trouble
 from pyharness.linux.trouble import Report
 from pyharness.machine import accelerator, guest_specs, image, qemu_process
@@ -54,7 +54,7 @@ _FACTS = {"vermagic": str, "image": str, "accel": dict, "cpus": int, "memory": i
 _ACCEL_FACTS = {"name": str, "reason": str}
 _SAVED = "state"
 _OFF = "off"
-_FROZEN = "frozen"
+_SAVED_STATE = "frozen"
 _count = itertools.count(1)
 
 
@@ -63,7 +63,7 @@ class RunsAlready(UsageError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Frozen:
+class SavedState:
     """A booted guest, saved.
 
     Attributes:
@@ -87,34 +87,34 @@ class Frozen:
 
 
 @paths.as_host_error()
-def freeze(spec: GuestSpec, *, teller: Teller | None = None) -> Frozen:
+def freeze(spec: GuestSpec, *, progress: Progress | None = None) -> SavedState:
     """The guest, booted and saved; boots it (and makes its image) if that is still to do.
 
     Raises:
         HostError: this host can't.
         GuestError: the guest does not boot.
     """
-    teller = teller or Silent()
-    made = image.ensure(spec, teller=teller)
-    if not (chosen := accelerator.quick_answer(spec)):
-        teller.say("finding out whether KVM works here: booting a kernel under it")
+    progress = progress or NoProgress()
+    made = image.ensure(spec, progress=progress)
+    if not (chosen := accelerator.known_accelerator(spec)):
+        progress.message("finding out whether KVM works here: booting a kernel under it")
         chosen = accelerator.choose(spec, made)
-    folder = _frozen_folder(spec, made, chosen)
+    folder = _saved_state_folder(spec, made, chosen)
 
     def waiting() -> AbstractContextManager[object]:
-        return teller.task(f"waiting for another process that boots {spec.name}")
+        return progress.task(f"waiting for another process that boots {spec.name}")
 
     if not _read(folder, spec.name):
         with paths.locked(f"freeze-{spec.name}", waiting=waiting):
             if not _read(folder, spec.name):
-                with paths.made_whole(folder, kin=spec.name) as making:
-                    _boot_and_save(spec, made, chosen, making, teller)
-    frozen = _read(folder, spec.name)
-    assert frozen is not None
-    return frozen
+                with paths.atomic_folder(folder, siblings=spec.name) as making:
+                    _boot_and_save(spec, made, chosen, making, progress)
+    saved_state = _read(folder, spec.name)
+    assert saved_state is not None
+    return saved_state
 
 
-def _read(folder: Path, name: str) -> Frozen | None:
+def _read(folder: Path, name: str) -> SavedState | None:
     """The saved guest in a folder, if there is one with the image that it needs."""
     facts = json_store.read(folder / "frozen.json", _FACTS)
     accel = facts and json_store.checked(facts["accel"], _ACCEL_FACTS)
@@ -122,9 +122,9 @@ def _read(folder: Path, name: str) -> Frozen | None:
         return None
     if (made := image.read(Path(facts["image"]))) is None:
         return None
-    paths.used(made.folder)
-    paths.used(folder)
-    return Frozen(
+    paths.mark_used(made.folder)
+    paths.mark_used(folder)
+    return SavedState(
         folder=folder,
         spec=guest_specs.find(name, cpus=facts["cpus"], memory=facts["memory"]),
         image=made,
@@ -133,19 +133,19 @@ def _read(folder: Path, name: str) -> Frozen | None:
     )
 
 
-def frozen_of(machine: Machine) -> Frozen:
+def saved_state_of(machine: Machine) -> SavedState:
     """What a machine was started from, which need not be what would be started now.
 
     Raises:
         GuestError: that is gone.
     """
-    frozen = _read((machine.folder / _FROZEN).resolve(), machine.guest)
-    if frozen is None:
+    saved_state = _read((machine.folder / _SAVED_STATE).resolve(), machine.guest)
+    if saved_state is None:
         raise GuestError(f"what {machine.guest} was started from is gone: pyharness reset")
-    return frozen
+    return saved_state
 
 
-def _frozen_folder(spec: GuestSpec, made: Image, chosen: Accelerator) -> Path:
+def _saved_state_folder(spec: GuestSpec, made: Image, chosen: Accelerator) -> Path:
     line = qemu_process.command_line(spec, made, chosen, port=0)
     made_of = f"{FORMAT} {line}{version_of(spec.qemu)}"
     digest = hashlib.sha256(made_of.encode()).hexdigest()[:12]
@@ -153,14 +153,14 @@ def _frozen_folder(spec: GuestSpec, made: Image, chosen: Accelerator) -> Path:
 
 
 def _boot_and_save(
-    spec: GuestSpec, made: Image, chosen: Accelerator, folder: Path, teller: Teller
+    spec: GuestSpec, made: Image, chosen: Accelerator, folder: Path, progress: Progress
 ) -> None:
     """Boot a guest until its kernel reports no trouble, and save its state."""
-    teller.say(f"{spec.name} runs under {chosen.name}: {chosen.reason}")
+    progress.message(f"{spec.name} runs under {chosen.name}: {chosen.reason}")
     before: list[Report] = []
     for others in reversed(range(_BOOTS)):
         with (
-            teller.task(f"booting {spec.name} once") as task,
+            progress.task(f"booting {spec.name} once") as task,
             _booted(spec, made, chosen, folder, task) as machine,
         ):
             found = trouble.reports(machine.console_log.read_text(errors="replace"))
@@ -175,10 +175,14 @@ def _boot_and_save(
                 f"{spec.name} reports trouble each time that it boots; if this host is busy,"
                 f" try again when it is not:\n{said}"
             )
-        teller.say(f"{spec.name} is booted again, as its kernel reported trouble: {bad[0].title}")
+        progress.message(
+            f"{spec.name} is booted again, as its kernel reported trouble: {bad[0].title}"
+        )
         before = found
     if found:
-        teller.say(f"{spec.name} warns each time that it boots, so this is usual: {found[0].title}")
+        progress.message(
+            f"{spec.name} warns each time that it boots, so this is usual: {found[0].title}"
+        )
     for name in (qemu_process.FACTS, *qemu_process.SOCKETS, qemu_process.QEMU_LOG):
         (folder / name).unlink(missing_ok=True)
 
@@ -206,14 +210,14 @@ def _booted(
     """A guest that has booted and is stopped; what is known of its kernel is in the folder."""
     task.at(0.05, "kernel")
     qemu_process.make_overlay(folder / "disk.qcow2", made.root, "raw")
-    machine = Machine.start(spec, made, chosen, folder=folder, stays=False)
+    machine = Machine.start(spec, made, chosen, folder=folder, persistent=False)
     try:
-        with machine.console(slowness=chosen.slowness) as console:
+        with machine.console(timeout_factor=chosen.timeout_factor) as console:
             console.wait_boot(_BOOT_SECONDS, watch=machine.check_disk)
         task.at(0.7, "waiting for it to settle")
         ssh = open_ssh(machine, made, watch=machine.check_disk)
-        ssh.connect(ANSWER_SECONDS * chosen.slowness)
-        limit = 60 * chosen.slowness
+        ssh.connect(ANSWER_SECONDS * chosen.timeout_factor)
+        limit = 60 * chosen.timeout_factor
         ssh.run("systemctl is-system-running --wait", seconds=limit)
         vermagic, exports = facts(ssh, seconds=limit)
         ssh.run("sync", seconds=limit)
@@ -261,34 +265,40 @@ def open_ssh(machine: Machine, made: Image, *, watch: Callable[[], object] = lam
 
 
 @paths.as_host_error()
-def thaw(frozen: Frozen, *, stays: bool = False) -> Machine:
+def thaw(saved_state: SavedState, *, persistent: bool = False) -> Machine:
     """Start a machine from the saved state.
 
     Args:
-        frozen: what to start.
-        stays: it outlives this process and is the one that the command line uses.
+        saved_state: what to start.
+        persistent: it outlives this process and is the one that the command line uses.
 
     Raises:
         RunsAlready: the one that stays does.
     """
-    name = frozen.spec.name if stays else f"{frozen.spec.name}.{os.getpid()}-{next(_count)}"
+    name = (
+        saved_state.spec.name
+        if persistent
+        else f"{saved_state.spec.name}.{os.getpid()}-{next(_count)}"
+    )
     folder = paths.run() / name
     # Nobody else starts one that this process alone uses.
-    with paths.locked(f"run-{name}") if stays else nullcontext():
+    with paths.locked(f"run-{name}") if persistent else nullcontext():
         if (old := Machine.of(folder)) and old.alive:
             raise RunsAlready(f"{name} runs already: pyharness down ends it")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         try:
-            (folder / _FROZEN).symlink_to(frozen.folder)
-            qemu_process.make_overlay(folder / "disk.qcow2", frozen.folder / "disk.qcow2", "qcow2")
-            fix = f"remove the state, and {frozen.spec.name} is booted again:"
+            (folder / _SAVED_STATE).symlink_to(saved_state.folder)
+            qemu_process.make_overlay(
+                folder / "disk.qcow2", saved_state.folder / "disk.qcow2", "qcow2"
+            )
+            fix = f"remove the state, and {saved_state.spec.name} is booted again:"
             return _start(
-                frozen,
+                saved_state,
                 folder,
-                stays=stays,
-                saved=f"{_FROZEN}/{_SAVED}",
-                fix=f"{fix} rm -r {shlex.quote(str(frozen.folder))}",
+                persistent=persistent,
+                saved=f"{_SAVED_STATE}/{_SAVED}",
+                fix=f"{fix} rm -r {shlex.quote(str(saved_state.folder))}",
             )
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -296,13 +306,18 @@ def thaw(frozen: Frozen, *, stays: bool = False) -> Machine:
 
 
 def _start(
-    frozen: Frozen, folder: Path, *, stays: bool, saved: str | None, fix: str = ""
+    saved_state: SavedState, folder: Path, *, persistent: bool, saved: str | None, fix: str = ""
 ) -> Machine:
     """Start a machine in its folder, by a boot or from a state saved there; see wait_running()."""
     if saved and not qemu_process.is_state(folder / saved):
         raise HostError(f"QEMU can't go on from the saved state: {saved} is not whole: {fix}")
     machine = Machine.start(
-        frozen.spec, frozen.image, frozen.accel, folder=folder, stays=stays, incoming=saved
+        saved_state.spec,
+        saved_state.image,
+        saved_state.accel,
+        folder=folder,
+        persistent=persistent,
+        incoming=saved,
     )
     try:
         if saved:
@@ -318,14 +333,14 @@ def start_again(name: str) -> Machine:
     """Start the machine that stays, which is suspended or switched off, from its own disk."""
     folder = paths.run() / name
     with paths.locked(f"run-{name}"):
-        frozen = _read((folder / _FROZEN).resolve(), name)
-        if frozen is None:
+        saved_state = _read((folder / _SAVED_STATE).resolve(), name)
+        if saved_state is None:
             raise GuestError(f"what {name} was started from is gone: pyharness reset")
         saved = folder / _SAVED
         machine = _start(
-            frozen,
+            saved_state,
             folder,
-            stays=True,
+            persistent=True,
             saved=_SAVED if saved.exists() else None,
             fix=f"pyharness reset --guest {name} starts it anew",
         )
@@ -356,7 +371,7 @@ def switch_off(machine: Machine, *, seconds: float) -> None:
     """
     if machine.status() == "running":
         with suppress(GuestError):
-            ssh = open_ssh(machine, frozen_of(machine).image)
+            ssh = open_ssh(machine, saved_state_of(machine).image)
             ssh.connect(seconds)
             ssh.run("systemctl poweroff --no-block", seconds=seconds)
         end = time.monotonic() + seconds
@@ -409,7 +424,7 @@ def all_machines() -> list[Machine]:
     return [machine for machine in found if machine and machine.alive]
 
 
-def stays(name: str) -> Machine | None:
+def persistent(name: str) -> Machine | None:
     """The machine of that guest that stays, whether it runs or not."""
     return Machine.of(paths.run() / name)
 

@@ -24,7 +24,7 @@ from qemu.qmp import ConnectError, QMPClient, QMPError
 from pyharness.errors import GuestError, GuestTimeout, HostError
 from pyharness.host import json_store
 from pyharness.host.cpu_time import Clock
-from pyharness.host.programs import began, ends_with_parent, environment, free_port, requires, run
+from pyharness.host.programs import began, die_with_parent, environment, free_port, requires, run
 from pyharness.machine.accelerator import Accelerator
 from pyharness.machine.guest_specs import GuestSpec
 from pyharness.machine.image import Image
@@ -165,7 +165,7 @@ class Machine:
         accel: Accelerator,
         *,
         folder: Path,
-        stays: bool,
+        persistent: bool,
         incoming: str | None = None,
     ) -> "Machine":
         """Start QEMU in a folder that has its ``disk.qcow2``.
@@ -175,7 +175,7 @@ class Machine:
             image: its image.
             accel: how its instructions are carried out.
             folder: the machine's.
-            stays: it outlives this process, until somebody ends it.
+            persistent: it outlives this process, until somebody ends it.
             incoming: see command_line().
 
         Raises:
@@ -189,13 +189,13 @@ class Machine:
                 (folder / left).unlink(missing_ok=True)
             with (folder / QEMU_LOG).open("wb") as log:
                 process = subprocess.Popen(
-                    line if stays else ends_with_parent(line),
+                    line if persistent else die_with_parent(line),
                     cwd=folder,
                     env=environment(),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    start_new_session=stays,
+                    start_new_session=persistent,
                 )
             _started[process.pid] = process
             machine = cls(
@@ -205,7 +205,7 @@ class Machine:
                 port=port,
                 pid=process.pid,
                 began=began(process.pid),
-                owner=None if stays else os.getpid(),
+                owner=None if persistent else os.getpid(),
             )
             machine._remember()
             if machine._is_up(process):
@@ -243,13 +243,15 @@ class Machine:
         """All that came out of the serial console."""
         return self.folder / CONSOLE_LOG
 
-    def console(self, *, slowness: float = 1.0) -> Console:
+    def console(self, *, timeout_factor: float = 1.0) -> Console:
         """Connect to the root shell on its serial console.
 
         Args:
-            slowness: what time limits are multiplied by.
+            timeout_factor: what time limits are multiplied by.
         """
-        return Console(self.folder, self.guest, slowness=slowness, clock=Clock(self.pid))
+        return Console(
+            self.folder, self.guest, timeout_factor=timeout_factor, clock=Clock(self.pid)
+        )
 
     def _said(self) -> str:
         """What QEMU itself has said."""

@@ -41,10 +41,10 @@ def restore(machine: Machine, name: str) -> None:
     _find(machine, name)
     machine.monitor(f"loadvm {name}")
     machine.qmp("cont")
-    frozen = lifecycle.frozen_of(machine)
-    ssh = lifecycle.open_ssh(machine, frozen.image)
-    ssh.connect(30 * frozen.accel.slowness)
-    lifecycle.settle(ssh, seconds=30 * frozen.accel.slowness)
+    saved_state = lifecycle.saved_state_of(machine)
+    ssh = lifecycle.open_ssh(machine, saved_state.image)
+    ssh.connect(30 * saved_state.accel.timeout_factor)
+    lifecycle.settle(ssh, seconds=30 * saved_state.accel.timeout_factor)
     ssh.close()
 
 

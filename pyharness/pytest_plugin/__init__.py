@@ -27,11 +27,11 @@ from pyharness.guest.kernel_log import KernelLogOfTest
 from pyharness.guest.loaded import LoadedModule
 from pyharness.guest.pool import GuestPool, with_cpus
 from pyharness.host import writable
-from pyharness.host.progress import Terminal
+from pyharness.host.progress import TerminalProgress
 from pyharness.linux import kernel_release
 from pyharness.machine import accelerator, guest_specs, lifecycle
 from pyharness.machine.guest_specs import DEFAULT_GUEST, GuestSpec
-from pyharness.machine.lifecycle import Frozen
+from pyharness.machine.lifecycle import SavedState
 from pyharness.pytest_plugin import markers, root_folder, tracebacks, vagrant
 from pyharness.pytest_plugin.guest_use import GuestUse
 from pyharness.pytest_plugin.results import Report
@@ -233,7 +233,7 @@ def _elsewhere(config: pytest.Config, address: ssh_only.Address) -> Place:
     """A guest that is known by SSH alone."""
     _alone(config, f"{address} is one guest")
     with ssh_only.enter(address) as guest:
-        spec, release = guest.frozen.spec, guest.frozen.image.release
+        spec, release = guest.saved_state.spec, guest.saved_state.image.release
     return Place(spec, "known by SSH alone", lambda: ssh_only.enter(address), release)
 
 
@@ -251,7 +251,7 @@ def _alone(config: pytest.Config, why: str) -> None:
         raise UsageError(f"{why}, which workers can't share: without pytest -n")
 
 
-_READY = pytest.StashKey[Frozen]()
+_READY = pytest.StashKey[SavedState]()
 
 
 def make_ready(config: pytest.Config, *cpus: int) -> None:
@@ -267,7 +267,7 @@ def make_ready(config: pytest.Config, *cpus: int) -> None:
         with _told(), capture.global_and_fixture_disabled():
             for number in cpus or (0,):
                 spec = with_cpus(place.spec.name, number)
-                config.stash[_READY] = lifecycle.freeze(spec, teller=Terminal())
+                config.stash[_READY] = lifecycle.freeze(spec, progress=TerminalProgress())
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -338,7 +338,7 @@ def is_for(item: pytest.Item, config: pytest.Config) -> bool:
     if not place.boots and any(map(item.get_closest_marker, ("cpus", "fresh_guest", "console"))):
         return False
     kernel = item.get_closest_marker("kernel")
-    return kernel is None or kernel_release.fits(release_of(config), kernel.args)
+    return kernel is None or kernel_release.matches(release_of(config), kernel.args)
 
 
 def release_of(config: pytest.Config) -> str:
@@ -392,8 +392,8 @@ def describe(config: pytest.Config) -> str:
     """The guest of this run, its kernel, and its accelerator."""
     place = place_of(config)
     if place.boots:
-        frozen = config.stash[_READY]
-        how = f"{frozen.accel.name} ({frozen.accel.reason})"
+        saved_state = config.stash[_READY]
+        how = f"{saved_state.accel.name} ({saved_state.accel.reason})"
     else:
         how = "accelerator unknown"
     said = f"{place.spec.name}, kernel {release_of(config)}, {how}"

@@ -39,7 +39,7 @@ class Console(Closes):
         folder: Path,
         guest: str,
         *,
-        slowness: float = 1.0,
+        timeout_factor: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Connect to it.
@@ -47,13 +47,13 @@ class Console(Closes):
         Args:
             folder: the machine's, in which the console's socket is.
             guest: the guest's name, for error messages.
-            slowness: what time limits are multiplied by.
+            timeout_factor: what time limits are multiplied by.
             clock: the seconds that time limits are counted in.
 
         Raises:
             GuestError: the machine is gone.
         """
-        self._slowness = slowness
+        self._timeout_factor = timeout_factor
         self._clock = clock
         self.socket = socket.socket(socket.AF_UNIX)
         opened = os.open(folder, os.O_PATH)
@@ -114,12 +114,12 @@ class Console(Closes):
         # What pexpect declares is too narrow. The last pattern: nothing came for a while.
         wanted: list[Any] = [*patterns, pexpect.TIMEOUT]
         compiled = self._spawn.compile_pattern_list(wanted)
-        end = self._clock() + seconds * self._slowness
+        end = self._clock() + seconds * self._timeout_factor
         try:
             while (found := self._look(compiled)) == len(patterns):
                 watch()
                 if self._clock() > end:
-                    limit = f"{seconds * self._slowness:.0f} s"
+                    limit = f"{seconds * self._timeout_factor:.0f} s"
                     raise GuestTimeout(f"the serial console did not say {patterns[0]!r} in {limit}")
         except (pexpect.EOF, OSError) as error:
             raise GuestError("the serial console has ended") from error

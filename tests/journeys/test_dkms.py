@@ -21,11 +21,11 @@ def status(guest: Guest) -> list[str]:
 @pytest.mark.architecture("i386")
 @pytest.mark.timeout(1800)
 def test_it_survives_a_kernel_upgrade(guest: Guest, tmp_path: Path) -> None:
-    release = guest.frozen.image.release
+    release = guest.saved_state.image.release
     other = release.removesuffix("-pae")
     assert other != release
     debs = download(
-        guest.frozen.spec, tmp_path, "dkms", f"linux-headers-{other}", f"linux-image-{other}"
+        guest.saved_state.spec, tmp_path, "dkms", f"linux-headers-{other}", f"linux-image-{other}"
     )
     assert len(debs) == 3
     for deb in debs:
