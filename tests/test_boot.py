@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from pyharness import Guest, GuestError
-from pyharness.host import paths
+from pyharness.host import cache
 from pyharness.host.progress import NoProgress
 from pyharness.linux import trouble
-from pyharness.machine import accelerator, guest_specs, lifecycle
+from pyharness.machine import accelerator, guest_specs, lifecycle, saved_states
 from pyharness.transport.ssh import Ssh
 
 HUNG = "INFO: task (udev-worker):110 blocked for more than 10 seconds."
@@ -25,24 +25,24 @@ def reports(*lines: str) -> list[trouble.Report]:
 
 @pytest.mark.parametrize("line", [HUNG, WARNING.format(0), PANIC])
 def test_any_report_of_a_first_boot_is_trouble(line: str) -> None:
-    assert [report.title for report in lifecycle.unexpected_reports(reports(line), [])] == [line]
+    assert [report.title for report in saved_states.unexpected_reports(reports(line), [])] == [line]
 
 
 @pytest.mark.parametrize("warning", [WARNING, LATER_WARNING])
 def test_a_warning_that_comes_at_each_boot_is_usual(warning: str) -> None:
     first, second = reports(warning.format(0)), reports(warning.format(1))
     assert first
-    assert lifecycle.unexpected_reports(second, first) == []
-    assert lifecycle.unexpected_reports(reports(warning.format(0), HUNG), first) == reports(HUNG)
+    assert saved_states.unexpected_reports(second, first) == []
+    assert saved_states.unexpected_reports(reports(warning.format(0), HUNG), first) == reports(HUNG)
 
 
 @pytest.mark.parametrize("line", [HUNG, PANIC])
 def test_anything_else_is_trouble_each_time(line: str) -> None:
-    assert lifecycle.unexpected_reports(reports(line), reports(line)) == reports(line)
+    assert saved_states.unexpected_reports(reports(line), reports(line)) == reports(line)
 
 
 def test_no_report_is_no_trouble() -> None:
-    assert lifecycle.unexpected_reports([], reports(HUNG)) == []
+    assert saved_states.unexpected_reports([], reports(HUNG)) == []
 
 
 def test_the_kernel_warns_of_nothing_when_it_boots(guest: Guest) -> None:
@@ -62,21 +62,21 @@ class Listener(NoProgress):
 
 
 @pytest.fixture
-def cache(guest: Guest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache_folder(guest: Guest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache where nothing is booted yet."""
     for name in ("images", "ssh"):
-        (tmp_path / name).symlink_to(paths.cache() / name)
+        (tmp_path / name).symlink_to(cache.folder() / name)
     monkeypatch.setenv("PYHARNESS_CACHE", str(tmp_path))
-    monkeypatch.setenv(accelerator.NAMED, guest.saved_state.accel.name)
+    monkeypatch.setenv(accelerator.ENV_VAR, guest.saved_state.accel.name)
     return tmp_path
 
 
 @pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_a_boot_in_trouble_is_repeated_and_never_saved(
-    guest: Guest, cache: Path, monkeypatch: pytest.MonkeyPatch
+    guest: Guest, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    facts, boots = lifecycle.facts, itertools.count(1)
+    facts, boots = saved_states.kernel_facts, itertools.count(1)
 
     def facts_of_a_busy_host(ssh: Ssh, *, seconds: float) -> tuple[str, str]:
         """The kernel reports a hung task in the first two boots."""
@@ -84,14 +84,14 @@ def test_a_boot_in_trouble_is_repeated_and_never_saved(
             ssh.run(f"echo '<3>{HUNG}' > /dev/kmsg", seconds=seconds).check()
         return facts(ssh, seconds=seconds)
 
-    monkeypatch.setattr(lifecycle, "facts", facts_of_a_busy_host)
+    monkeypatch.setattr(saved_states, "kernel_facts", facts_of_a_busy_host)
     spec, listener = guest_specs.find(guest.saved_state.spec.name), Listener()
     with monkeypatch.context() as once:
         once.setattr(lifecycle, "_BOOTS", 1)
         with pytest.raises(GuestError, match=r"trouble each time that it boots; .*:\nINFO: ta"):
-            lifecycle.freeze(spec)
-    assert list((cache / "frozen").iterdir()) == []
-    saved_state = lifecycle.freeze(spec, progress=listener)
+            saved_states.ensure(spec)
+    assert list((cache_folder / "frozen").iterdir()) == []
+    saved_state = saved_states.ensure(spec, progress=listener)
     (said,) = [line for line in listener.heard if "again" in line]
     assert said == f"{spec.name} is booted again, as its kernel reported trouble: {HUNG}"
     assert "blocked for more" not in (saved_state.folder / "console.log").read_text(

@@ -19,7 +19,7 @@ import pyharness
 from pyharness import Guest
 from pyharness.cli import cli as commands_of_it
 from pyharness.guest.agent import Agent
-from pyharness.host import packages, paths, signals
+from pyharness.host import bundled, cache, packages, signals
 from pyharness.interceptor import Call, Interceptor, trace
 from pyharness.machine import lifecycle
 from pyharness.machine.qemu_process import Machine
@@ -440,13 +440,13 @@ def test_image_making_that_is_ended_leaves_nothing(tmp_path: Path, number: signa
 
 @pytest.mark.parametrize("end", ["SIGTERM", "terminal"])
 def test_a_boot_that_is_ended_leaves_nothing(guest: Guest, tmp_path: Path, end: str) -> None:
-    cache = tmp_path / "cache"
-    cache.mkdir()
+    cache_folder = tmp_path / "cache"
+    cache_folder.mkdir()
     for name in ("images", "ssh", "accel"):
-        if (known := paths.cache() / name).exists():
-            (cache / name).symlink_to(known)
+        if (known := cache.folder() / name).exists():
+            (cache_folder / name).symlink_to(known)
     apart = Cli(tmp_path / "run")
-    apart.env["PYHARNESS_CACHE"] = str(cache)
+    apart.env["PYHARNESS_CACHE"] = str(cache_folder)
     if end == "terminal":
         assert apart.until_gone(end, b"booting", "up") == 128 + signal.SIGHUP
     else:
@@ -457,7 +457,7 @@ def test_a_boot_that_is_ended_leaves_nothing(guest: Guest, tmp_path: Path, end: 
         process.terminate()
         rest, _ = process.communicate(timeout=SECONDS)
         assert process.returncode == 128 + signal.SIGTERM, rest
-    assert [*(cache / "frozen").iterdir()] == []
+    assert [*(cache_folder / "frozen").iterdir()] == []
     assert list((tmp_path / "run").iterdir()) == []
 
 
@@ -495,13 +495,13 @@ def test_demo_of_a_broken_module_fails(cli: Cli, tmp_path: Path) -> None:
 def test_a_guest_of_an_older_image_is_entered_all_the_same(tmp_path: Path) -> None:
     """The project may have gone on since it was started; its host key is the old image's."""
     files = tmp_path / "vm"
-    shutil.copytree(paths.VM, files)
+    shutil.copytree(bundled.VM, files)
     apart = Cli(tmp_path / "run")
     apart("up")
     (files / "excluded").write_text("# changes what images are made of\n", encoding="ascii")
     program = (
-        "import sys; from pathlib import Path; from pyharness.host import paths;"
-        f"paths.VM = Path({str(files)!r}); from pyharness.cli import main; main()"
+        "import sys; from pathlib import Path; from pyharness.host import bundled;"
+        f"bundled.VM = Path({str(files)!r}); from pyharness.cli import main; main()"
     )
     newer = Cli(tmp_path / "run")
     newer.line = [sys.executable, "-c", program]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pyharness import UsageError
 from pyharness.errors import CheckFailed
-from pyharness.host import paths
+from pyharness.host import bundled
 from pyharness.interceptor import MODULE, Command, Intercepted, call_log, status
 from pyharness.interceptor.interface import Interface
 from pyharness.linux import cpio, kmsg
@@ -248,7 +248,7 @@ def test_unknown_guest() -> None:
         guest_specs.find("nosuch")
 
 
-GUESTS = (paths.VM / "guests.toml").read_text(encoding="utf-8")
+GUESTS = (bundled.VM / "guests.toml").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

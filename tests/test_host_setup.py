@@ -10,7 +10,7 @@ import pytest
 
 from pyharness.cli import doctor
 from pyharness.errors import HostError
-from pyharness.host import packages, paths, privileges, programs
+from pyharness.host import bundled, packages, privileges, programs
 from pyharness.machine import image
 from pyharness.machine.image import Image
 
@@ -35,7 +35,7 @@ def set_up(
     folder: Path, os_release: str, *words: str, table: str = TABLE
 ) -> "subprocess.CompletedProcess[str]":
     """Run host-setup on a host of that distribution, whose package managers print their calls."""
-    shutil.copy(paths.VM / "host-setup", folder / "host-setup")
+    shutil.copy(bundled.VM / "host-setup", folder / "host-setup")
     (folder / "host-packages").write_text(table, encoding="ascii")
     (folder / "os-release").write_text(os_release, encoding="ascii")
     for name in ("apt-get", "dnf", "sudo"):
@@ -189,7 +189,7 @@ def in_container(
         (folder / name).write_text(f'#!/bin/sh\necho "{name} $*"\n', encoding="ascii")
         (folder / name).chmod(0o755)
     return subprocess.run(
-        [str(paths.VM / "in-container"), "make", "test"],
+        [str(bundled.VM / "in-container"), "make", "test"],
         env={"PATH": str(folder), "PYHARNESS_CACHE": cache or str(folder / "cache")},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -203,7 +203,7 @@ def test_in_container(tmp_path: Path, engines: tuple[str, ...]) -> None:
     done = in_container(tmp_path, *engines)
     assert done.returncode == 0, done.stderr
     build, run = done.stdout.splitlines()
-    top = paths.VM.parent
+    top = bundled.VM.parent
     assert build == f"{engines[0]} build --tag pyharness --file {top}/Containerfile {top}/vm"
     assert run.startswith(f"{engines[0]} run --rm --privileged")
     assert f"--mount type=bind,source={top},target={top} " in run

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pyharness.host import paths, supervisor
+from pyharness.host import bundled, supervisor
 from pyharness.machine import guest_specs, image
 
 SPEC = guest_specs.find("bookworm-i386")
@@ -22,21 +22,21 @@ SPEC = guest_specs.find("bookworm-i386")
 def files(tmp_path: Path) -> Path:
     """The project's files, in a checkout that was made under umask 077."""
     copy = tmp_path / "vm"
-    shutil.copytree(paths.VM, copy)
+    shutil.copytree(bundled.VM, copy)
     for path in [copy, *copy.rglob("*")]:
         path.chmod(path.stat().st_mode & 0o700)
     return copy
 
 
 def test_modes_of_the_checkout_make_no_other_image(files: Path) -> None:
-    assert image.digest(SPEC, "key", files) == image.digest(SPEC, "key", paths.VM)
+    assert image.digest(SPEC, "key", files) == image.digest(SPEC, "key", bundled.VM)
 
 
 def test_what_is_in_the_files_does(files: Path) -> None:
     before = image.digest(SPEC, "key", files)
     (files / "rootfs" / "etc" / "more").touch()
     assert image.digest(SPEC, "key", files) != before
-    assert image.digest(SPEC, "other", paths.VM) != before
+    assert image.digest(SPEC, "other", bundled.VM) != before
 
 
 def test_modes_in_an_image(files: Path) -> None:

@@ -13,7 +13,7 @@ from pyharness.guest.guest import built_for
 from pyharness.machine import guest_specs
 from pyharness.machine.accelerator import Accelerator
 from pyharness.machine.image import Image
-from pyharness.machine.lifecycle import SavedState
+from pyharness.machine.saved_states import SavedState
 
 KBUILD = "obj-m := ring.o\n"
 # What a build that works by hand may read.

@@ -11,9 +11,9 @@ import odd
 import pytest
 
 from pyharness import Guest
-from pyharness.host import paths
+from pyharness.host import cache
 from pyharness.interceptor import MODULE
-from pyharness.machine import lifecycle
+from pyharness.machine import lifecycle, saved_states
 
 
 @pytest.mark.alone
@@ -21,19 +21,19 @@ def test_a_guest_runs_in_an_odd_place(
     guest: Guest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cache, saved state, run folder, key and module: each there."""
-    cache, run, module = (tmp_path / kind / odd.NAME for kind in ("cache", "run", "module"))
-    cache.mkdir(parents=True)
-    paths.cache().joinpath("modules").mkdir(exist_ok=True)
+    cache_folder, run, module = (tmp_path / kind / odd.NAME for kind in ("cache", "run", "module"))
+    cache_folder.mkdir(parents=True)
+    cache.folder().joinpath("modules").mkdir(exist_ok=True)
     for name in ("images", "ssh", "modules"):
-        (cache / name).symlink_to(paths.cache() / name)
-    saved_state = cache / "frozen" / guest.saved_state.folder.name
+        (cache_folder / name).symlink_to(cache.folder() / name)
+    saved_state = cache_folder / "frozen" / guest.saved_state.folder.name
     saved_state.mkdir(parents=True)
     for name in ("disk.qcow2", "state", "exports", "frozen.json"):
         (saved_state / name).symlink_to(guest.saved_state.folder / name)
     shutil.copytree(MODULE, module)
-    monkeypatch.setenv("PYHARNESS_CACHE", str(cache))
+    monkeypatch.setenv("PYHARNESS_CACHE", str(cache_folder))
     monkeypatch.setenv("PYHARNESS_RUN", str(run))
-    known = lifecycle._read(saved_state, guest.saved_state.spec.name)
+    known = saved_states.read(saved_state, guest.saved_state.spec.name)
     assert known
 
     def type_in(*words: str) -> str:
@@ -47,10 +47,10 @@ def test_a_guest_runs_in_an_odd_place(
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    machine = lifecycle.thaw(known, persistent=True)
+    machine = lifecycle.start(known, persistent=True)
     try:
         assert type_in("ssh", "--", "echo", "a", "b") == "a b\n"
-        assert f"{cache}/modules/" in type_in("build", "--module", str(module))
+        assert f"{cache_folder}/modules/" in type_in("build", "--module", str(module))
         type_in("suspend")
         assert "is up" in type_in("up")
         assert type_in("ssh", "--", "echo", "again") == "again\n"

@@ -20,21 +20,21 @@ PASSES = "def test_pass():\n    pass\n"
 NO_GUEST = """
 import types
 import pytest
-from pyharness.machine import lifecycle
+from pyharness.machine import saved_states
 
 made = set()
 
-def freeze(spec, *, teller=None):
+def freeze(spec, *, progress=None):
     if spec not in made:
         made.add(spec)
-        print("BOOTS SILENTLY") if teller is None else teller.say("boots, and shows it")
+        print("BOOTS SILENTLY") if progress is None else progress.message("boots, and shows it")
     return types.SimpleNamespace(
         spec=spec,
         image=types.SimpleNamespace(release="6.1.0"),
         accel=types.SimpleNamespace(name="tcg", reason="made up"),
     )
 
-lifecycle.freeze = freeze
+saved_states.ensure = freeze
 
 @pytest.fixture
 def guest():

@@ -12,7 +12,7 @@ PROGRAM = """
 import sys, time
 from pyharness.host import progress
 progress._QUIET_SECONDS = 0.5
-with progress.Terminal().task("a step") as task:
+with progress.TerminalProgress().task("a step") as task:
     task.at(0.25, "[waiting]")
     begin = time.monotonic()
     time.sleep(float(sys.argv[1]))

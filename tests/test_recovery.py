@@ -18,9 +18,9 @@ from broken import BROKEN, line_of, write
 import pyharness
 from pyharness import Guest, GuestError, GuestTimeout
 from pyharness.guest import health
-from pyharness.host import paths
+from pyharness.host import cache
 from pyharness.linux import kernel_release
-from pyharness.machine import accelerator, guest_specs, lifecycle
+from pyharness.machine import accelerator, guest_specs, lifecycle, qemu_process, saved_states
 from pyharness.pytest_plugin import place_of
 
 pytestmark = pytest.mark.alone
@@ -264,14 +264,14 @@ def test_a_guest_that_does_not_boot_has_its_last_words(
     guest: Guest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("images", "ssh"):
-        (tmp_path / name).symlink_to(paths.cache() / name)
+        (tmp_path / name).symlink_to(cache.folder() / name)
     monkeypatch.setenv("PYHARNESS_CACHE", str(tmp_path))  # where nothing is booted yet
-    monkeypatch.setenv(accelerator.NAMED, guest.saved_state.accel.name)
+    monkeypatch.setenv(accelerator.ENV_VAR, guest.saved_state.accel.name)
     killer = threading.Thread(target=guest.wait, args=("one that boots", end_one_that_boots))
     killer.start()
     spec = guest_specs.find(guest.saved_state.spec.name)
     with pytest.raises(GuestError, match=rf"^{spec.name}: .*console.*\n\[ *\d+\.\d+\] "):
-        lifecycle.freeze(spec)
+        saved_states.ensure(spec)
     killer.join()
     assert list((tmp_path / "frozen").iterdir()) == []
 
@@ -280,7 +280,7 @@ def test_a_guest_that_cannot_be_reached_has_its_last_words(
     guest: Guest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pyharness.boot(guest.saved_state.spec.name) as own:
-        monkeypatch.setattr(lifecycle, "ANSWER_SECONDS", 1.0)
+        monkeypatch.setattr(qemu_process, "ANSWER_SECONDS", 1.0)
         own.run("systemctl stop ssh.socket ssh.service; echo 'sshd has stopped' > /dev/console")
         with pytest.raises(GuestTimeout, match=r"(?s)^no SSH at .*\nsshd has stopped$"):
             Guest(own.saved_state, own.machine, fresh=False)

@@ -56,7 +56,7 @@ def test_a_damaged_state(
     damage(folder / "state")
     begin = time.monotonic()
     with pytest.raises(HostError) as raised:
-        lifecycle.thaw(replace(guest.saved_state, folder=folder))
+        lifecycle.start(replace(guest.saved_state, folder=folder))
     assert time.monotonic() - begin < SECONDS
     said = str(raised.value)
     assert said.startswith("QEMU can't go on from the saved state: ")

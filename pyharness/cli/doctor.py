@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyharness.errors import HostError
-from pyharness.host import packages, paths, privileges
+from pyharness.host import cache, packages, privileges
 from pyharness.host.programs import which
-from pyharness.machine import accelerator, image
+from pyharness.machine import accelerator, image, kvm_probe
 from pyharness.machine.guest_specs import GuestSpec
 
 # What a guest needs whose image is there already: its saved state, and what runs write (bytes).
@@ -82,12 +82,12 @@ def _permission() -> Finding:
 
 def _space(made: image.Image | None) -> Finding:
     """Whether the cache's disk has room for what is still to be made."""
-    free, room = shutil.disk_usage(paths.cache()).free, _ROOM if made else image.ROOM
+    free, room = shutil.disk_usage(cache.folder()).free, _ROOM if made else image.ROOM
     good = free >= room
     return Finding(
         what="cache",
         good=good,
-        said=f"{paths.cache()}, {free >> 20} MiB free",
+        said=f"{cache.folder()}, {free >> 20} MiB free",
         fix=""
         if good
         else f"make room: {room >> 20} MiB are needed; or name another folder in PYHARNESS_CACHE",
@@ -97,7 +97,7 @@ def _space(made: image.Image | None) -> Finding:
 def _accelerator(spec: GuestSpec, made: image.Image | None) -> Finding:
     known = accelerator.known_accelerator(spec)
     if known is None and made and which(spec.qemu):
-        known = accelerator.choose(spec, made)
+        known = kvm_probe.choose(spec, made)
     if known is None:
         return Finding(
             what="accelerator",

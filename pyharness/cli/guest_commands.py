@@ -12,7 +12,7 @@ import psutil
 from pyharness.cli import doctor, options
 from pyharness.errors import UsageError
 from pyharness.guest.guest import Guest
-from pyharness.host import paths, signals
+from pyharness.host import cache, signals
 from pyharness.host.programs import environment, requires
 from pyharness.host.progress import TerminalProgress
 from pyharness.host.wording import counted
@@ -90,7 +90,7 @@ def _refuse_other_size(guest: str, cpus: int | None, memory: int | None) -> None
     Raises:
         UsageError: it isn't.
     """
-    state, machine = lifecycle.state_of(guest), lifecycle.persistent(guest)
+    state, machine = lifecycle.state_of(guest), lifecycle.find_persistent(guest)
     if machine is None or (state == "crashed" and not machine.alive):
         return
     has = lifecycle.saved_state_of(machine).spec
@@ -107,7 +107,7 @@ def _refuse_other_size(guest: str, cpus: int | None, memory: int | None) -> None
 def down_command(guest: str, everything: bool) -> None:
     """End a guest, and whatever interrupted runs left behind."""
     ended = 0
-    resting = lifecycle.persistent(guest)
+    resting = lifecycle.find_persistent(guest)
     if resting and not resting.alive:
         lifecycle.end(resting)
         click.echo(f"gave up {guest}, which did not run")
@@ -127,7 +127,7 @@ def down_command(guest: str, everything: bool) -> None:
 @options.each_guest
 def reset_command(guest: str) -> None:
     """Put a guest back to how it was right after its boot, whatever its state."""
-    if machine := lifecycle.persistent(guest):
+    if machine := lifecycle.find_persistent(guest):
         lifecycle.end(machine)
     with Guest.attach(guest, progress=TerminalProgress()) as entered:
         click.echo(f"{entered.describe()}: as it was booted")
@@ -235,7 +235,7 @@ def ssh_command(guest: str, command: tuple[str, ...]) -> None:
     # ssh splits paths at spaces and expands "%" and "~" in them: it is given names in the folder
     # that it runs in.
     known, key = "known_hosts", "id"
-    with paths.as_host_error():
+    with cache.as_host_error():
         (machine.folder / known).write_text(
             f"[127.0.0.1]:{machine.port} {made.host_key}\n", encoding="ascii"
         )
@@ -266,7 +266,7 @@ def console_command(guest: str) -> None:
 
 def _facts(guest: str, state: str) -> dict[str, object]:
     """What a program must know to enter a guest."""
-    machine = lifecycle.persistent(guest)
+    machine = lifecycle.find_persistent(guest)
     known = machine and state == "running"
     return {
         "guest": guest,

@@ -26,7 +26,7 @@ from pyharness.interceptor import demo as demonstration
 from pyharness.interceptor import trace as tracing
 from pyharness.linux.kmsg import Record
 from pyharness.linux.syscalls import INT_LEAST, INT_MOST, SyscallRef, Syscalls
-from pyharness.machine import guest_specs, lifecycle
+from pyharness.machine import guest_specs, lifecycle, saved_states
 
 # Others than a process may have are the module's to refuse.
 _PROCESS = click.IntRange(INT_LEAST, INT_MOST)
@@ -91,7 +91,7 @@ def inspect_command(guest: str, folder: Path, ko: Path | None) -> None:
     elif machine:
         saved_state = lifecycle.saved_state_of(machine)
     else:
-        saved_state = lifecycle.freeze(guest_specs.find(guest), progress=TerminalProgress())
+        saved_state = saved_states.ensure(guest_specs.find(guest), progress=TerminalProgress())
     module = inspect(ko, saved_state)
     for field, values in module.info.items():
         for value in values:

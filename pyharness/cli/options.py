@@ -10,7 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from pyharness.errors import HarnessError, UsageError
-from pyharness.host import paths
+from pyharness.host import bundled
 from pyharness.linux.syscalls import Syscalls
 from pyharness.machine import guest_specs
 from pyharness.machine.guest_specs import DEFAULT_GUEST
@@ -21,7 +21,7 @@ _Function = Callable[..., Any]
 
 def _default_module() -> Path:
     here = Path("module")
-    return here if (here / "Kbuild").is_file() else paths.MODULE
+    return here if (here / "Kbuild").is_file() else bundled.MODULE
 
 
 # ---- what a shell completes ----

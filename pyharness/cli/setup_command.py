@@ -5,7 +5,7 @@ import os
 
 import click
 
-from pyharness.host import paths
+from pyharness.host import bundled
 from pyharness.host.programs import environment
 
 
@@ -18,7 +18,7 @@ def setup_command(uses: tuple[str, ...]) -> None:
     that architecture need, vagrant what the Vagrantfile needs, lint what checks this project's
     style. "pyharness doctor" shows what is missing.
     """
-    os.execvpe("sh", ["sh", str(paths.VM / "host-setup"), *uses], environment())
+    os.execvpe("sh", ["sh", str(bundled.VM / "host-setup"), *uses], environment())
 
 
 COMMANDS = (setup_command,)

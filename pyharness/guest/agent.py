@@ -14,7 +14,7 @@ import paramiko
 
 from pyharness.errors import ActorGone, GuestError, GuestTimeout, UsageError
 from pyharness.guest.history import History
-from pyharness.host import paths
+from pyharness.host import bundled
 from pyharness.linux import kmsg
 from pyharness.linux.syscalls import Syscalls
 from pyharness.transport.ssh import WATCH_SECONDS, Ssh
@@ -34,7 +34,7 @@ _KMSG_MOST = 2000
 
 def program(*arguments: str, user: str = "root") -> str:
     """The shell command that runs the guest's side."""
-    sources = (paths.MODULE / "interceptorctl.py", paths.IN_GUEST / "agent.py")
+    sources = (bundled.MODULE / "interceptorctl.py", bundled.IN_GUEST / "agent.py")
     texts = (source.read_text(encoding="utf-8") for source in sources)
     words = [*_PYTHON, "-c", _START, *texts, *arguments]
     if user != "root":

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pyharness.errors import CheckFailed, GuestError, UsageError
 from pyharness.guest import module_source
-from pyharness.host import paths
+from pyharness.host import cache
 from pyharness.transport.ssh import Completed, Ssh
 
 # Not of the module: that the guest's compiler or headers lack something.
@@ -131,9 +131,9 @@ def build(folder: Path, built_for: str, ssh: Ssh, *, jobs: int, seconds: float) 
         said = made.stdout.strip() if made.status else "make is content, and there is no .ko"
         raise CheckFailed(f"{folder} does not build in the guest:\n{said}{_left_out(folder)}")
     _check_names(found)
-    with paths.locked(f"module-{name}"):
+    with cache.locked(f"module-{name}"):
         if not (built := _read(_kept(name), cached=False)):
-            with paths.atomic_folder(_kept(name)) as making:
+            with cache.atomic_folder(_kept(name)) as making:
                 for ko in found:
                     (making / Path(ko).name).write_bytes(ssh.get(ko, seconds=seconds))
                 symbols = ssh.run(f"cat {where}/{SYMBOLS} || true", seconds=seconds)
@@ -181,7 +181,7 @@ def _left_out(folder: Path) -> str:
 
 
 def _kept(name: str) -> Path:
-    return paths.cache() / "modules" / name
+    return cache.folder() / "modules" / name
 
 
 def _read(kept: Path, *, cached: bool) -> Built | None:

@@ -29,9 +29,9 @@ from pyharness.host.progress import NoProgress, Progress
 from pyharness.linux import module_file
 from pyharness.linux.symbolize import Symbolizer
 from pyharness.linux.syscalls import Syscalls
-from pyharness.machine import guest_specs, lifecycle
-from pyharness.machine.lifecycle import SavedState
+from pyharness.machine import guest_specs, lifecycle, qemu_process, saved_states
 from pyharness.machine.qemu_process import Machine
+from pyharness.machine.saved_states import SavedState
 from pyharness.transport.console import Console
 from pyharness.transport.ssh import Completed, Ssh
 
@@ -83,11 +83,11 @@ class Guest(Closes):
         self._ssh = (
             way_in(self.health.check)
             if way_in
-            else lifecycle.open_ssh(machine, saved_state.image, watch=self.health.check)
+            else machine.ssh(saved_state.image, watch=self.health.check)
         )
         self.health.check()
         try:
-            self._ssh.connect(self.limit(lifecycle.ANSWER_SECONDS))
+            self._ssh.connect(self.limit(qemu_process.ANSWER_SECONDS))
             if fresh:
                 lifecycle.settle(self._ssh, seconds=self.limit(10))
         except GuestTimeout as error:
@@ -115,14 +115,14 @@ class Guest(Closes):
             progress: shows the steps that last.
         """
         progress = progress or NoProgress()
-        saved_state = lifecycle.freeze(
+        saved_state = saved_states.ensure(
             guest_specs.find(name, cpus=cpus, memory=memory), progress=progress
         )
         machine = None
         try:
             with progress.task(f"starting {name}"):
                 with signals.held():  # it can only be ended once it is known
-                    machine = lifecycle.thaw(saved_state, persistent=persistent)
+                    machine = lifecycle.start(saved_state, persistent=persistent)
                 return cls(saved_state, machine, fresh=True)
         except BaseException:
             if machine:

@@ -19,14 +19,14 @@ import paramiko
 
 from pyharness.errors import GuestError, UsageError
 from pyharness.guest.guest import Guest
-from pyharness.host import paths
+from pyharness.host import cache
 from pyharness.host.programs import completed
-from pyharness.machine import guest_specs, lifecycle
+from pyharness.machine import guest_specs, saved_states
 from pyharness.machine.accelerator import Accelerator
 from pyharness.machine.guest_specs import GuestSpec
 from pyharness.machine.image import Image
-from pyharness.machine.lifecycle import SavedState
 from pyharness.machine.qemu_process import Machine
+from pyharness.machine.saved_states import SavedState
 from pyharness.transport import ssh_keys
 from pyharness.transport.ssh import Ssh
 
@@ -229,12 +229,12 @@ def _look(ssh: Ssh, address: Address) -> SavedState:
     release, architecture, cpus, suite = (
         ssh.run(asked, seconds=_SECONDS).check().stdout.split("\n")[:4]
     )
-    vermagic, exports = lifecycle.facts(ssh, seconds=_SECONDS)
+    vermagic, exports = saved_states.kernel_facts(ssh, seconds=_SECONDS)
     name = hashlib.sha256(f"{release} {vermagic} {exports}".encode()).hexdigest()[:12]
-    folder = paths.cache() / "remote" / f"{release}-{name}"
-    with paths.locked(f"remote-{folder.name}"):
+    folder = cache.folder() / "remote" / f"{release}-{name}"
+    with cache.locked(f"remote-{folder.name}"):
         if not folder.is_dir():
-            with paths.atomic_folder(folder) as making:
+            with cache.atomic_folder(folder) as making:
                 (making / "exports").write_text(exports, encoding="utf-8")
     return SavedState(
         folder=folder,

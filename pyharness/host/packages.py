@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from pyharness.host import paths
+from pyharness.host import bundled
 
 _TABLE = "host-packages"
 _OS_RELEASE = Path("/etc/os-release")
@@ -95,7 +95,7 @@ def parse(text: str) -> Table:
 @cache
 def table() -> Table:
     """The table of the project."""
-    return parse((paths.VM / _TABLE).read_text(encoding="utf-8"))
+    return parse((bundled.VM / _TABLE).read_text(encoding="utf-8"))
 
 
 def for_guest(architecture: str) -> list[Need]:

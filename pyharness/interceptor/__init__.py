@@ -13,7 +13,7 @@
 ...         print(*module.logged(mark))
 """
 
-from pyharness.host.paths import MODULE
+from pyharness.host.bundled import MODULE
 from pyharness.interceptor.call_log import Call
 from pyharness.interceptor.interface import Command, Interface
 from pyharness.interceptor.module import Interceptor, attach, load

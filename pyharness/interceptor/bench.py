@@ -17,12 +17,13 @@ from pathlib import Path
 
 from pyharness.errors import CheckFailed
 from pyharness.guest.guest import Guest
-from pyharness.host import paths, signals
+from pyharness.host import cache, signals
 from pyharness.host.programs import die_with_parent, environment, requires
 from pyharness.host.progress import Progress
 from pyharness.interceptor.interface import HEADER
 from pyharness.linux import cpio
-from pyharness.machine.lifecycle import SavedState
+from pyharness.machine import command_line
+from pyharness.machine.saved_states import SavedState
 
 _SECONDS = 240.0
 _MEMORY = 1024
@@ -83,7 +84,7 @@ def build_program(guest: Guest, module: Path) -> bytes:
     made_of = hashlib.sha256(guest.saved_state.folder.name.encode() + source + header).hexdigest()[
         :16
     ]
-    kept = paths.cache() / "bench" / made_of
+    kept = cache.folder() / "bench" / made_of
     if kept.exists():
         return kept.read_bytes()
     where = f"/root/build/bench-{made_of}"
@@ -126,18 +127,16 @@ def run(saved_state: SavedState, ko: Path, program: bytes, *, progress: Progress
         folder = Path(name)
         (folder / "initrd").write_bytes(initrd)
         console = folder / "console"
-        command = [
-            saved_state.spec.qemu, "-machine", saved_state.spec.machine, "-accel", "tcg,thread=single",
-            "-cpu", saved_state.spec.cpu, "-smp", "1", "-m", str(_MEMORY),
-            "-icount", "shift=0,sleep=off",
-            "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-            "-kernel", str(saved_state.image.kernel), "-initrd", "initrd",
-            "-append", f"console={saved_state.spec.console} quiet panic=-1",
-            "-serial", f"file:{console.name}",
-        ]  # fmt: skip
+        command = command_line.for_bench(
+            saved_state.spec,
+            saved_state.image,
+            memory=_MEMORY,
+            initrd="initrd",
+            console=console.name,
+        )
         process = subprocess.Popen(
             die_with_parent(command),
-            cwd=folder,  # QEMU splits paths in options at commas
+            cwd=folder,
             env=environment(),
             stdin=subprocess.DEVNULL,
         )

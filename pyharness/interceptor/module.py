@@ -11,7 +11,7 @@ from pyharness.guest.actor import Actor
 from pyharness.guest.guest import Guest
 from pyharness.guest.loaded import LoadedModule
 from pyharness.guest.result import Result
-from pyharness.host.paths import MODULE
+from pyharness.host.bundled import MODULE
 from pyharness.host.wording import counted
 from pyharness.interceptor import call_log, status
 from pyharness.interceptor.call_log import Call

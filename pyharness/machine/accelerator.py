@@ -1,32 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Whether KVM works on this host: found out by booting a kernel, then remembered.
-
-``/dev/kvm`` that exists and opens proves nothing. There are machines (nested
-ones, PVM) where a stock kernel hangs under it at its first instructions, with
-the CPU at 100 %.
-"""
+"""By which accelerator a guest runs, KVM or TCG, as far as it is known; see kvm_probe.py."""
 
 import json
 import os
 import platform
 import re
-import subprocess
-import tempfile
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pyharness.errors import UsageError
-from pyharness.host import json_store, paths, privileges, signals
-from pyharness.host.programs import die_with_parent, environment, version_of
+from pyharness.host import cache, json_store, privileges
+from pyharness.host.programs import version_of
 from pyharness.machine.guest_specs import GuestSpec
-from pyharness.machine.image import Image
 
 # Names the accelerator to use, kvm or tcg, instead of finding out.
-NAMED = "PYHARNESS_ACCEL"
+ENV_VAR = "PYHARNESS_ACCEL"
 _DEVICE = Path("/dev/kvm")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_PROBE_SECONDS = 10.0
 # The host architectures whose KVM runs an emulator's guests.
 _NATIVE = {
     "qemu-system-i386": "x86_64",
@@ -71,7 +61,8 @@ def _threads(emulator: str) -> str:
     return "multi" if found and int(found[1]) >= 10 else "single"
 
 
-def _tcg(reason: str) -> Accelerator:
+def tcg(reason: str) -> Accelerator:
+    """QEMU's own emulation, and why."""
     return Accelerator(name="tcg", reason=reason)
 
 
@@ -82,33 +73,26 @@ def known_accelerator(spec: GuestSpec) -> Accelerator | None:
         UsageError: PYHARNESS_ACCEL names none.
     """
     if _NATIVE.get(spec.qemu) != platform.machine():
-        return _tcg(f"{spec.architecture} guests on {platform.machine()} hosts can't use KVM")
-    if named := os.environ.get(NAMED):
+        return tcg(f"{spec.architecture} guests on {platform.machine()} hosts can't use KVM")
+    if named := os.environ.get(ENV_VAR):
         if named not in ("kvm", "tcg"):
-            raise UsageError(f"{NAMED}={named}: it is kvm or tcg")
-        return Accelerator(name=named, reason=f"{NAMED} says so")
+            raise UsageError(f"{ENV_VAR}={named}: it is kvm or tcg")
+        return Accelerator(name=named, reason=f"{ENV_VAR} says so")
     if not _DEVICE.exists():
-        return _tcg("this host has no /dev/kvm")
+        return tcg("this host has no /dev/kvm")
     if obstacle := privileges.to_use(_DEVICE):
-        return _tcg(str(obstacle))
+        return tcg(str(obstacle))
     return _remembered(spec)
 
 
-def choose(spec: GuestSpec, image: Image) -> Accelerator:
-    """The accelerator to use; takes some seconds the first time after the host's boot."""
-    if known := known_accelerator(spec):
-        return known
-    with paths.locked("accel"):
-        if known := known_accelerator(spec):
-            return known
-        answer = _probe(spec, image)
-        memory = _memory(spec)
-        memory.parent.mkdir(exist_ok=True)
-        facts = asdict(answer) | {"boot": _boot_id()}
-        making = memory.with_suffix(".new")
-        making.write_text(json.dumps(facts), encoding="utf-8")
-        making.rename(memory)
-    return answer
+def remember(spec: GuestSpec, accelerator: Accelerator) -> None:
+    """Keep what was found out for this host, until its next boot."""
+    memory = _memory(spec)
+    memory.parent.mkdir(exist_ok=True)
+    facts = asdict(accelerator) | {"boot": _boot_id()}
+    making = memory.with_suffix(".new")
+    making.write_text(json.dumps(facts), encoding="utf-8")
+    making.rename(memory)
 
 
 def _boot_id() -> str:
@@ -116,7 +100,7 @@ def _boot_id() -> str:
 
 
 def _memory(spec: GuestSpec) -> Path:
-    return paths.cache() / "accel" / f"{spec.qemu}.json"
+    return cache.folder() / "accel" / f"{spec.qemu}.json"
 
 
 def _remembered(spec: GuestSpec) -> Accelerator | None:
@@ -124,35 +108,3 @@ def _remembered(spec: GuestSpec) -> Accelerator | None:
     if facts is None or facts.pop("boot") != _boot_id():
         return None
     return Accelerator(**facts)
-
-
-def _probe(spec: GuestSpec, image: Image) -> Accelerator:
-    """Boot the kernel without a root file system: a KVM that works gets to its panic."""
-    begin = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        console = Path(folder) / "console"
-        command = [
-            spec.qemu, "-machine", spec.machine, "-accel", "kvm", "-cpu", "host", "-m", "256",
-            "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-            "-serial", f"file:{console.name}", "-kernel", str(image.kernel),
-            "-append", f"console={spec.console} panic=-1",
-        ]  # fmt: skip
-        process = subprocess.Popen(
-            die_with_parent(command),
-            cwd=folder,  # QEMU may dump core, and splits paths in options at commas
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        with signals.ended(process):
-            try:
-                process.wait(_PROBE_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                return _tcg(
-                    f"KVM opens, but a kernel hangs under it (tried for {_PROBE_SECONDS} s)"
-                )
-            if b"Kernel panic" in (console.read_bytes() if console.exists() else b""):
-                took = time.monotonic() - begin
-                return Accelerator(name="kvm", reason=f"a kernel booted under it in {took:.1f} s")
-    return _tcg("KVM opens, but QEMU ends when it uses it")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pyharness.errors import UsageError
-from pyharness.host import paths
+from pyharness.host import bundled
 
 # PYHARNESS_GUEST names another.
 DEFAULT_GUEST = os.environ.get("PYHARNESS_GUEST") or (
@@ -88,7 +88,7 @@ def parse(text: str) -> dict[str, GuestSpec]:
 
 def load(path: Path | None = None) -> dict[str, GuestSpec]:
     """The guests of a file, by default the project's own."""
-    return parse((path or paths.VM / "guests.toml").read_text(encoding="utf-8"))
+    return parse((path or bundled.VM / "guests.toml").read_text(encoding="utf-8"))
 
 
 def find(

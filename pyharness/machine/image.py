@@ -27,7 +27,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pyharness.errors import HostError
-from pyharness.host import json_store, paths, private_mounts, privileges, signals, supervisor
+from pyharness.host import (
+    bundled,
+    cache,
+    json_store,
+    private_mounts,
+    privileges,
+    signals,
+    supervisor,
+)
 from pyharness.host.programs import die_with_parent, environment, requires, run
 from pyharness.host.progress import NoProgress, Progress, Task
 from pyharness.machine.guest_specs import GuestSpec
@@ -103,13 +111,13 @@ class Image:
         return self.folder / "initrd"
 
 
-@paths.as_host_error()
+@cache.as_host_error()
 def user_key() -> Path:
     """The private key with which this user enters guests; made if there is none."""
-    key = paths.cache() / "ssh" / "id_ed25519"
-    with paths.locked("ssh"):
+    key = cache.folder() / "ssh" / "id_ed25519"
+    with cache.locked("ssh"):
         if not key.exists():
-            with paths.atomic_folder(key.parent) as folder:
+            with cache.atomic_folder(key.parent) as folder:
                 command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "pyharness", "-f"]
                 run(*command, str(folder / key.name))
     return key
@@ -168,10 +176,10 @@ def digest(spec: GuestSpec, public_key: str, files: Path) -> str:
 
 def folder_of(spec: GuestSpec) -> Path:
     """Where the image of that guest is, or will be."""
-    return paths.cache() / "images" / f"{spec.name}-{digest(spec, _public_key(), paths.VM)}"
+    return cache.folder() / "images" / f"{spec.name}-{digest(spec, _public_key(), bundled.VM)}"
 
 
-@paths.as_host_error()
+@cache.as_host_error()
 def find(spec: GuestSpec) -> Image | None:
     """The image of that guest, if it is made."""
     return read(folder_of(spec))
@@ -189,7 +197,7 @@ def read(folder: Path) -> Image | None:
     return image if whole else None
 
 
-@paths.as_host_error()
+@cache.as_host_error()
 def ensure(spec: GuestSpec, *, progress: Progress | None = None) -> Image:
     """The image of that guest, made if there is none. Takes minutes then.
 
@@ -203,7 +211,7 @@ def ensure(spec: GuestSpec, *, progress: Progress | None = None) -> Image:
 
     if image := find(spec):
         return image
-    with paths.locked(f"image-{spec.name}", waiting=waiting):
+    with cache.locked(f"image-{spec.name}", waiting=waiting):
         if image := find(spec):
             return image
         with progress.task(f"making image {spec.name}") as task:
@@ -224,15 +232,15 @@ def _make(spec: GuestSpec, target: Path, progress: Progress, task: Task) -> None
             f"programs for {spec.architecture} don't run here, which making {spec.name} needs:"
             f" pyharness setup {spec.architecture}"
         ) from error
-    if (free := shutil.disk_usage(paths.cache()).free) < ROOM:
+    if (free := shutil.disk_usage(cache.folder()).free) < ROOM:
         raise HostError(
-            f"{paths.cache()} has {free >> 20} MiB free and an image needs {ROOM >> 20}:"
+            f"{cache.folder()} has {free >> 20} MiB free and an image needs {ROOM >> 20}:"
             " make room, or name another folder in PYHARNESS_CACHE"
         )
     mirrors = Mirrors.of_this_host()
     for sources in mirrors.choices(spec.suite):
         try:
-            with paths.atomic_folder(target, siblings=spec.name) as folder:
+            with cache.atomic_folder(target, siblings=spec.name) as folder:
                 _mmdebstrap(spec, sources, folder, task)
         except _MmdebstrapError as failed:
             log = str(failed)
@@ -261,11 +269,11 @@ def _mmdebstrap(spec: GuestSpec, sources: list[str], folder: Path, task: Task) -
     hook has a path of this host. Files come and go by their descriptors.
     """
     excluded = [
-        line for line in (paths.VM / "excluded").read_text().splitlines() if line.startswith("/")
+        line for line in (bundled.VM / "excluded").read_text().splitlines() if line.startswith("/")
     ]
     with (
-        _in_memory(overlay(paths.VM / "rootfs", _public_key())) as files,
-        _in_memory((paths.VM / "setup.sh").read_bytes()) as setup,
+        _in_memory(overlay(bundled.VM / "rootfs", _public_key())) as files,
+        _in_memory((bundled.VM / "setup.sh").read_bytes()) as setup,
         _in_memory() as results,
         _disk(folder / "root.raw") as disk,
         _tree(folder) as (first, temporary, inherited),

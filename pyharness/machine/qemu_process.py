@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,15 +26,20 @@ from pyharness.errors import GuestError, GuestTimeout, HostError
 from pyharness.host import json_store
 from pyharness.host.cpu_time import Clock
 from pyharness.host.programs import began, die_with_parent, environment, free_port, requires, run
+from pyharness.machine import command_line
 from pyharness.machine.accelerator import Accelerator
+from pyharness.machine.command_line import CONSOLE_LOG, CONSOLE_SOCKET, QMP_SOCKET
 from pyharness.machine.guest_specs import GuestSpec
-from pyharness.machine.image import Image
+from pyharness.machine.image import Image, user_key
 from pyharness.transport.console import Console
+from pyharness.transport.ssh import Ssh
 
-CONSOLE_LOG = "console.log"
-SOCKETS = ("console.sock", "qmp.sock")
+SOCKETS = (CONSOLE_SOCKET, QMP_SOCKET)
 QEMU_LOG = "qemu.log"
 FACTS = "machine.json"
+# A guest answers by SSH in 3 s after its boot, or its start from a saved state, under emulation;
+# the limit is some times that, in seconds of real hardware (60 s emulated).
+ANSWER_SECONDS = 10.0
 _QMP_SECONDS = 60.0
 _START_SECONDS = 30.0
 _END_SECONDS = 10.0
@@ -46,44 +52,6 @@ _LAST_LINES = 12
 
 # The processes that this one started: their ends are for it to take note of.
 _started: dict[int, "subprocess.Popen[bytes]"] = {}
-
-
-def command_line(
-    spec: GuestSpec, image: Image, accel: Accelerator, *, port: int, incoming: str | None = None
-) -> list[str]:
-    """How QEMU is called, in the machine's own folder.
-
-    Args:
-        spec: the guest.
-        image: its image; the folder's ``disk.qcow2`` is what it writes to.
-        accel: how its instructions are carried out.
-        port: the port of 127.0.0.1 that leads to the guest's SSH.
-        incoming: a file with the saved state to go on from, by its name in that folder:
-            a shell reads it, which would split other paths.
-    """
-    return [
-        spec.qemu,
-        "-machine", spec.machine, *accel.arguments(spec),
-        "-smp", str(spec.cpus), "-m", str(spec.memory),
-        "-nodefaults", "-no-user-config", "-display", "none",
-        # A panic leaves the machine as it is, to be looked at, and a reboot ends it.
-        "-action", "panic=pause,reboot=shutdown", "-device", spec.panic,
-        "-kernel", str(image.kernel), "-initrd", str(image.initrd),
-        "-append",
-        f"root=/dev/vda rw console={spec.console} net.ifnames=0 log_buf_len=8M"
-        # A CPU that lets nobody else run is told of before any time limit ends (s).
-        " rcupdate.rcu_cpu_stall_timeout=20",
-        # The disk is thrown away with the machine: no need to wait for the host's.
-        "-drive", "file=disk.qcow2,format=qcow2,if=virtio,cache=unsafe,discard=unmap",
-        # restrict: the guest reaches nothing but who comes through that port.
-        "-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22",
-        "-device", "virtio-net-pci,netdev=net,romfile=",
-        "-device", "virtio-rng-pci",
-        "-chardev", f"socket,id=console,path=console.sock,server=on,wait=off,logfile={CONSOLE_LOG}",
-        "-serial", "chardev:console",
-        "-qmp", "unix:qmp.sock,server=on,wait=off",
-        *(["-incoming", f"exec:cat {incoming}"] if incoming else []),
-    ]  # fmt: skip
 
 
 def _text(log: Path) -> str:
@@ -176,7 +144,7 @@ class Machine:
             accel: how its instructions are carried out.
             folder: the machine's.
             persistent: it outlives this process, until somebody ends it.
-            incoming: see command_line().
+            incoming: see command_line.for_guest().
 
         Raises:
             HostError: QEMU doesn't start; the message is QEMU's.
@@ -184,7 +152,7 @@ class Machine:
         requires(spec.qemu)
         for _ in range(5):
             port = free_port()
-            line = command_line(spec, image, accel, port=port, incoming=incoming)
+            line = command_line.for_guest(spec, image, accel, port=port, incoming=incoming)
             for left in SOCKETS:
                 (folder / left).unlink(missing_ok=True)
             with (folder / QEMU_LOG).open("wb") as log:
@@ -219,7 +187,7 @@ class Machine:
         """Wait until QEMU answers (True) or has ended."""
         end = time.monotonic() + _START_SECONDS
         while process.poll() is None:
-            if (self.folder / "qmp.sock").exists():
+            if (self.folder / QMP_SOCKET).exists():
                 return True
             if time.monotonic() > end:
                 process.kill()
@@ -251,6 +219,22 @@ class Machine:
         """
         return Console(
             self.folder, self.guest, timeout_factor=timeout_factor, clock=Clock(self.pid)
+        )
+
+    def ssh(self, image: Image, *, watch: Callable[[], object] = lambda: None) -> Ssh:
+        """A connection to the guest by SSH, which is not connected yet.
+
+        Args:
+            image: the guest's, which has the host key.
+            watch: see Ssh.
+        """
+        return Ssh(
+            "127.0.0.1",
+            self.port,
+            key=user_key(),
+            host_key=image.host_key,
+            watch=watch,
+            clock=Clock(self.pid),
         )
 
     def _said(self) -> str:

@@ -42,7 +42,7 @@ def restore(machine: Machine, name: str) -> None:
     machine.monitor(f"loadvm {name}")
     machine.qmp("cont")
     saved_state = lifecycle.saved_state_of(machine)
-    ssh = lifecycle.open_ssh(machine, saved_state.image)
+    ssh = machine.ssh(saved_state.image)
     ssh.connect(30 * saved_state.accel.timeout_factor)
     lifecycle.settle(ssh, seconds=30 * saved_state.accel.timeout_factor)
     ssh.close()

@@ -29,9 +29,9 @@ from pyharness.guest.pool import GuestPool, with_cpus
 from pyharness.host import writable
 from pyharness.host.progress import TerminalProgress
 from pyharness.linux import kernel_release
-from pyharness.machine import accelerator, guest_specs, lifecycle
+from pyharness.machine import accelerator, guest_specs, saved_states
 from pyharness.machine.guest_specs import DEFAULT_GUEST, GuestSpec
-from pyharness.machine.lifecycle import SavedState
+from pyharness.machine.saved_states import SavedState
 from pyharness.pytest_plugin import markers, root_folder, tracebacks, vagrant
 from pyharness.pytest_plugin.guest_use import GuestUse
 from pyharness.pytest_plugin.results import Report
@@ -107,7 +107,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
     if option := config.getoption("accel"):
-        os.environ[accelerator.NAMED] = option
+        os.environ[accelerator.ENV_VAR] = option
     if config.getoption("report") and not is_worker(config):
         config.pluginmanager.register(Reporter(config))
 
@@ -267,7 +267,7 @@ def make_ready(config: pytest.Config, *cpus: int) -> None:
         with _told(), capture.global_and_fixture_disabled():
             for number in cpus or (0,):
                 spec = with_cpus(place.spec.name, number)
-                config.stash[_READY] = lifecycle.freeze(spec, progress=TerminalProgress())
+                config.stash[_READY] = saved_states.ensure(spec, progress=TerminalProgress())
 
 
 @pytest.hookimpl(tryfirst=True)

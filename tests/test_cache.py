@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 
 from pyharness import HostError, UsageError
-from pyharness.host import paths
+from pyharness.host import cache
 from pyharness.machine import lifecycle
 
 _fork = multiprocessing.get_context("fork")
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PYHARNESS_CACHE", str(tmp_path))
     return tmp_path
 
@@ -39,57 +39,60 @@ def killed_in(work: Callable[[], None], begun: Path) -> None:
     process.join()
 
 
-def test_made_whole(cache: Path) -> None:
-    with paths.atomic_folder(cache / "x" / "target") as folder:
+def test_made_whole(cache_folder: Path) -> None:
+    with cache.atomic_folder(cache_folder / "x" / "target") as folder:
         (folder / "file").write_text("done", encoding="ascii")
-        assert not (cache / "x" / "target").exists()
-    assert [path.name for path in (cache / "x").rglob("*")] == ["target", "file"]
+        assert not (cache_folder / "x" / "target").exists()
+    assert [path.name for path in (cache_folder / "x").rglob("*")] == ["target", "file"]
 
 
-def test_an_error_leaves_nothing(cache: Path) -> None:
-    with pytest.raises(OSError, match="disk full"), paths.atomic_folder(cache / "x" / "target"):
+def test_an_error_leaves_nothing(cache_folder: Path) -> None:
+    with (
+        pytest.raises(OSError, match="disk full"),
+        cache.atomic_folder(cache_folder / "x" / "target"),
+    ):
         raise OSError("disk full")
-    assert list((cache / "x").iterdir()) == []
+    assert list((cache_folder / "x").iterdir()) == []
 
 
-def test_a_kill_leaves_nothing_for_long(cache: Path) -> None:
-    begun = cache / "begun"
+def test_a_kill_leaves_nothing_for_long(cache_folder: Path) -> None:
+    begun = cache_folder / "begun"
 
     def make() -> None:
-        with paths.locked("x"), paths.atomic_folder(cache / "x" / "target") as folder:
+        with cache.locked("x"), cache.atomic_folder(cache_folder / "x" / "target") as folder:
             (folder / "half").touch()
             begun.touch()
             signal.pause()
 
     killed_in(make, begun)
-    assert len(list((cache / "x").iterdir())) == 1
-    with paths.locked("x"), paths.atomic_folder(cache / "x" / "target"):
+    assert len(list((cache_folder / "x").iterdir())) == 1
+    with cache.locked("x"), cache.atomic_folder(cache_folder / "x" / "target"):
         pass
-    assert [path.name for path in (cache / "x").rglob("*")] == ["target"]
+    assert [path.name for path in (cache_folder / "x").rglob("*")] == ["target"]
 
 
-def test_what_is_not_used_goes_when_its_like_is_made(cache: Path) -> None:
+def test_what_is_not_used_goes_when_its_like_is_made(cache_folder: Path) -> None:
     old, new, target, other = (f"a-{digit * 12}" for digit in "0123")
     kept = ("a-b-" + "0" * 12, "a-b", f".a-b-{'0' * 12}.1234")
     for name in (old, new, f".{other}.1234", target, *kept):
-        (cache / "x" / name).mkdir(parents=True)
+        (cache_folder / "x" / name).mkdir(parents=True)
     month_ago = time.time() - 30 * 24 * 3600
     for name in (old, new, *kept):
-        os.utime(cache / "x" / name, (month_ago, month_ago))
-    paths.mark_used(cache / "x" / new)
-    (cache / "x" / target / "half").touch()
-    with paths.atomic_folder(cache / "x" / target, siblings="a"):
+        os.utime(cache_folder / "x" / name, (month_ago, month_ago))
+    cache.mark_used(cache_folder / "x" / new)
+    (cache_folder / "x" / target / "half").touch()
+    with cache.atomic_folder(cache_folder / "x" / target, siblings="a"):
         pass
-    assert {path.name for path in (cache / "x").iterdir()} == {new, target, *kept}
-    assert list((cache / "x" / target).iterdir()) == []
+    assert {path.name for path in (cache_folder / "x").iterdir()} == {new, target, *kept}
+    assert list((cache_folder / "x" / target).iterdir()) == []
 
 
-def test_one_at_a_time(cache: Path) -> None:
+def test_one_at_a_time(cache_folder: Path) -> None:
     """A second one waits, and says so; the kernel gives the lock back of who was killed."""
-    begun, told = cache / "begun", []
+    begun, told = cache_folder / "begun", []
 
     def hold() -> None:
-        with paths.locked("x"):
+        with cache.locked("x"):
             begun.touch()
             signal.pause()
 
@@ -107,7 +110,7 @@ def test_one_at_a_time(cache: Path) -> None:
         yield
         told.append("ends")
 
-    with paths.locked("x", waiting=waiting):
+    with cache.locked("x", waiting=waiting):
         assert told == ["begins", "ends"]
     process.join()
 
@@ -151,12 +154,12 @@ def test_a_cache_that_cannot_be_used(named: dict[str, str], said: str) -> None:
 # Root becomes that user by itself: user namespaces are forbidden in a chroot.
 WITHOUT_A_HOME = """
 import os
-from pyharness.host import paths
+from pyharness.host import cache
 from pyharness.errors import HostError
 if os.geteuid() == 0:
     os.setuid(4242)
 try:
-    paths.cache()
+    cache.folder()
 except HostError as error:
     print(error)
 """
@@ -194,35 +197,35 @@ def test_a_relative_path_is_refused(variable: str, tmp_path: Path) -> None:
 def test_a_tilde_that_no_shell_has_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYHARNESS_CACHE", "~/x")
     with pytest.raises(UsageError, match=f"write PYHARNESS_CACHE={Path.home()}/x"):
-        paths.cache()
+        cache.folder()
     monkeypatch.setenv("PYHARNESS_CACHE", "~nosuchuser/x")
     with pytest.raises(UsageError, match="write an absolute path"):
-        paths.cache()
+        cache.folder()
 
 
 def test_a_control_character_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYHARNESS_RUN", f"{tmp_path}/a\nb")
     with pytest.raises(UsageError, match=r"has the character '\\n'"):
-        paths.run()
+        cache.run_folder()
 
 
-@pytest.mark.usefixtures("cache")
+@pytest.mark.usefixtures("cache_folder")
 def test_a_run_folder_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYHARNESS_RUN", A_FILE)
     with pytest.raises(HostError, match="make it a folder, or name other folders in PYHARNESS_C"):
         lifecycle.all_machines()
 
 
-@pytest.mark.usefixtures("cache")
+@pytest.mark.usefixtures("cache_folder")
 def test_a_file_system_without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_file: object, _operation: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr("pyharness.host.paths.fcntl.flock", refuse)
-    with pytest.raises(HostError, match="is on a file system without locks"), paths.locked("x"):
+    monkeypatch.setattr("pyharness.host.cache.fcntl.flock", refuse)
+    with pytest.raises(HostError, match="is on a file system without locks"), cache.locked("x"):
         pass
 
 
 def test_an_error_that_is_not_of_the_file_system_stays() -> None:
-    with pytest.raises(BrokenPipeError), paths.as_host_error():
+    with pytest.raises(BrokenPipeError), cache.as_host_error():
         raise BrokenPipeError

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Where things are on this host: what the project brings, and its cache."""
+"""This user's cache of images, saved states and modules: its folders, locks, and errors."""
 
 import errno
 import fcntl
@@ -16,31 +16,19 @@ from platformdirs import user_cache_path
 
 from pyharness.errors import HostError, UsageError
 
-CACHE_NAMED = "PYHARNESS_CACHE"
-RUN_NAMED = "PYHARNESS_RUN"
-_PACKAGE = Path(__file__).parent.parent
+CACHE_VARIABLE = "PYHARNESS_CACHE"
+RUN_VARIABLE = "PYHARNESS_RUN"
 _UNUSED_SECONDS = 7 * 24 * 3600.0
 
 
-def _data(name: str) -> Path:
-    """A folder of the project: beside the package in a checkout, in it when installed."""
-    installed = _PACKAGE / "_data" / name
-    return installed if installed.is_dir() else _PACKAGE.parent / name
-
-
-VM = _data("vm")
-MODULE = _data("module")
-IN_GUEST = _PACKAGE / "guest" / "inside"
-
-
-def cache() -> Path:
+def folder() -> Path:
     """The cache's folder, made if need be; ``PYHARNESS_CACHE`` names another.
 
     Raises:
         UsageError: what it names is no absolute path.
         HostError: the folder can't be made, or there is no place for it.
     """
-    path = _named(CACHE_NAMED) or _users_cache()
+    path = _named(CACHE_VARIABLE) or _users_cache()
     with as_host_error():
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         return path.resolve()
@@ -52,18 +40,18 @@ def _users_cache() -> Path:
     except RuntimeError:  # what platformdirs raises depends on its version
         path = Path("~")
     if not path.is_absolute():
-        raise HostError(f"this user has no home folder: name a folder for all in {CACHE_NAMED}")
+        raise HostError(f"this user has no home folder: name a folder for all in {CACHE_VARIABLE}")
     return path
 
 
-def run() -> Path:
+def run_folder() -> Path:
     """Where machines run; ``PYHARNESS_RUN`` names another place, apart from all others.
 
     Raises:
         UsageError: what it names is no absolute path.
-        HostError: see cache().
+        HostError: see folder().
     """
-    path = _named(RUN_NAMED) or cache() / "run"
+    path = _named(RUN_VARIABLE) or folder() / "run"
     with as_host_error():
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return path
@@ -119,7 +107,7 @@ def as_host_error() -> Iterator[None]:
         fix = fixes.get(error.errno or 0, "")
         raise HostError(
             f"{where} can't be used ({error.strerror}): {fix}name other folders"
-            f" in {CACHE_NAMED} and {RUN_NAMED}"
+            f" in {CACHE_VARIABLE} and {RUN_VARIABLE}"
         ) from error
 
 
@@ -135,11 +123,11 @@ def locked(
         name: what is locked, such as an image's name.
         waiting: gives a context that lasts while somebody else holds it.
     """
-    folder = cache() / "locks"
+    locks = folder() / "locks"
     with ExitStack() as stack:
         with as_host_error():
-            folder.mkdir(exist_ok=True)
-            file = stack.enter_context((folder / name).open("w"))
+            locks.mkdir(exist_ok=True)
+            file = stack.enter_context((locks / name).open("w"))
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -149,8 +137,8 @@ def locked(
             if error.errno not in _NO_LOCKS:
                 raise
             raise HostError(
-                f"{folder} is on a file system without locks: name a folder on a local disk in"
-                f" {CACHE_NAMED}"
+                f"{locks} is on a file system without locks: name a folder on a local disk in"
+                f" {CACHE_VARIABLE}"
             ) from error
         yield
 

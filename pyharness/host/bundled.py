@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Files that come with this package: guest descriptions, the interceptor, programs for guests."""
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent.parent
+
+
+def _data(name: str) -> Path:
+    """A folder of the project: beside the package in a checkout, in it when installed."""
+    installed = _PACKAGE / "_data" / name
+    return installed if installed.is_dir() else _PACKAGE.parent / name
+
+
+VM = _data("vm")
+MODULE = _data("module")
+IN_GUEST = _PACKAGE / "guest" / "inside"

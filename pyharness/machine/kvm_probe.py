@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Whether KVM works on this host: found out by booting a kernel, then remembered.
+
+A ``/dev/kvm`` that exists and opens proves nothing. There are machines (nested ones, PVM) where
+a stock kernel hangs under it at its first instructions, with the CPU at 100 %.
+"""
+
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from pyharness.host import cache, signals
+from pyharness.host.programs import die_with_parent, environment
+from pyharness.machine import command_line
+from pyharness.machine.accelerator import Accelerator, known_accelerator, remember, tcg
+from pyharness.machine.guest_specs import GuestSpec
+from pyharness.machine.image import Image
+
+# A kernel panics 2 s after its start under KVM; one that hangs never does.
+_PROBE_SECONDS = 10.0
+
+
+def choose(spec: GuestSpec, image: Image) -> Accelerator:
+    """The accelerator to use; takes some seconds the first time after the host's boot."""
+    if known := known_accelerator(spec):
+        return known
+    with cache.locked("accel"):
+        if known := known_accelerator(spec):
+            return known
+        answer = _probe(spec, image)
+        remember(spec, answer)
+    return answer
+
+
+def _probe(spec: GuestSpec, image: Image) -> Accelerator:
+    """Boot the kernel without a root file system: where KVM works, it panics."""
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        console = Path(folder) / "console"
+        command = command_line.for_kvm_probe(spec, image, console.name)
+        process = subprocess.Popen(
+            die_with_parent(command),
+            cwd=folder,  # QEMU may dump core
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        with signals.ended(process):
+            try:
+                process.wait(_PROBE_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                return tcg(f"KVM opens, but a kernel hangs under it (tried for {_PROBE_SECONDS} s)")
+            if b"Kernel panic" in (console.read_bytes() if console.exists() else b""):
+                took = time.monotonic() - begin
+                return Accelerator(name="kvm", reason=f"a kernel booted under it in {took:.1f} s")
+    return tcg("KVM opens, but QEMU ends when it uses it")

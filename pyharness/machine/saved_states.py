@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Saved states: each guest is booted once, saved, and started from the saved state.
+
+frozen/bookworm-i386-0123456789ab/   a booted guest, saved; read-only
+    disk.qcow2     what differs from the image
+    state          its memory and devices
+    exports        the kernel's exported symbols (Module.symvers)
+    frozen.json    facts of the guest's kernel
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pyharness.errors import GuestError
+from pyharness.host import cache, json_store
+from pyharness.host.programs import version_of
+from pyharness.host.progress import NoProgress, Progress, Task
+from pyharness.linux import trouble
+from pyharness.linux.trouble import Report
+from pyharness.machine import accelerator, command_line, guest_specs, image, kvm_probe, qemu_process
+from pyharness.machine.accelerator import Accelerator
+from pyharness.machine.guest_specs import GuestSpec
+from pyharness.machine.image import Image
+from pyharness.machine.qemu_process import Machine
+from pyharness.transport.ssh import Ssh
+
+# Counts up whenever this file boots or saves guests differently: then all are booted anew.
+FORMAT = 2
+# How often a guest is booted until its kernel reports no trouble: a host that is
+# busy for a moment is not so for long.
+_BOOTS = 3
+# A guest boots to its prompt in 25 s under emulation on an idle machine. The limit is many times
+# that, in seconds of real hardware in which the guest could run (360 s emulated): beside ten busy
+# processes it took over 180 s, and a boot that fails is noticed at once.
+_BOOT_SECONDS = 60.0
+_FACTS = {"vermagic": str, "image": str, "accel": dict, "cpus": int, "memory": int}
+_ACCEL_FACTS = {"name": str, "reason": str}
+STATE = "state"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedState:
+    """A booted guest, saved.
+
+    Attributes:
+        folder: where it is.
+        spec: the guest's description.
+        image: what it was booted from.
+        accel: under which accelerator; it goes on under the same one.
+        vermagic: what a module for this kernel must say of itself.
+    """
+
+    folder: Path
+    spec: GuestSpec
+    image: Image
+    accel: Accelerator
+    vermagic: str
+
+    @property
+    def exports(self) -> Path:
+        """The kernel's exported symbols, as Module.symvers has them."""
+        return self.folder / "exports"
+
+
+@cache.as_host_error()
+def ensure(spec: GuestSpec, *, progress: Progress | None = None) -> SavedState:
+    """The guest, booted and saved; boots it (and makes its image) if that is still to do.
+
+    Raises:
+        HostError: this host can't.
+        GuestError: the guest does not boot.
+    """
+    progress = progress or NoProgress()
+    made = image.ensure(spec, progress=progress)
+    if not (chosen := accelerator.known_accelerator(spec)):
+        progress.message("finding out whether KVM works here: booting a kernel under it")
+        chosen = kvm_probe.choose(spec, made)
+    folder = _saved_state_folder(spec, made, chosen)
+
+    def waiting() -> AbstractContextManager[object]:
+        return progress.task(f"waiting for another process that boots {spec.name}")
+
+    if not read(folder, spec.name):
+        with cache.locked(f"freeze-{spec.name}", waiting=waiting):
+            if not read(folder, spec.name):
+                with cache.atomic_folder(folder, siblings=spec.name) as making:
+                    _boot_and_save(spec, made, chosen, making, progress)
+    saved_state = read(folder, spec.name)
+    assert saved_state is not None
+    return saved_state
+
+
+def read(folder: Path, name: str) -> SavedState | None:
+    """The saved guest in a folder, if there is one with the image that it needs."""
+    facts = json_store.read(folder / "frozen.json", _FACTS)
+    accel = facts and json_store.checked(facts["accel"], _ACCEL_FACTS)
+    if facts is None or accel is None:
+        return None
+    if (made := image.read(Path(facts["image"]))) is None:
+        return None
+    cache.mark_used(made.folder)
+    cache.mark_used(folder)
+    return SavedState(
+        folder=folder,
+        spec=guest_specs.find(name, cpus=facts["cpus"], memory=facts["memory"]),
+        image=made,
+        accel=Accelerator(**accel),
+        vermagic=facts["vermagic"],
+    )
+
+
+def _saved_state_folder(spec: GuestSpec, made: Image, chosen: Accelerator) -> Path:
+    line = command_line.for_guest(spec, made, chosen, port=0)
+    made_of = f"{FORMAT} {line}{version_of(spec.qemu)}"
+    digest = hashlib.sha256(made_of.encode()).hexdigest()[:12]
+    return cache.folder() / "frozen" / f"{spec.name}-{digest}"
+
+
+def _boot_and_save(
+    spec: GuestSpec, made: Image, chosen: Accelerator, folder: Path, progress: Progress
+) -> None:
+    """Boot a guest until its kernel reports no trouble, and save its state."""
+    progress.message(f"{spec.name} runs under {chosen.name}: {chosen.reason}")
+    before: list[Report] = []
+    for others in reversed(range(_BOOTS)):
+        with (
+            progress.task(f"booting {spec.name} once") as task,
+            _booted(spec, made, chosen, folder, task) as machine,
+        ):
+            found = trouble.reports(machine.console_log.read_text(errors="replace"))
+            bad = unexpected_reports(found, before)
+            if not bad:
+                task.at(0.95, "saving its state")
+                machine.save(folder / STATE)
+                break
+        if not others:
+            said = "\n\n".join(map(str, bad))
+            raise GuestError(
+                f"{spec.name} reports trouble each time that it boots; if this host is busy,"
+                f" try again when it is not:\n{said}"
+            )
+        progress.message(
+            f"{spec.name} is booted again, as its kernel reported trouble: {bad[0].title}"
+        )
+        before = found
+    if found:
+        progress.message(
+            f"{spec.name} warns each time that it boots, so this is usual: {found[0].title}"
+        )
+    for name in (qemu_process.FACTS, *qemu_process.SOCKETS, qemu_process.QEMU_LOG):
+        (folder / name).unlink(missing_ok=True)
+
+
+def unexpected_reports(found: Sequence[Report], before: Sequence[Report]) -> list[Report]:
+    """The reports of a boot that make its state not worth saving. Pure.
+
+    Each report does: the kernel has lost something, or the host was too busy for
+    it, and all that is started from the state would begin with that. The exception
+    is a warning that the boot before gave, too: the kernel always warns here, and goes on.
+    """
+    usual = {_where(report) for report in before if report.kind == "warning"}
+    return [report for report in found if _where(report) not in usual]
+
+
+def _where(report: Report) -> str:
+    """What stays the same of a report's first line from boot to boot."""
+    return re.sub(r"\b(CPU|PID): \d+|, CPU#\d+: .*", r"\1", report.title)
+
+
+@contextmanager
+def _booted(
+    spec: GuestSpec, made: Image, chosen: Accelerator, folder: Path, task: Task
+) -> Iterator[Machine]:
+    """A guest that has booted and is stopped; what is known of its kernel is in the folder."""
+    task.at(0.05, "kernel")
+    qemu_process.make_overlay(folder / "disk.qcow2", made.root, "raw")
+    machine = Machine.start(spec, made, chosen, folder=folder, persistent=False)
+    try:
+        with machine.console(timeout_factor=chosen.timeout_factor) as console:
+            console.wait_boot(_BOOT_SECONDS, watch=machine.check_disk)
+        task.at(0.7, "waiting for it to settle")
+        ssh = machine.ssh(made, watch=machine.check_disk)
+        ssh.connect(qemu_process.ANSWER_SECONDS * chosen.timeout_factor)
+        limit = 60 * chosen.timeout_factor
+        ssh.run("systemctl is-system-running --wait", seconds=limit)
+        vermagic, exports = kernel_facts(ssh, seconds=limit)
+        ssh.run("sync", seconds=limit)
+        ssh.close()
+        machine.qmp("stop")
+        known = {
+            "vermagic": vermagic,
+            "image": str(made.folder),
+            "accel": asdict(chosen),
+            "cpus": spec.cpus,
+            "memory": spec.memory,
+        }
+        (folder / "exports").write_text(exports, encoding="utf-8")
+        (folder / "frozen.json").write_text(json.dumps(known), encoding="utf-8")
+        yield machine
+    except GuestError as error:
+        raise type(error)(f"{spec.name}: {error}\n{machine.last_words()}") from error
+    finally:
+        machine.end()
+
+
+def kernel_facts(ssh: Ssh, *, seconds: float) -> tuple[str, str]:
+    """What a module for a guest's kernel must say of itself, and the symbols that it exports.
+
+    Raises:
+        CheckFailed: the guest lacks the kernel's modules or headers.
+    """
+    folder = "/lib/modules/$(uname -r)"
+    find = f"find {folder}/kernel -name '*.ko*' -print -quit"
+    vermagic = ssh.run(f"modinfo -F vermagic $({find})", seconds=seconds).check()
+    exports = ssh.run(f"cat {folder}/build/Module.symvers", seconds=seconds).check()
+    return vermagic.stdout.strip(), exports.stdout
