@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * How a function is put in front of a system call, in one of two ways: table.h
+ * How a function is put in front of a system call, by one of two methods: table.h
  * replaces its entry in the kernel's table, handler.h hooks the function that
  * serves it. Either way the function has returned before the system call is
  * carried out: no frame of this module is on the stack of a process that sleeps
@@ -19,14 +19,14 @@
 #include <linux/sched/task_stack.h>
 #include <linux/slab.h>
 
-#include "doors.h"
+#include "abi.h"
 #include "handler.h"
 #include "lock.h"
 #include "stubs.h"
 #include "symbols.h"
 #include "table.h"
 
-/* What a hook does, in the form that each way needs: see HOOK_BEFORE(). */
+/* What a hook does, in the form that each method needs: see HOOK_BEFORE(). */
 struct hook_action {
 	void (*entry)(void);		/* stands in the table */
 	void (*direct)(void);		/* is called by the handler */
@@ -47,14 +47,14 @@ struct hook {
 static LIST_HEAD(hooks);
 static bool hook_by_table;
 
-/* Where the system call of that door_index() goes on, which the current task is in. */
+/* Where the system call of that abi_index() goes on, which the current task is in. */
 static __always_inline unsigned long hook_original(unsigned int index)
 {
-	const struct door *door = door_current();
+	const struct syscall_abi *abi = abi_current();
 
-	if (likely(door == &doors[0]))
+	if (likely(abi == &abis[0]))
 		return native_originals[index];
-	return door->originals[index];
+	return abi->originals[index];
 }
 
 #define HOOK_ACTION(name, may_redirect)					\
@@ -66,23 +66,23 @@ static __always_inline unsigned long hook_original(unsigned int index)
 	}
 
 /*
- * Have before_name(regs) run before a system call, where name_wanted(door_index())
+ * Have before_name(regs) run before a system call, where name_wanted(abi_index())
  * says so. Where not, no more is paid than to find that out: all else saves registers.
  */
 #define HOOK_BEFORE(name)						\
 	static __used notrace void name##_early(struct pt_regs *regs)	\
 	{								\
-		if (name##_wanted(door_index(regs)))			\
+		if (name##_wanted(abi_index(regs)))			\
 			before_##name(regs);				\
 	}								\
 	static noinline notrace unsigned long name##_late(struct pt_regs *regs) \
 	{								\
 		before_##name(regs);					\
-		return hook_original(door_index(regs));			\
+		return hook_original(abi_index(regs));			\
 	}								\
 	static __used notrace unsigned long name##_next(struct pt_regs *regs) \
 	{								\
-		unsigned int index = door_index(regs);			\
+		unsigned int index = abi_index(regs);			\
 									\
 		return name##_wanted(index) ? name##_late(regs) :	\
 		       hook_original(index);				\
@@ -101,7 +101,7 @@ static __always_inline unsigned long hook_original(unsigned int index)
 	static __used notrace unsigned long name##_next(struct pt_regs *regs) \
 	{								\
 		return instead_of_##name(regs) ?:			\
-		       hook_original(door_index(regs));			\
+		       hook_original(abi_index(regs));			\
 	}								\
 	STUB_NEXT(name##_entry, name##_next);				\
 	STUB_INSTEAD(name##_direct, instead_of_##name);			\
@@ -116,8 +116,8 @@ static __always_inline unsigned long hook_original(unsigned int index)
 	}								\
 	HOOK_ACTION(name, true)
 
-/* Find out which way this kernel needs. Changes nothing. */
-static int __init hook_choose(const char *way)
+/* Find out which method this kernel needs. Changes nothing. */
+static int __init hook_choose(const char *method)
 {
 	const char *through = NULL;
 	int i;
@@ -126,20 +126,20 @@ static int __init hook_choose(const char *way)
 		pr_err(KBUILD_MODNAME ": not loaded: the kernel lacks kprobes\n");
 		return -ENODEV;
 	}
-	if (strcmp(way, "auto") && strcmp(way, "table") && strcmp(way, "handler")) {
-		pr_err(KBUILD_MODNAME ": not loaded: way=%s: it is auto, table or handler\n",
-		       way);
+	if (strcmp(method, "auto") && strcmp(method, "table") && strcmp(method, "handler")) {
+		pr_err(KBUILD_MODNAME ": not loaded: method=%s: it is auto, table or handler\n",
+		       method);
 		return -EINVAL;
 	}
-	for (i = 0; i < DOORS && strcmp(way, "handler"); i++) {
-		doors[i].table = table_find(&doors[i]);
-		if (!doors[i].table)
-			through = doors[i].dispatcher;
+	for (i = 0; i < ABIS && strcmp(method, "handler"); i++) {
+		abis[i].table = table_find(&abis[i]);
+		if (!abis[i].table)
+			through = abis[i].dispatcher;
 	}
-	hook_by_table = !through && strcmp(way, "handler");
-	if (hook_by_table || strcmp(way, "table"))
+	hook_by_table = !through && strcmp(method, "handler");
+	if (hook_by_table || strcmp(method, "table"))
 		return 0;
-	pr_err(KBUILD_MODNAME ": not loaded: way=table: %s() of this kernel reads no table of system calls: way=auto\n",
+	pr_err(KBUILD_MODNAME ": not loaded: method=table: %s() of this kernel reads no table of system calls: method=auto\n",
 	       through);
 	return -ENODEV;
 }
@@ -159,11 +159,11 @@ static struct hook *hook_find(unsigned long where)
 	return hook;
 }
 
-static int hook_arm_table(struct hook *hook, struct door *door, unsigned int nr)
+static int hook_arm_table(struct hook *hook, struct syscall_abi *abi, unsigned int nr)
 {
 	unsigned long original = READ_ONCE(*hook->entry);
 
-	WRITE_ONCE(door->originals[nr], original);
+	WRITE_ONCE(abi->originals[nr], original);
 	return table_swap(hook->entry, original,
 			  (unsigned long)hook->action->entry);
 }
@@ -172,14 +172,14 @@ static int hook_arm_table(struct hook *hook, struct door *door, unsigned int nr)
  * Somebody who was there before this module may have gone since, and have put
  * the kernel's own function back over its entry: that is given back, too.
  */
-static int hook_disarm_table(struct hook *hook, struct door *door,
+static int hook_disarm_table(struct hook *hook, struct syscall_abi *abi,
 			     unsigned int nr)
 {
 	int err = table_swap(hook->entry, (unsigned long)hook->action->entry,
-			     door->originals[nr]);
+			     abi->originals[nr]);
 
 	if (err && READ_ONCE(*hook->entry) ==
-		   symbol_address(door_handler(door, nr)))
+		   symbol_address(abi_handler(abi, nr)))
 		err = 0;
 	return err;
 }
@@ -198,22 +198,22 @@ static int hook_arm_handler(struct hook *hook, bool direct)
  * Where the hook of a number goes, 0 if the kernel has no such handler. What
  * was looked up is kept: looking up costs a grace period.
  */
-static unsigned long hook_place(struct door *door, unsigned int nr)
+static unsigned long hook_place(struct syscall_abi *abi, unsigned int nr)
 {
 	if (hook_by_table)
-		return (unsigned long)&door->table[nr];
-	if (!door->originals[nr])
-		door->originals[nr] = symbol_code(door_handler(door, nr));
-	return door->originals[nr];
+		return (unsigned long)&abi->table[nr];
+	if (!abi->originals[nr])
+		abi->originals[nr] = symbol_code(abi_handler(abi, nr));
+	return abi->originals[nr];
 }
 
 /* Say what keeps a hook from being taken back. */
-static void hook_tell(const struct hook *hook, const struct door *door,
+static void hook_tell(const struct hook *hook, const struct syscall_abi *abi,
 		      unsigned int nr, int err)
 {
 	if (hook_by_table)
 		pr_warn(KBUILD_MODNAME ": system call %u%s was taken over by %ps: it can't be given back before that is gone\n",
-			nr, door->mark, *(void **)hook->where);
+			nr, abi->mark, *(void **)hook->where);
 	else
 		pr_warn(KBUILD_MODNAME ": %ps() calls this module, and ftrace has given up (%pe): only a reboot helps\n",
 			(void *)hook->where, ERR_PTR(err));
@@ -250,7 +250,7 @@ static void hook_close(struct hook *hook)
 }
 
 /*
- * Put @action in front of system call @nr of @door, or count one more user of
+ * Put @action in front of system call @nr of @abi, or count one more user of
  * the hook that is there already. @installed is the hook then, which is left
  * open.
  *
@@ -258,11 +258,11 @@ static void hook_close(struct hook *hook)
  * is installed, does not run, and can't be removed, or what kept it from being
  * installed.
  */
-static int hook_install(struct door *door, unsigned int nr,
+static int hook_install(struct syscall_abi *abi, unsigned int nr,
 			const struct hook_action *action, bool direct,
 			struct hook **installed)
 {
-	unsigned long where = hook_place(door, nr);
+	unsigned long where = hook_place(abi, nr);
 	struct hook *hook;
 	int err;
 
@@ -277,7 +277,7 @@ static int hook_install(struct door *door, unsigned int nr,
 		return err;
 	if (!hook->users) {
 		hook->action = action;
-		err = hook_by_table ? hook_arm_table(hook, door, nr) :
+		err = hook_by_table ? hook_arm_table(hook, abi, nr) :
 		      hook_arm_handler(hook, direct);
 		if (err && err != -EUCLEAN) {
 			hook_close(hook);
@@ -293,10 +293,10 @@ static int hook_install(struct door *door, unsigned int nr,
  * Give the system call back when nobody uses the hook, which is open, any more.
  * A task may still be inside the stub: hook_barrier() waits for those.
  *
- * Return: 0, or what keeps it from being given back, which was told: -EBUSY,
+ * Return: 0, or what keeps it from being given back, which was logged: -EBUSY,
  * somebody else has replaced the entry since; -ENODEV, ftrace has given up.
  */
-static int hook_remove(struct hook *hook, struct door *door, unsigned int nr)
+static int hook_remove(struct hook *hook, struct syscall_abi *abi, unsigned int nr)
 {
 	int err;
 
@@ -306,12 +306,12 @@ static int hook_remove(struct hook *hook, struct door *door, unsigned int nr)
 		hook_stick(hook, false);	/* it is wanted again */
 		return 0;
 	}
-	err = hook_by_table ? hook_disarm_table(hook, door, nr) :
+	err = hook_by_table ? hook_disarm_table(hook, abi, nr) :
 	      handler_disarm(&hook->handler);
 	if (!err)
 		hook->users = 0;
 	else if (!hook->stuck)
-		hook_tell(hook, door, nr, err);
+		hook_tell(hook, abi, nr, err);
 	hook_stick(hook, err);
 	return err;
 }

@@ -5,7 +5,7 @@
  * The system call MY_CUSTOM_SYSCALL becomes my_syscall(cmd, syscall, pid). It
  * routes other system calls through before_call(), which logs the calls of
  * monitored processes; each call then goes on to the original. hook.h has how
- * a function gets in front of a system call, doors.h which numbers it has.
+ * a function gets in front of a system call, abi.h which numbers it has.
  *
  * What is intercepted and who is monitored:
  *
@@ -43,7 +43,7 @@
 
 #include "interceptor.h"
 #include "compat.h"
-#include "doors.h"
+#include "abi.h"
 #include "entries.h"
 #include "hook.h"
 #include "listen.h"
@@ -53,9 +53,9 @@
 #define NAME KBUILD_MODNAME ": "
 #define STATUS_NAME KBUILD_MODNAME
 
-static char *way = "auto";
-module_param(way, charp, 0444);
-MODULE_PARM_DESC(way, "how to get in between: table, handler, or auto (default), which this kernel needs");
+static char *method = "auto";
+module_param(method, charp, 0444);
+MODULE_PARM_DESC(method, "how to intercept: table, handler, or auto (default): the one that this kernel needs");
 
 static bool direct = true;
 module_param(direct, bool, 0444);
@@ -76,15 +76,15 @@ MODULE_PARM_DESC(user_lines, "how many lines a second are logged for what users 
 #define USER_LINES_NOTICE	(10 * HZ)
 
 struct call {
-	struct hook *hooks[DOORS];	/* all NULL: not intercepted */
+	struct hook *hooks[ABIS];	/* all NULL: not intercepted */
 	bool leaving;			/* it is to be given back, and can't be */
 	bool watched;			/* somebody may be monitored */
 	bool everybody;
 	struct xarray pids[2];		/* [everybody] is the one that counts */
 } __aligned(8 * sizeof(long));		/* a power of two is found by a shift */
 
-static struct call calls[DOOR_CALLS];
-static DECLARE_BITMAP(intercepted, DOOR_CALLS);
+static struct call calls[ABI_CALLS];
+static DECLARE_BITMAP(intercepted, ABI_CALLS);
 
 /* Commands are taken from the end of loading to the beginning of unloading. */
 static bool commands_taken;
@@ -182,7 +182,7 @@ static bool user_line_allowed(void)
 
 static __always_inline bool call_wanted(unsigned int index)
 {
-	const struct call *call = &calls[door_first_look(index)];
+	const struct call *call = &calls[abi_first_look(index)];
 
 	/* Pairs with see_watched(). */
 	return smp_load_acquire(&call->watched) && may_be_monitored(call);
@@ -192,17 +192,17 @@ static noinline void log_call(struct pt_regs *regs)
 {
 	unsigned long arg[6];
 
-	door_arguments(regs, arg);
+	abi_arguments(regs, arg);
 	pr_devel(INTERCEPTOR_LOG_LINE "%s\n", current->pid,
 		 (unsigned long)syscall_get_nr(current, regs),
 		 arg[0], arg[1], arg[2], arg[3], arg[4], arg[5],
-		 door_current()->mark);
+		 abi_current()->mark);
 }
 
 /* Runs before the original of a call that may be monitored. */
 static noinline notrace void before_call(struct pt_regs *regs)
 {
-	int nr = door_issued(regs);
+	int nr = abi_issued(regs);
 	enum audience audience = nr < 0 ? NOBODY : monitored_for(&calls[nr]);
 
 	if (audience == NOBODY)
@@ -303,7 +303,7 @@ static void forget(pid_t nr, entry_test test, const void *about)
 	if (!atomic_read(slot(nr)))
 		return;
 	rcu_read_lock();
-	for_each_set_bit(i, intercepted, DOOR_CALLS) {
+	for_each_set_bit(i, intercepted, ABI_CALLS) {
 		for (list = 0; list < ARRAY_SIZE(calls[i].pids); list++) {
 			entry = xa_load(&calls[i].pids[list], nr);
 			if (entry && test(entry, about))
@@ -404,40 +404,40 @@ static void bury(struct work_struct *work)
 
 	mutex_lock(&calls_lock);
 	entries_bury();
-	for_each_set_bit(i, intercepted, DOOR_CALLS)
+	for_each_set_bit(i, intercepted, ABI_CALLS)
 		see_watched(&calls[i]);
 	mutex_unlock(&calls_lock);
 }
 
-static void close_hooks(struct hook *const hooks[DOORS])
+static void close_hooks(struct hook *const hooks[ABIS])
 {
 	int i;
 
-	for (i = 0; i < DOORS; i++)
+	for (i = 0; i < ABIS; i++)
 		if (hooks[i])
 			hook_close(hooks[i]);
 }
 
 /*
- * Give a system call back, by each door.
+ * Give a system call back, by each ABI.
  *
  * Return: 0, -ENOMEM with nothing changed, or what keeps one of the hooks.
  */
-static int give_back(struct hook *hooks[DOORS], int syscall)
+static int give_back(struct hook *hooks[ABIS], int syscall)
 {
 	int i, failed, err = 0;
 
-	for (i = 0; i < DOORS; i++) {
+	for (i = 0; i < ABIS; i++) {
 		if (hooks[i] && hook_open(hooks[i])) {
 			close_hooks(hooks);
 			return -ENOMEM;
 		}
 	}
-	for (i = 0; i < DOORS; i++) {
+	for (i = 0; i < ABIS; i++) {
 		if (!hooks[i])
 			continue;
-		failed = hook_remove(hooks[i], &doors[i],
-				     door_number(&doors[i], syscall));
+		failed = hook_remove(hooks[i], &abis[i],
+				     abi_number(&abis[i], syscall));
 		hook_close(hooks[i]);
 		if (failed)
 			err = failed;
@@ -448,22 +448,22 @@ static int give_back(struct hook *hooks[DOORS], int syscall)
 }
 
 /*
- * Put @action in front of a system call, by each door that it has. If that
- * can't be, @failed and why is told.
+ * Put @action in front of a system call, by each ABI that it has. If that
+ * can't be, log @failed and the reason.
  */
-static int take(struct hook *hooks[DOORS], int syscall,
+static int take(struct hook *hooks[ABIS], int syscall,
 		const struct hook_action *action, const char *failed)
 {
 	int i, nr, err;
 
-	for (i = 0; i < DOORS; i++) {
-		nr = door_number(&doors[i], syscall);
+	for (i = 0; i < ABIS; i++) {
+		nr = abi_number(&abis[i], syscall);
 		if (nr < 0)
 			continue;
-		err = hook_install(&doors[i], nr, action, direct, &hooks[i]);
+		err = hook_install(&abis[i], nr, action, direct, &hooks[i]);
 		if (err) {
 			pr_err(NAME "%s: can't hook %s: %s (%pe)\n",
-			       failed, door_handler(&doors[i], nr),
+			       failed, abi_handler(&abis[i], nr),
 			       hook_why(err), ERR_PTR(err));
 			give_back(hooks, syscall);
 			return err;
@@ -473,11 +473,11 @@ static int take(struct hook *hooks[DOORS], int syscall,
 	return 0;
 }
 
-static bool is_taken(struct hook *const hooks[DOORS])
+static bool is_taken(struct hook *const hooks[ABIS])
 {
 	int i;
 
-	for (i = 0; i < DOORS; i++)
+	for (i = 0; i < ABIS; i++)
 		if (hooks[i])
 			return true;
 	return false;
@@ -549,7 +549,7 @@ static void give_back_later(struct work_struct *work)
 	bool again = false;
 
 	mutex_lock(&calls_lock);
-	for_each_set_bit(i, intercepted, DOOR_CALLS) {
+	for_each_set_bit(i, intercepted, ABI_CALLS) {
 		if (!calls[i].leaving)
 			continue;
 		if (give_back(calls[i].hooks, i)) {
@@ -649,10 +649,10 @@ static bool is_command(int cmd)
 	       cmd <= REQUEST_STOP_MONITORING;
 }
 
-/* The call of that number by that door, -1: none that can be intercepted. */
-static int interceptable(const struct door *door, int syscall)
+/* The call of that number by that ABI, -1: none that can be intercepted. */
+static int interceptable(const struct syscall_abi *abi, int syscall)
 {
-	int nr = door_call(door, syscall);
+	int nr = abi_call(abi, syscall);
 
 	return nr == MY_CUSTOM_SYSCALL ? -1 : nr;
 }
@@ -722,13 +722,13 @@ static int reroute(int cmd, int syscall)
 	return err;
 }
 
-/* Numbers are those of the door by which the caller came. */
+/* Numbers are those of the ABI by which the caller came. */
 static int my_syscall(int cmd, int syscall, int pid)
 {
-	syscall = interceptable(door_current(), syscall);
+	syscall = interceptable(abi_current(), syscall);
 	if (!is_command(cmd) || syscall < 0)
 		return -EINVAL;
-	syscall = array_index_nospec(syscall, DOOR_CALLS);
+	syscall = array_index_nospec(syscall, ABI_CALLS);
 	if (cmd == REQUEST_SYSCALL_INTERCEPT || cmd == REQUEST_SYSCALL_RELEASE)
 		return reroute(cmd, syscall);
 	return monitor(cmd, syscall, pid);
@@ -739,14 +739,14 @@ static int my_syscall(int cmd, int syscall, int pid)
 /* Not the kernel's own restart of an interrupted sleep: see restart.h. */
 static bool is_my_syscall(struct pt_regs *regs)
 {
-	const struct door *door = door_current();
+	const struct syscall_abi *abi = abi_current();
 	unsigned long arg[6];
 
-	if (!READ_ONCE(commands_taken) || !door)
+	if (!READ_ONCE(commands_taken) || !abi)
 		return false;
-	door_arguments(regs, arg);
+	abi_arguments(regs, arg);
 	return !is_restart(arg, is_command(arg[0]) &&
-				interceptable(door, arg[1]) >= 0);
+				interceptable(abi, arg[1]) >= 0);
 }
 
 static __used long do_my_syscall(struct pt_regs *regs)
@@ -756,7 +756,7 @@ static __used long do_my_syscall(struct pt_regs *regs)
 
 	idx = srcu_read_lock(&commands);
 	flush_work(&entries_burial);	/* of who died before this command */
-	door_arguments(regs, arg);
+	abi_arguments(regs, arg);
 	ret = my_syscall(arg[0], arg[1], arg[2]);
 	srcu_read_unlock(&commands, idx);
 	return ret;
@@ -775,12 +775,12 @@ static void *status_start(struct seq_file *file, loff_t *pos)
 {
 	flush_work(&entries_burial);
 	mutex_lock(&calls_lock);
-	return *pos < DOOR_CALLS ? &calls[*pos] : NULL;
+	return *pos < ABI_CALLS ? &calls[*pos] : NULL;
 }
 
 static void *status_next(struct seq_file *file, void *call, loff_t *pos)
 {
-	return ++*pos < DOOR_CALLS ? &calls[*pos] : NULL;
+	return ++*pos < ABI_CALLS ? &calls[*pos] : NULL;
 }
 
 static void status_stop(struct seq_file *file, void *call)
@@ -795,11 +795,11 @@ static const char *status_mode(struct call *call)
 	return xa_empty(&call->pids[true]) ? "everybody" : "everybody-except";
 }
 
-static bool is_live(struct hook *const hooks[DOORS])
+static bool is_live(struct hook *const hooks[ABIS])
 {
 	int i;
 
-	for (i = 0; i < DOORS; i++)
+	for (i = 0; i < ABIS; i++)
 		if (hooks[i] && !hook_is_live(hooks[i]))
 			return false;
 	return true;
@@ -807,7 +807,7 @@ static bool is_live(struct hook *const hooks[DOORS])
 
 /*
  * "39 listed 1207 1311": the number, the mode, the pids that the reader sees.
- * A call that only the 32-bit door has is told by that one's: "i386:192". "off"
+ * A call that only the 32-bit ABI has is "i386:192", by its number there. "off"
  * at the end: somebody has switched off what the call is intercepted by.
  */
 static int status_show(struct seq_file *file, void *data)
@@ -846,7 +846,7 @@ static const struct seq_operations status_ops = {
 #define GIVE_BACK_WAIT	(HZ / 10)
 #define GIVE_BACK_TOLD	100	/* tries, 10 s */
 
-static struct hook *exit_group_hooks[DOORS], *my_syscall_hooks[DOORS];
+static struct hook *exit_group_hooks[ABIS], *my_syscall_hooks[ABIS];
 static struct proc_dir_entry *status;
 
 static void stop_listening(void)
@@ -874,7 +874,7 @@ static int __init listen(void)
 }
 
 /* As module_init() and module_exit() call it, without the lock. */
-static int take_first(struct hook *hooks[DOORS], int syscall,
+static int take_first(struct hook *hooks[ABIS], int syscall,
 		      const struct hook_action *action)
 {
 	int err;
@@ -889,7 +889,7 @@ static int take_first(struct hook *hooks[DOORS], int syscall,
  * module_exit() can't fail, and while somebody else still sends calls to this
  * module it must not return: wait for that to end, and say so.
  */
-static void give_back_at_last(struct hook *hooks[DOORS], int syscall)
+static void give_back_at_last(struct hook *hooks[ABIS], int syscall)
 {
 	int err, tries;
 
@@ -938,7 +938,7 @@ static void shut_down(void)
 	mutex_lock(&calls_lock);
 	hooks_retire();
 	mutex_unlock(&calls_lock);
-	for_each_set_bit(i, intercepted, DOOR_CALLS) {
+	for_each_set_bit(i, intercepted, ABI_CALLS) {
 		mutex_lock(&calls_lock);
 		clear(&calls[i]);
 		mutex_unlock(&calls_lock);
@@ -978,11 +978,11 @@ static int __init interceptor_init(void)
 {
 	int i, err;
 
-	for (i = 0; i < DOOR_CALLS; i++) {
+	for (i = 0; i < ABI_CALLS; i++) {
 		entries_init(&calls[i].pids[false]);
 		entries_init(&calls[i].pids[true]);
 	}
-	err = hook_choose(way);
+	err = hook_choose(method);
 	if (err)
 		return err;
 	err = init_srcu_struct(&commands);

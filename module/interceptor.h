@@ -31,7 +31,7 @@
 
 /*
  * One line of the kernel log: pid, system call, its six argument registers. A
- * call by the 32-bit door of an amd64 kernel has " i386" behind that.
+ * call by the 32-bit ABI of an amd64 kernel has " i386" behind that.
  */
 #define INTERCEPTOR_LOG_LINE		"[%x]%lx(%lx,%lx,%lx,%lx,%lx,%lx)"
 

@@ -58,7 +58,7 @@ NO_CALLS = ("syscalls", "arch_specific_syscall")
 
 
 class Refused(Exception):
-    """What was asked for can't be done; the message says why, and the mend."""
+    """What was asked for can't be done; the message says why, and the fix."""
 
     status = 1
 
@@ -81,8 +81,8 @@ class NoInterceptor(Refused):
 # ---- system calls ----
 
 
-def door() -> str:
-    """Whose system call numbers this program uses."""
+def native_abi() -> str:
+    """The ABI whose system call numbers this program uses."""
     machine = platform.machine()
     if machine == "aarch64":
         return machine
@@ -101,7 +101,7 @@ CODE = bytes.fromhex("53558b078b5f048b4f088b570c8b77108b6f188b7f14cd805d5bc3")
 
 
 def int80(number: int, *args: int, repeat: int = 1) -> tuple[int, int]:
-    """Issue a system call by the 32-bit door of an amd64 kernel, from a 64-bit program."""
+    """Issue a system call by the 32-bit ABI of an amd64 kernel, from a 64-bit program."""
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     with mmap.mmap(-1, len(CODE), flags, mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC) as code:
         code.write(CODE)
@@ -122,14 +122,14 @@ def address(memory: mmap.mmap) -> int:
         del first
 
 
-def command(request: int, number: int, pid: int = 0, by: str = "") -> int:
+def command(request: int, number: int, pid: int = 0, abi: str = "") -> int:
     """Issue a command of interceptor.h: 0, or the number of an error.
 
-    With ``by`` "i386" on amd64, the number is of that door, through which it goes.
+    With ``abi`` "i386" on amd64, the command is issued by that ABI, with its number of the call.
     """
-    if by:
-        return int80(CUSTOM[by], request, number, pid)[1]
-    return syscall(CUSTOM[door()], request, number, pid)[1]
+    if abi:
+        return int80(CUSTOM[abi], request, number, pid)[1]
+    return syscall(CUSTOM[native_abi()], request, number, pid)[1]
 
 
 # ---- names and numbers ----
@@ -152,25 +152,25 @@ def whole(text: str) -> int | None:
 
 
 def find(call: str) -> tuple[str, int]:
-    """The door and number of a call: "mkdir", "39", or on amd64 "i386:mmap2"."""
-    by, colon, name = call.rpartition(":")
-    if colon and (by, door()) != ("i386", "x86_64"):
-        raise Usage(f"{call!r}: only amd64 has a second door, i386, as in i386:mmap2")
+    """The ABI and the number of a call: "mkdir", "39", or on amd64 "i386:mmap2"."""
+    abi, colon, name = call.rpartition(":")
+    if colon and (abi, native_abi()) != ("i386", "x86_64"):
+        raise Usage(f"{call!r}: only amd64 has a second ABI, i386, as in i386:mmap2")
     if (number := whole(name)) is not None:
-        return by, number
-    known = numbers(by or door())
+        return abi, number
+    known = numbers(abi or native_abi())
     if not known:
         raise Usage(
             f"no header here has the number of {name!r}: give it, or install linux-libc-dev"
         )
     if name not in known:
         raise Usage(f"there is no system call {name!r}; see syscalls(2)")
-    return by, known[name]
+    return abi, known[name]
 
 
 def all_names() -> list[str]:
     """The names of all calls, sorted."""
-    known = numbers(door())
+    known = numbers(native_abi())
     if not known:
         raise Refused("no header here has the names of system calls: install linux-libc-dev")
     return sorted(known)
@@ -178,8 +178,8 @@ def all_names() -> list[str]:
 
 def names() -> dict[str, str]:
     """Each call's name by its number as the status file has it, "39" or "i386:192"."""
-    found = {str(number): name for name, number in numbers(door()).items()}
-    if door() == "x86_64":
+    found = {str(number): name for name, number in numbers(native_abi()).items()}
+    if native_abi() == "x86_64":
         found |= {f"i386:{number}": name for name, number in numbers("i386").items()}
     return found
 
@@ -332,20 +332,20 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("-V", "--version", action="version", version=f"interceptorctl {VERSION}")
     kinds = top.add_subparsers(dest="kind", required=True, metavar="COMMAND")
 
-    def add(name: str, told: str) -> argparse.ArgumentParser:
-        return kinds.add_parser(name, help=told, description=told)
+    def add(name: str, description: str) -> argparse.ArgumentParser:
+        return kinds.add_parser(name, help=description, description=description)
 
     call = "a system call's name or number; on amd64 also i386:NAME"
-    for name, told in (
+    for name, description in (
         ("intercept", "route system calls through the interceptor; for root"),
         ("release", "give system calls back; for root"),
     ):
-        add(name, told).add_argument("calls", nargs="+", metavar="CALL", help=call)
-    for name, told in (
+        add(name, description).add_argument("calls", nargs="+", metavar="CALL", help=call)
+    for name, description in (
         ("start", "log each such call of processes, or of everybody"),
         ("stop", "stop logging them"),
     ):
-        kind = add(name, told)
+        kind = add(name, description)
         kind.add_argument("call", metavar="CALL", help=call)
         kind.add_argument("whom", nargs="+", metavar="PID|all", help="process or thread, or all")
     kind = add("status", "what is intercepted and who is monitored; for root")

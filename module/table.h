@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The table way: the entry of a system call in the kernel's table is replaced.
+ * The table method: the entry of a system call in the kernel's table is replaced.
  *
  * Whether a kernel reaches its system calls through a table is seen in the code
  * of its dispatcher: only one that does has the table's address in there. (One
@@ -15,14 +15,14 @@
 #include <linux/vmalloc.h>
 #include <asm/cmpxchg.h>
 
-#include "doors.h"
+#include "abi.h"
 #include "symbols.h"
 
 #define TABLE_KNOWN	16	/* entries that are looked at */
 #define TABLE_OTHERS	4	/* of which so many may be somebody else's by now */
 
 /* Are these the addresses of the handlers that we know, each at its number? */
-static bool __init is_table(const struct door *door, unsigned long address,
+static bool __init is_table(const struct syscall_abi *abi, unsigned long address,
 			    const unsigned long *known)
 {
 	unsigned long entries[TABLE_KNOWN];
@@ -39,14 +39,14 @@ static bool __init is_table(const struct door *door, unsigned long address,
 #ifdef CONFIG_X86
 
 /* The instruction that loads an entry has the table's address, of 32 bits. */
-static unsigned long __init table_at(const struct door *door, unsigned long at,
+static unsigned long __init table_at(const struct syscall_abi *abi, unsigned long at,
 				     const unsigned long *known)
 {
 	s32 found;
 
 	if (copy_from_kernel_nofault(&found, (void *)at, sizeof(found)))
 		return 0;
-	return is_table(door, (long)found, known) ? (long)found : 0;
+	return is_table(abi, (long)found, known) ? (long)found : 0;
 }
 
 #else /* CONFIG_ARM64 */
@@ -58,7 +58,7 @@ static unsigned long __init table_at(const struct door *door, unsigned long at,
 #define TABLE_APART	16		/* instructions, at most */
 
 /* Its address is put together by an adrp and an add, not far behind. */
-static unsigned long __init table_at(const struct door *door, unsigned long at,
+static unsigned long __init table_at(const struct syscall_abi *abi, unsigned long at,
 				     const unsigned long *known)
 {
 	unsigned long page, address;
@@ -80,7 +80,7 @@ static unsigned long __init table_at(const struct door *door, unsigned long at,
 		    ((add >> 5) & 31) != (adrp & 31))
 			continue;
 		address = page + ((add >> 10) & 0xfff);
-		if (is_table(door, address, known))
+		if (is_table(abi, address, known))
 			return address;
 	}
 	return 0;
@@ -88,20 +88,20 @@ static unsigned long __init table_at(const struct door *door, unsigned long at,
 
 #endif
 
-/* The table through which that door's calls go, NULL if they go through none. */
-static unsigned long * __init table_find(const struct door *door)
+/* The table through which that ABI's calls go, NULL if they go through none. */
+static unsigned long * __init table_find(const struct syscall_abi *abi)
 {
 	unsigned long known[TABLE_KNOWN], at, found;
 	int nr;
 
 	for (nr = 0; nr < TABLE_KNOWN; nr++) {
-		known[nr] = symbol_address(door_handler(door, nr));
+		known[nr] = symbol_address(abi_handler(abi, nr));
 		if (!known[nr])		/* zeros are found anywhere */
 			return NULL;
 	}
-	at = symbol_address(door->dispatcher);
-	for (; at && symbol_has(door->dispatcher, at); at++) {
-		found = table_at(door, at, known);
+	at = symbol_address(abi->dispatcher);
+	for (; at && symbol_has(abi->dispatcher, at); at++) {
+		found = table_at(abi, at, known);
 		if (found)
 			return (unsigned long *)found;
 	}

@@ -11,7 +11,7 @@
          ├─ ActorGone      4  a process that acts there has ended
          └─ GuestCrashed   4  its kernel died; has the kernel's own report
 
-Each message is one sentence, and names the mend where there is one.
+Each message is one sentence, and names the fix where there is one.
 """
 
 

@@ -3,16 +3,16 @@
 
 Run as a program (``make test-all``)::
 
-    all_guests.py [--only NAME[:WAY] ...] [--brief] [--have NAME:WAY ...] [--folder DIR]
+    all_guests.py [--only NAME[:METHOD] ...] [--brief] [--have NAME:METHOD ...] [--folder DIR]
 
 Guests with PREEMPT_RT, and the one with tracers, are run by --only alone.
-Each run is of one guest and one way by which the module gets in between. What is
+Each run is of one guest and one method by which the module intercepts. What is
 run is what EXTENT says, and CORE everywhere else; with --brief, BRIEF everywhere.
 Runs that were made already, as far as EXTENT says, are in the table without being
 made again.
 
-A run leaves its files in the folder: GUEST-WAY.xml (JUnit), .json (its report),
-.log (what it printed) and the consoles in GUEST-WAY/; all-guests.xml has all of
+A run leaves its files in the folder: GUEST-METHOD.xml (JUnit), .json (its report),
+.log (what it printed) and the consoles in GUEST-METHOD/; all-guests.xml has all of
 JUnit's, table.md the table.
 """
 
@@ -31,14 +31,15 @@ from pyharness.machine import guest_specs
 
 ROOT = Path(__file__).parent.parent
 BRIEF = (
-    "test_intercept.py", "test_full.py", "test_unload.py", "test_restart.py", "test_ways.py",
-    "test_32_bit_door.py", "test_32_bit_arm.py", "test_load.py::test_modinfo_and_build_are_clean",
+    "test_intercept.py", "test_monitoring.py", "test_unload.py", "test_restart.py",
+    "test_methods.py", "test_compat_amd64.py", "test_compat_arm64.py",
+    "test_load.py::test_modinfo_and_build_are_clean",
 )  # fmt: skip
 # Others who trace or patch the same calls, besides.
 CORE = (*BRIEF, "test_neighbours.py")
-# The whole contract, death, and all at once, for kernels that schedule in other ways.
+# The whole contract, death, and all at once, for kernels that schedule differently.
 SOAK = (
-    *CORE, "test_death.py", "test_doors.py", "test_log.py", "test_oracle.py", "test_races.py",
+    *CORE, "test_death.py", "test_permissions.py", "test_log.py", "test_oracle.py", "test_races.py",
     "test_storm.py",
 )  # fmt: skip
 # What is run, by the name of its extent; nothing stands for all. Those that last come first.
@@ -60,23 +61,23 @@ class Run:
 
     Attributes:
         guest: the guest's name.
-        way: ``table`` or ``handler``.
+        method: ``table`` or ``handler``.
         extent: how much is run, as the table has it: a key of EXTENTS.
     """
 
     guest: str
-    way: str
+    method: str
     extent: str
 
     @property
     def name(self) -> str:
         """As it is named on the command line."""
-        return f"{self.guest}:{self.way}"
+        return f"{self.guest}:{self.method}"
 
     @property
     def files(self) -> str:
         """What its files' names begin with."""
-        return f"{self.guest}-{self.way}"
+        return f"{self.guest}-{self.method}"
 
     @property
     def tests(self) -> tuple[str, ...]:
@@ -91,7 +92,7 @@ class Outcome:
 
     Attributes:
         run: which.
-        report: as docs/report.md has it; empty if it did not get to the tests.
+        report: as docs/results.md has it; empty if it did not get to the tests.
         tail: the end of what it printed.
     """
 
@@ -119,15 +120,15 @@ class Outcome:
         kernel = (self.report.get("guest") or {}).get("kernel", "?")
         took = f"{self.report.get('seconds', 0) / 60:.0f} min"
         run = self.run
-        return f"| `{run.guest}` | {kernel} | {run.way} | {run.extent} | {said} | {took} |"
+        return f"| `{run.guest}` | {kernel} | {run.method} | {run.extent} | {said} | {took} |"
 
 
 def all_runs() -> list[Run]:
-    """Every guest by the way that it needs, and by handlers where that is the table."""
+    """Every guest by the method that it needs, and by handlers where that is the table."""
     runs = []
     for spec in guest_specs.load().values():
-        ways = ("table", "handler") if spec.way == "table" else ("handler",)
-        runs += [Run(spec.name, way, EXTENT.get(spec.name, "core")) for way in ways]
+        methods = ("table", "handler") if spec.dispatch == "table" else ("handler",)
+        runs += [Run(spec.name, method, EXTENT.get(spec.name, "core")) for method in methods]
     return runs
 
 
@@ -137,8 +138,8 @@ def carry_out(run: Run, folder: Path) -> Outcome:
     for old in (xml, report):
         old.unlink(missing_ok=True)
     command = [
-        sys.executable, "-m", "pytest", "-q", f"--guest={run.guest}", f"--way={run.way}",
-        f"--junitxml={xml}", "-o", f"junit_suite_name={run.name}", f"--report={report}",
+        sys.executable, "-m", "pytest", "-q", f"--guest={run.guest}", f"--method={run.method}",
+        f"--junitxml={xml}", "-o", f"junit_suite_name={run.name}", f"--results={report}",
         f"--artifacts={folder / run.files}", *run.tests,
     ]  # fmt: skip
     with log.open("w", encoding="utf-8") as out:
@@ -173,10 +174,10 @@ def main() -> int:
     """Carry out the runs, and tell of each as it ends."""
     runs = {run.name: run for run in all_runs()}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--only", action="append", metavar="NAME[:WAY]", help="of these guests")
+    parser.add_argument("--only", action="append", metavar="NAME[:METHOD]", help="of these guests")
     parser.add_argument("--brief", action="store_true", help="BRIEF, everywhere")
     parser.add_argument(
-        "--have", action="append", default=[], choices=runs, metavar="NAME:WAY",
+        "--have", action="append", default=[], choices=runs, metavar="NAME:METHOD",
         help="was made already",
     )  # fmt: skip
     parser.add_argument("--folder", type=Path, default=ROOT / "artifacts")
@@ -209,7 +210,7 @@ def main() -> int:
     outcomes += [Outcome(run, read(folder / f"{run.files}.json")) for run in made]
     outcomes.sort(key=lambda outcome: [*runs].index(outcome.run.name))
     join(outcomes, folder)
-    head = ["| guest | kernel | way | tests | outcome | took |", "|---|---|---|---|---|---|"]
+    head = ["| guest | kernel | method | tests | outcome | took |", "|---|---|---|---|---|---|"]
     table = "\n".join([*head, *(outcome.row() for outcome in outcomes)])
     (folder / "table.md").write_text(table + "\n", encoding="utf-8")
     print(f"\n{table}")

@@ -15,7 +15,7 @@ from pyharness.guest.module_source import source_files
 from pyharness.guest.pool import GuestPool
 from pyharness.interceptor import MODULE, Interceptor
 from pyharness.interceptor.interface import HEADER
-from pyharness.pytest_plugin import place_of
+from pyharness.pytest_plugin import target_of
 
 PROGRAMS = Path(__file__).parent / "programs"
 
@@ -23,7 +23,9 @@ Modules = WeakKeyDictionary[Guest, Interceptor]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "by_table: of the table way")
+    config.addinivalue_line(
+        "markers", "by_table: run the test only where the module intercepts by the table"
+    )
     config.addinivalue_line("markers", "realtime: of kernels with PREEMPT_RT")
     config.addinivalue_line("markers", "tools: of guests that have tracers by the package")
     config.addinivalue_line("markers", "endurance: repeats at length what another test shows")
@@ -32,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--way",
+        "--method",
         default="auto",
         choices=("auto", "table", "handler"),
         help="how the module gets in between",
@@ -41,13 +43,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def is_by_table(config: pytest.Config) -> bool:
     """Whether the module replaces entries of the table in this run."""
-    way = config.getoption("way")
-    return bool((place_of(config).spec.way if way == "auto" else way) == "table")
+    method = config.getoption("method")
+    return bool((target_of(config).spec.dispatch if method == "auto" else method) == "table")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is not for the way that is used, or needs guests that can be started."""
-    place, table = place_of(config), is_by_table(config)
+    """Leave out what is not for the method that is used, or needs guests that can be started."""
+    place, table = target_of(config), is_by_table(config)
     os.environ["PYHARNESS_GUEST"] = place.spec.name  # for the command line's own tests
     realtime = any("-rt-" in package for package in place.spec.kernel)
     others = [
@@ -83,7 +85,7 @@ def is_long(item: pytest.Item) -> bool:
 @pytest.fixture(scope="session")
 def parameters(pytestconfig: pytest.Config) -> dict[str, str]:
     """What the interceptor is loaded with."""
-    return {"way": pytestconfig.getoption("way")}
+    return {"method": pytestconfig.getoption("method")}
 
 
 @pytest.fixture(scope="session")

@@ -109,13 +109,13 @@ MUTANTS = {
         "restart.h", guest="bookworm-amd64",
     ),
     "upper halves of registers count by int 0x80": mutant(
-        AWKWARD, "			arg[i] = (u32)arg[i];\n", "			;\n", "doors.h",
+        AWKWARD, "			arg[i] = (u32)arg[i];\n", "			;\n", "abi.h",
         guest="bookworm-amd64", select="ia32",
     ),
     # ---- load and unload ----
     "commands are taken before the module is loaded": mutant(
         "test_load.py::test_a_load_that_fails_late_leaves_nothing",
-        "	if (!READ_ONCE(commands_taken) || !door)", "	if (!door)",
+        "	if (!READ_ONCE(commands_taken) || !abi)", "	if (!abi)",
     ),
     "a load that fails late takes nothing back": mutant(
         "test_load.py::test_a_load_that_fails_late_leaves_nothing",
@@ -134,13 +134,13 @@ MUTANTS = {
         "	hooks_retire();\n	mutex_unlock", "	mutex_unlock",
     ),
     "an entry that is free again is left": mutant(
-        "test_ways.py::test_an_entry_that_is_free_again_is_given_back",
+        "test_methods.py::test_an_entry_that_is_free_again_is_given_back",
         "	schedule_delayed_work(&giving_back, HZ);\n}\n\nstatic int intercept",
         "}\n\nstatic int intercept",
         guest="bullseye-i386",
     ),
     "a call that is released later can be monitored": mutant(
-        "test_ways.py::test_an_entry_that_is_free_again_is_given_back",
+        "test_methods.py::test_an_entry_that_is_free_again_is_given_back",
         "	if (!is_taken(call->hooks) || call->leaving)", "	if (!is_taken(call->hooks))",
         guest="bullseye-i386",
     ),
@@ -176,39 +176,39 @@ MUTANTS = {
     ),
     # ---- rights and limits ----
     "a caller's number indexes unmasked": mutant(
-        "test_ways.py::test_a_callers_number_is_masked_where_it_indexes",
-        "		return array_index_nospec(nr, NR_syscalls);\n", "		return nr;\n", "doors.h",
+        "test_methods.py::test_a_callers_number_is_masked_where_it_indexes",
+        "		return array_index_nospec(nr, NR_syscalls);\n", "		return nr;\n", "abi.h",
     ),
     "user 0 is root without rights": mutant(
-        "test_doors.py::test_root_without_rights_is_not_root",
+        "test_permissions.py::test_root_without_rights_is_not_root",
         "	       capable(CAP_SYS_ADMIN);", "	       true;",
     ),
     "an entry outlives an exec with more rights": mutant(
-        "test_doors.py::test_an_entry_ends_where_its_maker_has_no_say",
+        "test_permissions.py::test_an_entry_ends_where_its_maker_has_no_say",
         "	return !READ_ONCE(entry->by_root) &&\n", "	return false &&\n",
     ),
     "root's entry ends at an exec with more rights": mutant(
-        "test_doors.py::test_an_entry_ends_where_its_maker_has_no_say",
+        "test_permissions.py::test_an_entry_ends_where_its_maker_has_no_say",
         "	return !READ_ONCE(entry->by_root) &&\n", "	return\n",
     ),
     "users=0 is ignored": mutant(
-        "test_doors.py::test_users_may_be_kept_out", "(users && is_callers(task))",
+        "test_permissions.py::test_users_may_be_kept_out", "(users && is_callers(task))",
         "is_callers(task)",
     ),
     "a user's entries are not counted": mutant(
-        "test_doors.py::test_a_user_has_so_many_entries",
+        "test_permissions.py::test_a_user_has_so_many_entries",
         "	    entries_of(current_euid(), 0) >= user_entries) {", "	    false) {",
     ),
     "a user's lines are not limited": mutant(
-        "test_doors.py::test_what_users_log_is_limited",
+        "test_permissions.py::test_what_users_log_is_limited",
         "	allowed = user_lines_logged < user_lines;", "	allowed = true;",
     ),
     "what is recorded already needs room": mutant(
-        "test_doors.py::test_who_is_out_already_needs_no_room",
+        "test_permissions.py::test_who_is_out_already_needs_no_room",
         "!entry_find(pids, pid_nr(pid), pid) &&", "true &&",
     ),
     "a busy lock leaves lines out": mutant(
-        "test_doors.py::test_what_users_log_need_not_be_limited",
+        "test_permissions.py::test_what_users_log_need_not_be_limited",
         "	raw_spin_lock_irqsave(&user_lines_lock, flags);\n",
         "	if (!raw_spin_trylock_irqsave(&user_lines_lock, flags))\n		return false;\n",
         guest="bookworm-amd64",
@@ -218,11 +218,11 @@ MUTANTS = {
         "	if (thread_group_empty(current))\n", "",
     ),
     "root's lines are limited": mutant(
-        "test_doors.py::test_what_users_log_is_limited",
+        "test_permissions.py::test_what_users_log_is_limited",
         "	if (audience == ROOT || user_line", "	if (user_line",
     ),
     "lists are charged to nobody": mutant(
-        "test_doors.py::test_an_entry_is_charged_to_its_makers_cgroup",
+        "test_permissions.py::test_an_entry_is_charged_to_its_makers_cgroup",
         "	xa_init_flags(pids, XA_FLAGS_ACCOUNT);", "	xa_init(pids);", "entries.h",
     ),
     # ---- the rest of the contract ----
@@ -240,12 +240,12 @@ MUTANTS = {
         guest="bullseye-i386",
     ),
     "who is not seen is listed as 0": mutant(
-        "test_doors.py::test_the_status_file_has_whom_its_reader_sees",
+        "test_permissions.py::test_the_status_file_has_whom_its_reader_sees",
         "		if (seen && !atomic_read", "		if (!atomic_read",
     ),
     "a symbol is looked up each time": mutant(
         "test_tracers.py::test_a_handler_is_looked_up_once",
-        "	if (!door->originals[nr])\n		door", "	door", "hook.h",
+        "	if (!abi->originals[nr])\n		abi", "	abi", "hook.h",
     ),
 }  # fmt: skip
 

@@ -338,7 +338,7 @@ LOAD_NUMBER, UNLESS_EQUAL, RETURN = 0x20, 0x15, 0x06
 
 
 class Seccomp(Ptrace):
-    """Likewise, told by a filter of the actor's."""
+    """The same, by a seccomp filter of the actor."""
 
     how = "seccomp"
 

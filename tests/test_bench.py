@@ -19,7 +19,7 @@ BY_HANDLER = {"i386": 16, "amd64": 23}
 @pytest.mark.timeout(300)
 def test_cost_holds(guest: Guest) -> None:
     spec = guest.saved_state.spec
-    most = BY_TABLE if spec.way == "table" else BY_HANDLER[spec.architecture]
+    most = BY_TABLE if spec.dispatch == "table" else BY_HANDLER[spec.architecture]
     built = guest.build(MODULE)
     program = bench.build_program(guest, MODULE)
     costs = {

@@ -52,7 +52,7 @@ def test_the_kernel_warns_of_nothing_when_it_boots(guest: Guest) -> None:
 
 
 class Listener(NoProgress):
-    """Keeps what it is told."""
+    """Keeps the messages."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []

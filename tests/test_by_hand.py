@@ -43,17 +43,17 @@ def refused(guest: Guest, command: str, *, user: str = "root") -> str:
 
 
 def test_make_load_and_unload(bare_guest: Guest, by_hand: str) -> None:
-    way = bare_guest.saved_state.spec.way
-    bare_guest.run(f"make -C {by_hand} load ARGS=way={way}", seconds=120).check()
+    method = bare_guest.saved_state.spec.dispatch
+    bare_guest.run(f"make -C {by_hand} load ARGS=method={method}", seconds=120).check()
     assert bare_guest.is_loaded("interceptor")
-    assert bare_guest.run("cat /sys/module/interceptor/parameters/way").stdout == f"{way}\n"
+    assert bare_guest.run("cat /sys/module/interceptor/parameters/method").stdout == f"{method}\n"
     again = refused(bare_guest, f"-C {by_hand} load")
     assert "interceptor is loaded already: make unload unloads it" in again
     bare_guest.run(f"make -C {by_hand} unload load", seconds=60).check()
     bare_guest.run(f"make -C {by_hand} unload").check()
     assert not bare_guest.is_loaded("interceptor")
     assert "interceptor is not loaded" in refused(bare_guest, f"-C {by_hand} unload")
-    failed = bare_guest.run(f"make -C {by_hand} load ARGS=way=nosuch", seconds=60)
+    failed = bare_guest.run(f"make -C {by_hand} load ARGS=method=nosuch", seconds=60)
     assert failed.status == 2
     assert "dmesg | tail has the kernel's reason" in failed.stderr
 
@@ -122,9 +122,9 @@ def test_installed(installed: Guest) -> None:
     release = installed.saved_state.image.release
     path = installed.run(["modinfo", "-n", "interceptor"], user="nobody").check().stdout
     assert f"/lib/modules/{release}/extra/local/interceptor.ko" in path
-    installed.run(f"echo options interceptor way=handler >> {OPTIONS}")
+    installed.run(f"echo options interceptor method=handler >> {OPTIONS}")
     installed.run("modprobe interceptor").check()
-    assert installed.run("cat /sys/module/interceptor/parameters/way").stdout == "handler\n"
+    assert installed.run("cat /sys/module/interceptor/parameters/method").stdout == "handler\n"
     assert installed.run("interceptorctl status").check().stdout == "nothing is intercepted\n"
     installed.run("modprobe -r interceptor").check()
     # A plain user's PATH has no sbin on Debian.
@@ -158,8 +158,8 @@ def test_completion(installed: Guest) -> None:
 def test_a_session(by_hand: str, bare_guest: Guest, parameters: dict[str, str]) -> None:
     guest, ctl = bare_guest, f"python3 {by_hand}/interceptorctl.py"
     number = guest.syscalls.number("mkdirat")
-    told = guest.run(f"{ctl} intercept mkdirat")
-    assert (told.status, "modprobe interceptor" in told.stderr) == (3, True)
+    done = guest.run(f"{ctl} intercept mkdirat")
+    assert (done.status, "modprobe interceptor" in done.stderr) == (3, True)
     module = interceptor.load(guest, **parameters)
     try:
         assert guest.run(f"{ctl} intercept mkdirat").check().stdout == "mkdirat: intercepted\n"
@@ -194,7 +194,7 @@ def test_a_session(by_hand: str, bare_guest: Guest, parameters: dict[str, str]) 
 
 
 @pytest.mark.parametrize(
-    ("words", "user", "status", "told"),
+    ("words", "user", "status", "message"),
     [
         ("intercept mkdirat", "nobody", 1, "only root may intercept: sudo"),
         ("release mkdirat", "root", 1, "mkdirat is not intercepted"),
@@ -215,7 +215,7 @@ def test_a_session(by_hand: str, bare_guest: Guest, parameters: dict[str, str]) 
     ],
 )
 def test_what_is_refused_is_told_in_one_sentence(
-    module: Interceptor, guest: Guest, *, words: str, user: str, status: int, told: str
+    module: Interceptor, guest: Guest, *, words: str, user: str, status: int, message: str
 ) -> None:
     source = (MODULE / "interceptorctl.py").read_bytes()
     with module.intercepted("getsid"):
@@ -223,5 +223,5 @@ def test_what_is_refused_is_told_in_one_sentence(
         done = guest.run(f"python3 - {words}", user=user, stdin=source)
         assert module.status() == before
     assert done.status == status, done.stderr
-    assert told in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr

@@ -89,7 +89,7 @@ def test_what_is_not_used_goes_when_its_like_is_made(cache_folder: Path) -> None
 
 def test_one_at_a_time(cache_folder: Path) -> None:
     """A second one waits, and says so; the kernel gives the lock back of who was killed."""
-    begun, told = cache_folder / "begun", []
+    begun, events = cache_folder / "begun", []
 
     def hold() -> None:
         with cache.locked("x"):
@@ -104,14 +104,14 @@ def test_one_at_a_time(cache_folder: Path) -> None:
 
     @contextmanager
     def waiting() -> Iterator[None]:
-        told.append("begins")
+        events.append("begins")
         assert process.pid
         os.kill(process.pid, signal.SIGKILL)
         yield
-        told.append("ends")
+        events.append("ends")
 
     with cache.locked("x", waiting=waiting):
-        assert told == ["begins", "ends"]
+        assert events == ["begins", "ends"]
     process.join()
 
 

@@ -121,7 +121,7 @@ def test_help_of_every_command(cli: Cli) -> None:
 
 def test_doctor(cli: Cli, guest: Guest) -> None:
     said = cli("doctor")
-    assert "LACK" not in said
+    assert "MISSING" not in said
     assert "accelerator: " in said
     assert f"this host can run {guest.saved_state.spec.name}" in said
 
@@ -192,7 +192,7 @@ def test_build_and_inspect(cli: Cli, guest: Guest) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         (b"", "not an ELF file"),
         (b"#!/bin/sh\n", "not an ELF file"),
@@ -200,11 +200,11 @@ def test_build_and_inspect(cli: Cli, guest: Guest) -> None:
         (Path("/bin/true").read_bytes(), "no kernel module"),
     ],
 )
-def test_inspect_refuses(cli: Cli, tmp_path: Path, data: bytes, told: str) -> None:
+def test_inspect_refuses(cli: Cli, tmp_path: Path, data: bytes, message: str) -> None:
     ko = tmp_path / "x.ko"
     ko.write_bytes(data)
     said = cli("inspect", str(ko), status=1)
-    assert any(part in said for part in told.split("|"))
+    assert any(part in said for part in message.split("|"))
 
 
 def test_load_and_the_four_commands(loaded: Cli, guest: Guest) -> None:
@@ -229,13 +229,13 @@ def test_load_and_the_four_commands(loaded: Cli, guest: Guest) -> None:
 
 
 def test_wrong_usage_is_told_in_one_sentence(cli: Cli) -> None:
-    for words, told in (
+    for words, message in (
         (("build", "--module", "/etc"), "/etc has neither Kbuild nor Makefile"),
         (("unload",), "interceptor is not loaded: pyharness load"),
         (("snapshot", "restore", "nosuch"), "there is no snapshot 'nosuch'; there are: none"),
         (("snapshot", "save", "1"), "'1' is no name for a snapshot"),
     ):
-        assert told in cli(*words, status=2)
+        assert message in cli(*words, status=2)
 
 
 def test_unknown_user(loaded: Cli) -> None:
@@ -368,7 +368,7 @@ def test_reset_brings_back_a_guest_that_panicked(cli: Cli, guest: Guest) -> None
 
 
 def test_down_ends_it(guest: Guest, tmp_path: Path) -> None:
-    """Ending is for down alone; ended twice is no mistake. A death by itself is told, once."""
+    """Ending is for down alone; ended twice is no mistake. A death by itself is message, once."""
     apart = Cli(tmp_path / "run")
     assert "died" not in apart("up")
     machine = Machine.of(tmp_path / "run" / guest.saved_state.spec.name)

@@ -145,7 +145,7 @@ def test_one_thing_is_no_plural() -> None:
 def test_one_report_is_no_plural(run: Callable[..., str], tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("[ 1.0] Kernel panic - not syncing: x\n", encoding="ascii")
-    assert run("report", str(log), status=1).endswith("\n1 report of trouble\n")
+    assert run("decode", str(log), status=1).endswith("\n1 report of trouble\n")
 
 
 def test_version(run: Callable[..., str]) -> None:
@@ -363,7 +363,7 @@ def test_any_encoding_will_do(
     """For signs that it lacks, and for names that are no text at all."""
     assert "mmdebstrap" in start("doctor", status=3, PATH=str(tmp_path), **variables)
     odd = os.fsencode(tmp_path) + b"/\xff\xe2\x82\xac.log"
-    assert "No such file" in start("report", odd, status=2, **variables)
+    assert "No such file" in start("decode", odd, status=2, **variables)
 
 
 def test_a_sign_that_an_encoding_lacks_is_replaced() -> None:
@@ -410,14 +410,14 @@ def test_a_full_disk_is_told_in_a_sentence(environment: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "status", "told"),
+    ("words", "status", "message"),
     [
         ("inspect /etc", 2, "/etc can't be read: Is a directory"),
         ("inspect --module /etc/passwd", 2, "is a file"),
-        ("report /etc", 2, "Is a directory"),
-        ("report /nosuch", 2, "No such file"),
-        ("report /bin/true", 0, "no report of trouble"),
-        ("report /dev/null --ko /etc", 2, "/etc can't be read: Is a directory"),
+        ("decode /etc", 2, "Is a directory"),
+        ("decode /nosuch", 2, "No such file"),
+        ("decode /bin/true", 0, "no report of trouble"),
+        ("decode /dev/null --ko /etc", 2, "/etc can't be read: Is a directory"),
         ("build --module /nosuch", 2, "does not exist"),
         ("unload --module /etc", 2, "/etc has no Kbuild or Makefile"),
         ("start mkdir 0 --module /etc", 2, "/etc has no Kbuild or Makefile"),
@@ -449,16 +449,16 @@ def test_a_full_disk_is_told_in_a_sentence(environment: dict[str, str]) -> None:
     ],
 )
 def test_a_mistake_is_told_in_a_sentence(
-    run: Callable[..., str], words: str, status: int, told: str
+    run: Callable[..., str], words: str, status: int, message: str
 ) -> None:
-    assert told in run(*words.split(" "), status=status)
+    assert message in run(*words.split(" "), status=status)
 
 
 def test_a_module_file_that_is_none_is_told(run: Callable[..., str], tmp_path: Path) -> None:
     ko = tmp_path / "x.ko"
     for data in (b"", b"text", b"\x7fELF", os.urandom(2000), b"\x7fELF" + os.urandom(2000)):
         ko.write_bytes(data)
-        assert f"{ko}: " in run("report", "/dev/null", "--ko", str(ko), status=1)
+        assert f"{ko}: " in run("decode", "/dev/null", "--ko", str(ko), status=1)
         assert f"{ko}: " in run("inspect", str(ko), status=1)
 
 

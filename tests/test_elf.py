@@ -85,24 +85,26 @@ def test_a_value_that_the_kernel_refuses_is_told(module: bytes) -> None:
 
 
 def test_a_value_that_is_too_long_is_reported(module: bytes) -> None:
-    said = "way: string parameter too long"
-    assert module_file.wrong_value(module_file.read(module), said) == "the value of way is too long"
+    said = "method: string parameter too long"
+    assert (
+        module_file.wrong_value(module_file.read(module), said) == "the value of method is too long"
+    )
 
 
 @pytest.mark.parametrize(
     ("value", "given"),
     [("auto", "auto"), ("1", "1"), ("", ""), ("a,b=c'", "a,b=c'"), ("yes please", '"yes please"'),
-     ("way=auto x=2", '"way=auto x=2"'), ("a\tb", '"a\tb"'), ("\u00a0", '"\u00a0"')],
+     ("method=auto x=2", '"method=auto x=2"'), ("a\tb", '"a\tb"'), ("\u00a0", '"\u00a0"')],
 )  # fmt: skip
 def test_a_value_with_a_space_is_one_value(value: str, given: str) -> None:
     """The kernel would take what follows the space for another parameter, and ignore it."""
-    assert module_file.quoted("way", value) == given
+    assert module_file.quoted("method", value) == given
 
 
 @pytest.mark.parametrize("value", ['a"b', "auto\nx=2", "a\0b"])
 def test_a_value_that_the_kernel_cannot_take(value: str) -> None:
-    with pytest.raises(UsageError, match="of the parameter way can't be given to a module"):
-        module_file.quoted("way", value)
+    with pytest.raises(UsageError, match="of the parameter method can't be given to a module"):
+        module_file.quoted("method", value)
 
 
 def test_what_a_module_says(module: bytes) -> None:

@@ -148,15 +148,15 @@ def test_a_students_header() -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "told"),
+    ("header", "message"),
     [
         ("", "does not define MY_CUSTOM_SYSCALL"),
         ("#define MY_CUSTOM_SYSCALL zero\n", "MY_CUSTOM_SYSCALL is zero"),
         ("#define MY_CUSTOM_SYSCALL __NR_nosuch\n", "no system call 'nosuch'"),
     ],
 )
-def test_header_that_is_none(header: str, told: str) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_header_that_is_none(header: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         Interface.parse(header, I386)
 
 
@@ -237,7 +237,7 @@ def test_the_projects_own_guests() -> None:
     assert default.memory == 512
     assert {"linux-image-686-pae", "linux-headers-686-pae"} < set(default.all_packages)
     assert known["bookworm-arm64"].qemu == "qemu-system-aarch64"
-    assert [name for name in known if known[name].way == "table"] == [
+    assert [name for name in known if known[name].dispatch == "table"] == [
         "bullseye-i386", "bullseye-amd64", "bookworm-arm64", "trixie-arm64"
     ]  # fmt: skip
     assert guest_specs.DEFAULT_GUEST in known
@@ -252,7 +252,7 @@ GUESTS = (bundled.VM / "guests.toml").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ('machine = "virt"\n', "", "'machine' is missing"),
         ('machine = "virt"\n', 'machine = "virt"\nmachin = 1\n', "unknown key 'machin'"),
@@ -262,9 +262,9 @@ GUESTS = (bundled.VM / "guests.toml").read_text(encoding="utf-8")
         ("[bookworm-i386]", "[bookworm-i386", r"guests\.toml"),
     ],
 )
-def test_guest_description_that_is_none(old: str, new: str, told: str) -> None:
+def test_guest_description_that_is_none(old: str, new: str, message: str) -> None:
     assert old in GUESTS
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         guest_specs.parse(GUESTS.replace(old, new))
 
 

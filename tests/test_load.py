@@ -52,11 +52,11 @@ def refusal(guest: Guest, built: Built, **parameters: str) -> str:
 def test_parameters_that_it_has_not(bare_guest: Guest) -> None:
     """The kernel would ignore them, or say in two lines what is wrong."""
     built = bare_guest.build(MODULE)
-    for parameters, told in (
+    for parameters, message in (
         ({"nosuch": "1"}, "interceptor has no parameter 'nosuch': its parameters are "),
         ({"direct": "maybe"}, "'maybe' is no value for the parameter direct, whose type is bool"),
     ):
-        with pytest.raises(ModuleRefused, match=told) as caught:
+        with pytest.raises(ModuleRefused, match=message) as caught:
             bare_guest.load_ko(built.ko, **parameters)
         assert "\n" not in str(caught.value)
         assert untouched(bare_guest)
@@ -71,9 +71,9 @@ def test_without_ftrace(bare_guest: Guest) -> None:
     assert off == kernel_release.matches(guest.saved_state.image.release, ["<7.3"])
     try:
         if not off or guest.saved_state.spec.architecture == "arm64":
-            interceptor.load(guest, way="handler").unload()
+            interceptor.load(guest, method="handler").unload()
             return
-        said = refusal(guest, built, way="handler")
+        said = refusal(guest, built, method="handler")
     finally:
         guest.run("sysctl kernel.ftrace_enabled=1").check()
     assert "No such device" in said
@@ -81,7 +81,7 @@ def test_without_ftrace(bare_guest: Guest) -> None:
 
 
 def test_handler_that_is_not_there(bare_guest: Guest, broken_module: BrokenModule) -> None:
-    built = bare_guest.build(broken_module("doors.h", "DOOR_PREFIX #name", '"__nosuch_" #name'))
+    built = bare_guest.build(broken_module("abi.h", "ABI_PREFIX #name", '"__nosuch_" #name'))
     said = refusal(bare_guest, built)
     assert "__nosuch_sys_exit_group" in said
     assert "-ENOENT" in said
@@ -157,7 +157,7 @@ def test_twice_is_refused(module: Interceptor) -> None:
 @pytest.mark.parametrize("user", ["root", "nobody"])
 def test_by_kprobes_it_does_the_same(bare_guest: Guest, user: str) -> None:
     """Where the kernel has no direct calls, or they are taken."""
-    module = interceptor.load(bare_guest, way="handler", direct=0)
+    module = interceptor.load(bare_guest, method="handler", direct=0)
     try:
         actor = bare_guest.actor(user)
         with module.intercepted("getpgid"):
@@ -173,7 +173,7 @@ def test_by_kprobes_it_does_the_same(bare_guest: Guest, user: str) -> None:
 
 
 def test_modinfo_and_build_are_clean(bare_guest: Guest) -> None:
-    """W=1 and C=1 without a warning; all that modinfo should tell is told."""
+    """W=1 and C=1 without a warning; modinfo shows all that it should."""
     built = bare_guest.build(MODULE)
     assert ("CHECK" in built.log) == runs_sparse(bare_guest)
     assert built.warnings == []

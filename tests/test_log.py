@@ -27,7 +27,7 @@ def pour(guest: Guest, program: str, calls: int) -> int:
     return int(guest.run(line, seconds=60).check().stdout)
 
 
-def told(calls: list[Call]) -> list[tuple[int, int]]:
+def message(calls: list[Call]) -> list[tuple[int, int]]:
     """Which thread each call was by (THREADS: the signal handler), and its number there."""
     assert all(call.args[1] == 0xFFFFF000 and call.args[3:] == (0, 0, 0) for call in calls)
     return [(call.args[0], call.args[2]) for call in calls]
@@ -41,7 +41,7 @@ def test_every_call_is_in_the_log(
     with module.intercepted(CALL):
         mark, lost = guest.log.mark(), guest.log.lost
         handled = pour(guest, program, 100_000 // THREADS)
-        found = told(module.logged(mark))
+        found = message(module.logged(mark))
     assert handled > 10
     assert guest.log.lost == lost
     wanted = {(thread, call) for thread in range(THREADS) for call in range(100_000 // THREADS)}
@@ -62,7 +62,7 @@ def test_what_was_lost_is_counted(
         mark, lost = guest.log.mark(), guest.log.lost
         handled = pour(guest, program, 75_000)
         records = guest.log.since(mark)
-        found = told(module.logged(mark))
+        found = message(module.logged(mark))
     lost = guest.log.lost - lost
     assert lost > 0
     assert len(set(found)) == len(found)

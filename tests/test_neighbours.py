@@ -10,14 +10,17 @@ from portable import hooked, hooked_by, logged
 from pyharness import Guest, ModuleRefused, interceptor
 from pyharness.interceptor import Interceptor
 
-# By what handlers are hooked, where the kernel has both; with 1, --way decides.
+# By what handlers are hooked, where the kernel has both; with 1, --method decides.
 DIRECT = (1, 0)
 
 
 @pytest.fixture
 def parameters_of(parameters: dict[str, str]) -> Callable[[int], dict[str, str | int]]:
     """What the module is loaded with, to hook by that means."""
-    return lambda direct: {"way": parameters["way"] if direct else "handler", "direct": direct}
+    return lambda direct: {
+        "method": parameters["method"] if direct else "handler",
+        "direct": direct,
+    }
 
 
 def logged_once(guest: Guest, neighbour: Neighbour, session: int, *, lines: int = 1) -> None:

@@ -98,7 +98,7 @@ def project(tmp_path: Path, guest: Guest) -> Path:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("workers", [(), ("-n", "2")])
 def test_fixtures_markers_and_report(guest: Guest, project: Path, workers: tuple[str, ...]) -> None:
-    done = run(project, guest, *workers, "--report=out/report.json", "--accel=tcg")
+    done = run(project, guest, *workers, "--results=out/report.json", "--accel=tcg")
     said = done.stdout
     assert (
         f"guest: {guest.saved_state.spec.name}, kernel {guest.saved_state.image.release}, tcg ("
@@ -156,7 +156,7 @@ def test_the_guest_lives_as_long_as_the_debugger(guest: Guest, project: Path) ->
 
 @pytest.mark.alone
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("--ssh=no:where",), "'no:where' is no HOST:PORT"),
         (("--ssh=127.0.0.1:1", "--ssh-key=/nosuch"), "/nosuch, the private key, can't be read"),
@@ -165,10 +165,10 @@ def test_the_guest_lives_as_long_as_the_debugger(guest: Guest, project: Path) ->
     ],
 )
 def test_bad_options_are_told_in_one_sentence(
-    guest: Guest, project: Path, words: tuple[str, ...], told: str
+    guest: Guest, project: Path, words: tuple[str, ...], message: str
 ) -> None:
     done = run(project, guest, *words)
-    assert told in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
 

@@ -101,7 +101,7 @@ def test_a_boot_is_shown_before_the_line_about_the_guest(
 
 def test_nothing_is_booted_for_a_report_alone(project: Path, run: Run) -> None:
     (project / "conftest.py").write_text(NO_GUEST, encoding="ascii")
-    done = run("--report=report.json", "-o", "guest=default")
+    done = run("--results=report.json", "-o", "guest=default")
     assert "boots" not in done.stdout.lower()
     assert '"guest": null' in (project / "report.json").read_text(encoding="utf-8")
 
@@ -116,7 +116,7 @@ def test_a_project_that_wants_no_guest_needs_no_place_for_consoles(project: Path
 
 # ---- paths in words of their own ----
 
-WITH_PATHS = ("--report", "--artifacts", "--module", "--ssh-key", "--guest", "--ssh-user")
+WITH_PATHS = ("--results", "--artifacts", "--module", "--ssh-key", "--guest", "--ssh-user")
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_options_of_the_environment_are_looked_at_too(run: Run, elsewhere: Path)
 def test_a_path_in_one_word_with_its_option_works(project: Path, run: Run, elsewhere: Path) -> None:
     report = elsewhere / "report.json"
     report.touch()
-    words = (f"--report={report}", f"--artifacts={elsewhere}", f"--module={elsewhere}")
+    words = (f"--results={report}", f"--artifacts={elsewhere}", f"--module={elsewhere}")
     for more in ((), ("-n", "1")):
         done = run(*words, *more)
         assert "1 passed" in done.stdout, done.stdout
@@ -156,7 +156,7 @@ def test_a_path_that_moves_nothing_works(project: Path, run: Run, elsewhere: Pat
         ("--artifacts", "artifacts"),  # not there yet, then in the project
         ("--artifacts", "artifacts"),
         (f"--rootdir={project}", "-c", "pytest.ini", "--artifacts", str(elsewhere)),
-        ("test_made_up.py::test_pass", "--report", "report.json"),
+        ("test_made_up.py::test_pass", "--results", "report.json"),
     ):
         (project / "artifacts").mkdir(exist_ok=True)
         assert "1 passed" in run(*words).stdout, words
@@ -173,8 +173,8 @@ def test_a_path_that_moves_nothing_works(project: Path, run: Run, elsewhere: Pat
         (("-o", "module=nosuch"), "there is no folder"),
         (("-o", "guest=nosuch", "-n1"), "no guest is called 'nosuch'"),
         (("--artifacts=pytest.ini/deeper/still",), "pytest.ini is not a folder"),
-        (("--report=pytest.ini/report.json",), "pytest.ini is not a folder"),
-        (("--report=.",), "/project is a folder: name a file"),
+        (("--results=pytest.ini/report.json",), "pytest.ini is not a folder"),
+        (("--results=.",), "/project is a folder: name a file"),
     ],
 )
 def test_a_mistake_is_one_usage_error(run: Run, words: tuple[str, ...], said: str) -> None:
@@ -279,7 +279,7 @@ def test_a_report_is_written_where_pytest_was_started(project: Path, run: Run) -
     module = project / "there"
     module.mkdir()
     (module / "Kbuild").touch()
-    done = run("--report=report.json", "--artifacts=consoles", "--module=there")
+    done = run("--results=report.json", "--artifacts=consoles", "--module=there")
     assert "1 passed" in done.stdout, done.stdout
     properties = reported(project)["tests"][0]["properties"]
     assert "test_it" in properties.pop("where")
@@ -306,7 +306,7 @@ def test_a_report_says_how_a_run_ended(
     project: Path, run: Run, test: str, outcome: str, exit_status: int
 ) -> None:
     (project / "test_made_up.py").write_text(test, encoding="ascii")
-    assert run("--report=report.json").returncode == exit_status
+    assert run("--results=report.json").returncode == exit_status
     whole = reported(project)
     assert (whole["outcome"], whole["exit_status"]) == (outcome, exit_status)
     if outcome == "failed":
@@ -392,7 +392,7 @@ def test_an_error_before_the_tests_own_lines_is_shown_alone(project: Path, run: 
     (project / "conftest.py").write_text(NO_GUEST + FAILS_TO_BUILD, encoding="ascii")
     (project / "test_made_up.py").write_text("def test_it(module):\n    pass\n", encoding="ascii")
     for workers in ((), ("-n", "1")):
-        done = run("--report=report.json", *workers)
+        done = run("--results=report.json", *workers)
         error = "pyharness.errors.UsageError: there is no folder /nosuch"
         assert f"\nE   {error}\nE   line: name" in done.stdout
         assert f"\nERROR test_made_up.py::test_it - {error[:30]}" in done.stdout

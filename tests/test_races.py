@@ -42,7 +42,7 @@ def test_race(
     record_property: Callable[[str, object], None],
     kind: str,
 ) -> None:
-    """As often as it's told to, or as it can in a minute; afterwards nobody is left listed."""
+    """As often as it's message to, or as it can in a minute; afterwards nobody is left listed."""
     call, persistent, most = KINDS[kind]
     number = guest.syscalls.number(call)
     line = [compiled("race"), kind, str(number), str(ROUNDS), str(most)]

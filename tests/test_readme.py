@@ -57,20 +57,20 @@ def test_every_command_is_told_of() -> None:
         assert re.search(rf"`{name}\b", section), name
 
 
-def test_every_guest_is_told_of() -> None:
-    told = re.findall(
+def test_the_readme_has_every_guest() -> None:
+    guests = re.findall(
         r"^\| `([\w-]+)`[^|]* \|[^|]*\| (the table|its handler) \|", README, re.MULTILINE
     )
-    ways = {"the table": "table", "its handler": "handler"}
-    assert {name: ways[by] for name, by in told} == {
-        s.name: s.way for s in guest_specs.load().values()
+    dispatch = {"the table": "table", "its handler": "handler"}
+    assert {name: dispatch[by] for name, by in guests} == {
+        s.name: s.dispatch for s in guest_specs.load().values()
     }
 
 
 def test_the_table_of_all_guests_has_every_run_and_all_passed() -> None:
     row = r"^\| `([\w-]+)` \| \d[\w.+-]* \| (\w+) \| (\w+) \| \d+ passed \| \d+ min \|$"
     runs = [
-        (run.guest, run.way, run.extent)
+        (run.guest, run.method, run.extent)
         for run in all_guests.all_runs()
         if run.guest not in all_guests.BY_NAME
     ]

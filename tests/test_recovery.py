@@ -21,7 +21,7 @@ from pyharness.guest import health
 from pyharness.host import cache
 from pyharness.linux import kernel_release
 from pyharness.machine import accelerator, guest_specs, lifecycle, qemu_process, saved_states
-from pyharness.pytest_plugin import place_of
+from pyharness.pytest_plugin import target_of
 
 pytestmark = pytest.mark.alone
 
@@ -105,7 +105,8 @@ def run_tests(config: pytest.Config, folder: Path, *tests: str) -> ET.Element:
         [
             sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly",
             f"--junitxml={xml}", "-o", "junit_family=xunit1", f"--artifacts={folder}",
-            f"--guest={place_of(config).spec.name}", f"--way={config.getoption('way')}", *tests,
+            f"--guest={target_of(config).spec.name}", f"--method={config.getoption('method')}",
+            *tests,
         ],
         env=os.environ | {"PYHARNESS_RUN": str(folder / "run"), "PYTEST_ADDOPTS": ""},
         capture_output=True,
@@ -159,8 +160,8 @@ def test_a_broken_module_fails_its_test_alone(
         file, line = line_of(folder, broken[expected.change]).split(":")
         # The statement, of so many lines, and where it returns to.
         lines = broken[expected.change].new.count("\n")
-        told = [int(found) for found in re.findall(rf" at {file}:(\d+)", said)]
-        assert any(int(line) <= found <= int(line) + lines for found in told), said
+        message = [int(found) for found in re.findall(rf" at {file}:(\d+)", said)]
+        assert any(int(line) <= found <= int(line) + lines for found in message), said
     spent = suite[0].find("properties/property[@name='seconds']")
     assert spent is not None
     assert float(spent.attrib["value"]) < SECONDS

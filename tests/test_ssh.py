@@ -31,7 +31,7 @@ def keygen(path: Path, *words: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         (lambda path: keygen(path, "-N", "secret"), "{0} is encrypted, .*: ssh-add {0}"),
         (
@@ -60,13 +60,13 @@ def keygen(path: Path, *words: str) -> Path:
     ],
 )
 def test_what_is_wrong_with_a_key_is_said_without_connecting(
-    tmp_path: Path, make: Callable[[Path], object], told: str
+    tmp_path: Path, make: Callable[[Path], object], message: str
 ) -> None:
     path = tmp_path / "key"
     make(path)
     address = Address(host="192.0.2.1", keys=(path,))  # where nobody answers
     ssh = Ssh(address.host, address.port, keys=address.private_keys, host_key=None)
-    with pytest.raises(UsageError, match=told.format(path)):
+    with pytest.raises(UsageError, match=message.format(path)):
         ssh.connect(SECONDS)
 
 

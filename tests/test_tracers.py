@@ -49,9 +49,9 @@ def goes_on(guest: Guest) -> bool:
 def test_a_call_that_stays_hooked_keeps_the_module(
     bare_guest: Guest, give_up: Callable[[], None], direct: int
 ) -> None:
-    """What can't be taken back is told, and calls a module that is there."""
+    """What can't be taken back is message, and calls a module that is there."""
     guest = bare_guest
-    module = interceptor.load(guest, way="handler", direct=direct)
+    module = interceptor.load(guest, method="handler", direct=direct)
     assert module.intercept(CALL).value == 0
     assert module.start(CALL).value == 0
     give_up()
@@ -74,7 +74,7 @@ def test_unloading_waits_for_what_stays_hooked(
 ) -> None:
     """For ever, and says so again and again."""
     guest = bare_guest
-    module = interceptor.load(guest, way="handler", direct=direct)
+    module = interceptor.load(guest, method="handler", direct=direct)
     assert module.intercept(CALL).value == 0
     give_up()
     mark = guest.log.mark()
@@ -106,7 +106,7 @@ def test_unloading_waits_for_what_watches_the_hooks(
     guest = bare_guest
     guest.build(MODULES / "giveup")
     folder = broken_module("interceptor.c", UNWATCH, UNWATCH_LATE)
-    module = interceptor.load(guest, folder, way="handler")
+    module = interceptor.load(guest, folder, method="handler")
     assert module.intercept(CALL).value == 0
     mark = guest.log.mark()
     # Nothing ends it, so that it is no actor, whose end is waited for.
@@ -142,13 +142,13 @@ def test_a_load_that_is_refused_leaves_ftrace_well(bare_guest: Guest, handlers: 
     guest.run(f"echo 0 > {ftrace}").check()
     mark = guest.log.mark()
     with pytest.raises(ModuleRefused, match="No such device"):
-        interceptor.load(guest, way="handler")
+        interceptor.load(guest, method="handler")
     assert "ftrace is off: sysctl kernel.ftrace_enabled=1" in said(guest, mark)
     guest.run(f"echo 1 > {ftrace}").check()
     for line in (f"echo '{probe}' > kprobe_events", "echo 1 > events/kprobes/after/enable",
                  "echo 0 > events/kprobes/after/enable", "echo > kprobe_events"):  # fmt: skip
         guest.run(f"cd {TRACING} && {line}").check()
-    interceptor.load(guest, way="handler").unload()
+    interceptor.load(guest, method="handler").unload()
 
 
 @pytest.mark.fresh_guest
@@ -160,7 +160,7 @@ def test_nothing_is_hooked_once_ftrace_has_given_up(
 ) -> None:
     """What could not be taken back would be left."""
     guest = bare_guest
-    module = interceptor.load(guest, way="handler", direct=direct)
+    module = interceptor.load(guest, method="handler", direct=direct)
     guest.run(f"echo {kprobes} > {KPROBES}/enabled").check()
     give_up()
     before = guest.run(f"cat {KPROBES}/list").check().stdout
@@ -186,7 +186,7 @@ def test_it_is_not_loaded_once_ftrace_has_given_up(
     before = guest.run(f"cat {KPROBES}/list").check().stdout
     mark = guest.log.mark()
     with pytest.raises(ModuleRefused, match="No such device"):
-        interceptor.load(guest, way="handler")
+        interceptor.load(guest, method="handler")
     assert "ftrace has given up" in said(guest, mark)
     guest.run(f"echo 1 > {KPROBES}/enabled").check()
     now = guest.run(f"cat {KPROBES}/list").check().stdout
@@ -197,7 +197,7 @@ def test_it_is_not_loaded_once_ftrace_has_given_up(
 def test_a_handler_is_looked_up_once(bare_guest: Guest, handlers: list[str]) -> None:
     """By a kprobe that is never used, for which the kernel waits long."""
     guest = bare_guest
-    module = interceptor.load(guest, way="handler")
+    module = interceptor.load(guest, method="handler")
     guest.run(f"cd {TRACING} && echo register_kprobe > set_ftrace_filter").check()
     seen = []
     try:
@@ -256,7 +256,7 @@ def test_tracers_come_and_go_at_any_moment(
         return guest.agent.read("/tmp/storm").count("again") > times
 
     for number in range(ROUNDS):
-        module = interceptor.load(guest, way="handler", direct=direct)
+        module = interceptor.load(guest, method="handler", direct=direct)
         for _ in range(2):
             for call in CALLS:
                 assert module.intercept(call).value == 0

@@ -224,7 +224,7 @@ def test_load_and_unload_again_and_again(
             guest.dismiss()
             guest.actor("nobody").execute("/bin/sh", "-c", STORM)
             ko = guest.root.syscall("openat", AT_FDCWD, "/root/again.ko\0", 0).value
-        cycle(guest, ko, f"way={parameters['way']} {part}\0")
+        cycle(guest, ko, f"method={parameters['method']} {part}\0")
     guest.dismiss()
     guest.run("pkill -9 stress-ng")
     # Less than one of anything for each cycle, and far less than one for each entry.

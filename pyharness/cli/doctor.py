@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What this host can do, and the mend for each lack."""
+"""What this host has of what guests need, and how to fix what is missing."""
 
 import shutil
 import sys
@@ -25,7 +25,7 @@ class Finding:
         what: it is about.
         good: whether it is as it should be.
         said: what was found.
-        mend: what to do if it isn't good, or to have it better; may be empty.
+        fix: what to do if it isn't good, or to have it better; may be empty.
     """
 
     what: str

@@ -34,12 +34,14 @@ _RESTING = {
 @click.command("doctor")
 @options.each_guest
 def doctor_command(guest: str) -> int:
-    """What this host can do, and the mend for each lack."""
+    """Check what this host has of what guests need, and name the fix for what is missing."""
     lacks = 0
     for finding in doctor.examine(known_guests.find(guest)):
         lacks += not finding.good
         fix = f"  → {finding.fix}" if finding.fix else ""
-        click.echo(f"{'ok  ' if finding.good else 'LACK'}  {finding.what}: {finding.said}{fix}")
+        click.echo(
+            f"{'ok     ' if finding.good else 'MISSING'}  {finding.what}: {finding.said}{fix}"
+        )
     if lacks:
         click.echo(f"this host lacks {lacks} of what {guest} needs", err=True)
         return 3
@@ -55,7 +57,9 @@ def list_command() -> None:
         state = f"image of kernel {made.release} ({made.version})" if made else "no image yet"
         if lifecycle.running(spec.name):
             state += ", runs"
-        click.echo(f"{spec.name:24} {spec.architecture:6} {spec.suite:18} {spec.way:8} {state}")
+        click.echo(
+            f"{spec.name:24} {spec.architecture:6} {spec.suite:18} {spec.dispatch:8} {state}"
+        )
 
 
 @click.command("up")

@@ -11,16 +11,16 @@ from pyharness.guest.guest import read_module
 from pyharness.host.wording import counted
 from pyharness.linux import trouble
 from pyharness.linux.symbolize import Symbolizer
-from pyharness.linux.trouble import Place
+from pyharness.linux.trouble import CodeLocation
 
 
-@click.command("report")
+@click.command("decode")
 @click.argument("log", type=click.File(encoding="utf-8", errors="replace"))
 @click.option(
     "--ko",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="the module that was loaded, built with -g: its addresses are told as file and line",
+    help="the module that was loaded, built with -g: its addresses are shown as file and line",
 )
 def report_command(log: TextIO, ko: Path | None) -> int:
     """The kernel's reports of trouble in LOG (- for standard input): panic, oops, hang ...
@@ -32,10 +32,10 @@ def report_command(log: TextIO, ko: Path | None) -> int:
         read_module(ko)
         lines, name = Symbolizer(ko.read_bytes()), module_name(ko)
 
-    def line_of(place: Place) -> str:
-        if ko is None or place.module != name:
+    def line_of(location: CodeLocation) -> str:
+        if ko is None or location.module != name:
             return ""
-        return lines.of(place.function, place.offset, place.size)
+        return lines.line_in(location.function, location.offset, location.size)
 
     found = trouble.reports(log.read())
     for report in found:

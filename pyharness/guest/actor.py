@@ -23,7 +23,7 @@ _SIGNALS = range(65)  # with 0, which tests whether a process is there
 
 
 class Actor:
-    """A process or thread in the guest that does what it's told.
+    """A process or thread in the guest that carries out orders.
 
     Attributes:
         pid: its id, as gettid() says: of a process's first thread, the process's.

@@ -57,7 +57,7 @@ class Agent:
         """Start it.
 
         Args:
-            ssh: the way in.
+            ssh: the connection to the guest.
             seconds: how long any answer may take.
             syscalls: the guest's system calls.
             history: where each order is noted.

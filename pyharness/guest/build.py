@@ -115,7 +115,7 @@ def build(folder: Path, built_for: str, ssh: Ssh, *, jobs: int, seconds: float) 
     Args:
         folder: with a Kbuild or Makefile.
         built_for: names the guest's kernel and headers.
-        ssh: the way into the guest.
+        ssh: the connection to the guest.
         jobs: how many compilers at once.
         seconds: how long it may take.
 

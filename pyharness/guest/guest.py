@@ -252,7 +252,7 @@ class Guest(Closes):
 
     @property
     def ssh(self) -> Ssh:
-        """The way in, for commands whose streams somebody wants live."""
+        """The SSH connection, for commands whose streams the caller wants live."""
         return self._ssh
 
     # ---- who acts ----

@@ -10,7 +10,7 @@ from pyharness.errors import GuestCrashed, GuestError, GuestTimeout
 from pyharness.guest.history import History
 from pyharness.linux import trouble
 from pyharness.linux.symbolize import Symbolizer
-from pyharness.linux.trouble import Place
+from pyharness.linux.trouble import CodeLocation
 from pyharness.machine.qemu_process import Machine
 
 # A second without a sign of life is unusual. The kernel itself tells of most
@@ -22,13 +22,13 @@ _ENOUGH = 1 << 19  # bytes of a console
 
 
 class Health:
-    """Of a guest's kernel.
+    """Whether the kernel of one guest is alive and well.
 
-    QEMU tells of a panic; of all else that kills a kernel its console does,
-    and of what silences even that, the want of signs of life.
+    QEMU reports a panic. Anything else that kills a kernel shows on its console, or,
+    where even that is silent, in missing signs of life.
 
     Attributes:
-        lines: of each module that was loaded, by its name: a report's places are told by them.
+        lines: the symbolizer of each module that was loaded, by the module's name.
         silence: for how long there was no sign of life, in seconds that the guest had.
     """
 
@@ -113,16 +113,17 @@ class Health:
         raise error
 
     def with_lines(self, report: str) -> str:
-        """A report, each place in a module that was loaded from here told as file and line."""
+        """A report, with file and line for each address in a module that was loaded from here."""
         return trouble.annotate(report, self._line_of)
 
-    def _line_of(self, place: Place) -> str:
-        if place.address:
+    def _line_of(self, location: CodeLocation) -> str:
+        if location.address:
             return next(
-                filter(None, (known.where(place.address) for known in self.lines.values())), ""
+                filter(None, (known.describe(location.address) for known in self.lines.values())),
+                "",
             )
-        known = self.lines.get(place.module)
-        return known.of(place.function, place.offset, place.size) if known else ""
+        known = self.lines.get(location.module)
+        return known.line_in(location.function, location.offset, location.size) if known else ""
 
     def _has_died(self) -> bool:
         """Whether its console, since it is watched, tells of more than a warning."""
@@ -148,7 +149,7 @@ class Health:
         self._crashed(f"hangs: no sign of life in {silent:.0f} s that it had", places)
 
     def _let_speak(self) -> None:
-        """Let a kernel that has told QEMU of its panic go on to where it is at an end.
+        """Let a kernel that has reported its panic to QEMU go on until it stops by itself.
 
         In an exception that may come at any time (an NMI, a double fault) it prints nothing
         before that.

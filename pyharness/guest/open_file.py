@@ -187,7 +187,7 @@ class GuestFile(Closes):
         call, place = ("mmap", offset)
         if "mmap2" in syscalls.numbers:
             if offset % _MMAP2_BYTES:
-                raise _refusal(errno.EINVAL, self.path)  # as by kernels that are told bytes
+                raise _refusal(errno.EINVAL, self.path)  # as kernels do that count in bytes
             call, place = ("mmap2", offset // _MMAP2_BYTES)
         mapped = self._actor.syscall(call, 0, size, protection, flags, self.fd, place)
         address = succeeded(mapped, self.path).value % (1 << 8 * syscalls.bytes_of_long)

@@ -187,7 +187,7 @@ def enter(address: Address) -> Guest:
     """Enter a guest.
 
     Raises:
-        GuestError: there is no way in.
+        GuestError: it can't be entered.
         CheckFailed: it lacks what builds a module.
         UsageError: there is no key to enter with, or the guest is of an architecture that
             nothing is known about.

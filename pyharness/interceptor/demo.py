@@ -173,7 +173,7 @@ def run(name: str, folder: Path, progress: Progress, echo: Callable[[str], objec
         name: the guest.
         folder: the module's.
         progress: shows the steps that last.
-        echo: told each step's outcome.
+        echo: called with each step's outcome.
 
     Returns:
         An exit status: 0 if every step did what it was to do.

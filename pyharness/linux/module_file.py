@@ -40,7 +40,7 @@ class ModuleFile:
         info: the fields of ``.modinfo``; ``parm`` and others may come more than once.
         undefined: the kernel's symbols that it uses.
         versions: the checksum that it expects of each such symbol.
-        has_lines: whether an address in it can be told as file and line.
+        has_lines: whether it has the file and line of each address.
     """
 
     machine: str
@@ -187,7 +187,7 @@ def parse_exports(symvers: str) -> dict[str, int]:
 
 
 def check(module: ModuleFile, *, architecture: str, vermagic: str, exports: dict[str, int]) -> None:
-    """Refuse what that kernel would refuse, in its own order, with the mend.
+    """Refuse what that kernel would refuse, in its own order, with the fix.
 
     Args:
         module: what to load.

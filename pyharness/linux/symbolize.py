@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""An address in a module, told as file and line of its source. Pure."""
+"""The file, line and function of an address in a module. Pure."""
 
 import bisect
 import io
@@ -112,7 +112,7 @@ class Symbolizer:
         # Where one ends another may begin: that one counts.
         return sorted(rows, key=lambda row: (row.address, row.line != ""))
 
-    def at(self, address: int) -> str:
+    def line_at(self, address: int) -> str:
         """The line of an address, empty if it is none of the module's code.
 
         In a function that the compiler has put in place, of the kernel's
@@ -128,7 +128,7 @@ class Symbolizer:
             found -= 1
         return line
 
-    def of(self, function: str, offset: int, size: int) -> str:
+    def line_in(self, function: str, offset: int, size: int) -> str:
         """The line of a place in a function, empty if that is unknown.
 
         Args:
@@ -141,11 +141,11 @@ class Symbolizer:
         if not named:
             return ""
         meant = min(named, key=lambda known: abs(known.size - size))
-        return self.at(meant.begin + offset)
+        return self.line_at(meant.begin + offset)
 
-    def where(self, address: int) -> str:
+    def describe(self, address: int) -> str:
         """The line of an address and its function, empty if it is in none of the module's."""
         for function in self._functions:
             if function.begin <= address < function.begin + function.size:
-                return f"{self.at(address)}, {function.name}()"
+                return f"{self.line_at(address)}, {function.name}()"
         return ""

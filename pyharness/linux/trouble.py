@@ -84,7 +84,7 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class CodeLocation:
     """A place in code: ``function+0xoffset/0xsize [module]``, or where nothing is known of it.
 
     Attributes:
@@ -229,7 +229,7 @@ def _message(lines: list[str]) -> list[str]:
     return lines[marks[-1] + 1 :] if marks and _CUT_HERE in lines[marks[-1]] else []
 
 
-def annotate(text: str, line_of: Callable[[Place], str]) -> str:
+def annotate(text: str, line_of: Callable[[CodeLocation], str]) -> str:
     """A report with the source line after each place in the code that has one.
 
     Args:
@@ -239,21 +239,21 @@ def annotate(text: str, line_of: Callable[[Place], str]) -> str:
             returned to: it is asked for the byte before.
     """
 
-    def told(line: str) -> str:
+    def annotated(line: str) -> str:
         if not (found := _PLACE.search(line)):
             return line
         returns = re.match(r"\s|\[<|BUG: unable to handle page fault", line) is not None
-        place = (
-            Place(address=int(found["address"], 16) - returns)
+        location = (
+            CodeLocation(address=int(found["address"], 16) - returns)
             if found["address"]
-            else Place(
+            else CodeLocation(
                 function=found["function"],
                 offset=int(found["offset"], 16) - returns,
                 size=int(found["size"], 16),
                 module=found["module"] or "",
             )
         )
-        where = line_of(place)
+        where = line_of(location)
         return f"{line} at {where}" if where else line
 
-    return "\n".join(map(told, text.splitlines()))
+    return "\n".join(map(annotated, text.splitlines()))

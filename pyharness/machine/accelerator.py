@@ -44,7 +44,7 @@ class Accelerator:
         return 1.0 if self.name == "kvm" else 6.0
 
     def arguments(self, spec: GuestSpec) -> list[str]:
-        """What QEMU is told; without KVM the guest has the CPU of its description."""
+        """QEMU's arguments; without KVM the guest has the CPU of its description."""
         if self.name == "kvm":
             return ["-accel", "kvm", "-cpu", "host"]
         return ["-accel", f"tcg,thread={_threads(spec.qemu)}", "-cpu", spec.cpu]

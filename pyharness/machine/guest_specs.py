@@ -33,7 +33,7 @@ class GuestSpec:
     cpu: str
     console: str
     panic: str
-    way: str
+    dispatch: str
     memory: int
     disk: int
     cpus: int

@@ -73,7 +73,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "DIR",
         "help": "the folder to keep each test's console output in (default: artifacts)",
     },
-    "--report": {"metavar": "FILE", "help": "write a report of the run to FILE, as JSON"},
+    "--results": {"metavar": "FILE", "help": "write a report of the run to FILE, as JSON"},
 }
 # Options of pytest's own with which nothing is run, as it keeps their values.
 _LISTS = ("collectonly", "showfixtures", "show_fixtures_per_test", "setupplan")
@@ -108,7 +108,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     if option := config.getoption("accel"):
         os.environ[accelerator.ENV_VAR] = option
-    if config.getoption("report") and not is_worker(config):
+    if config.getoption("results") and not is_worker(config):
         config.pluginmanager.register(Reporter(config))
 
 
@@ -129,13 +129,13 @@ def check_options(config: pytest.Config) -> None:
         pytest.UsageError: there is one.
     """
     root_folder.check(config, _OPTIONS)
-    with _told():
+    with _as_usage_error():
         if config.getoption("module") or config.getini("module"):
             module_source.check(module_folder_of(config))
         if config.getoption("artifacts"):
             writable.can_make_folder(artifacts_of(config), "--artifacts")
-        if report := config.getoption("report"):
-            writable.can_write(absolute(config, report), "--report")
+        if report := config.getoption("results"):
+            writable.can_write(absolute(config, report), "--results")
 
 
 def absolute(config: pytest.Config, path: str | Path) -> Path:
@@ -162,18 +162,18 @@ def module_folder_of(config: pytest.Config) -> Path:
 
 
 @dataclass(frozen=True)
-class Place:
+class Target:
     """Where tests run.
 
     Attributes:
         spec: the guest's description; of one known by SSH alone, what it was found to be.
-        told: what it is, for a person.
+        description: what it is, for a person.
         enter: gives the guest that tests share.
         release: of its kernel, if others like it can't be started.
     """
 
     spec: GuestSpec
-    told: str
+    description: str
     enter: Callable[[], Guest]
     release: str = ""
 
@@ -183,23 +183,23 @@ class Place:
         return not self.release
 
 
-_PLACE = pytest.StashKey[Place]()
+_TARGET = pytest.StashKey[Target]()
 
 
-def place_of(config: pytest.Config) -> Place:
+def target_of(config: pytest.Config) -> Target:
     """Where this run's tests run, found out once.
 
     Raises:
         pytest.UsageError: that can't be had.
     """
-    if _PLACE not in config.stash:
-        with _told():
-            config.stash[_PLACE] = _find_place(config)
-    return config.stash[_PLACE]
+    if _TARGET not in config.stash:
+        with _as_usage_error():
+            config.stash[_TARGET] = _find_target(config)
+    return config.stash[_TARGET]
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _as_usage_error() -> Iterator[None]:
     """Have pytest say in a sentence what keeps it from running tests."""
     try:
         yield
@@ -207,7 +207,7 @@ def _told() -> Iterator[None]:
         raise pytest.UsageError(f"pyharness: {error}") from error
 
 
-def _find_place(config: pytest.Config) -> Place:
+def _find_target(config: pytest.Config) -> Target:
     named, ini = config.getoption("guest"), config.getini("guest")
     if config.getoption("ssh"):
         key = config.getoption("ssh_key")
@@ -226,24 +226,24 @@ def _find_place(config: pytest.Config) -> Place:
             if named:
                 raise
     spec = guest_specs.find(named or (ini if ini and ini != "default" else DEFAULT_GUEST))
-    return Place(spec, "", lambda: Guest.boot(spec.name))
+    return Target(spec, "", lambda: Guest.boot(spec.name))
 
 
-def _elsewhere(config: pytest.Config, address: ssh_only.Address) -> Place:
+def _elsewhere(config: pytest.Config, address: ssh_only.Address) -> Target:
     """A guest that is known by SSH alone."""
     _alone(config, f"{address} is one guest")
     with ssh_only.enter(address) as guest:
         spec, release = guest.saved_state.spec, guest.saved_state.image.release
-    return Place(spec, "known by SSH alone", lambda: ssh_only.enter(address), release)
+    return Target(spec, "known by SSH alone", lambda: ssh_only.enter(address), release)
 
 
-def _vagrants(config: pytest.Config, box: vagrant.Box) -> Place:
+def _vagrants(config: pytest.Config, box: vagrant.Box) -> Target:
     """The guest that Vagrant runs."""
     _alone(config, "Vagrant runs one guest")
     if box.guest is None:
-        return replace(_elsewhere(config, box.address), told="Vagrant's, known by SSH alone")
+        return replace(_elsewhere(config, box.address), description="Vagrant's, known by SSH alone")
     name = box.guest
-    return Place(guest_specs.find(name), "the one that Vagrant runs", lambda: Guest.attach(name))
+    return Target(guest_specs.find(name), "the one that Vagrant runs", lambda: Guest.attach(name))
 
 
 def _alone(config: pytest.Config, why: str) -> None:
@@ -261,12 +261,12 @@ def make_ready(config: pytest.Config, *cpus: int) -> None:
         config: of this run.
         cpus: with how many CPUs the guest is wanted, 0 for as many as usual.
     """
-    place = place_of(config)
-    if place.boots:
+    target = target_of(config)
+    if target.boots:
         capture = config.pluginmanager.getplugin("capturemanager")
-        with _told(), capture.global_and_fixture_disabled():
+        with _as_usage_error(), capture.global_and_fixture_disabled():
             for number in cpus or (0,):
-                spec = with_cpus(place.spec.name, number)
+                spec = with_cpus(target.spec.name, number)
                 config.stash[_READY] = saved_states.ensure(spec, progress=TerminalProgress())
 
 
@@ -281,7 +281,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if not is_worker(config) and not only_lists(config):
         check_options(config)
     if any((config.getini("guest"), config.getoption("guest"), config.getoption("ssh"))):
-        place_of(config)
+        target_of(config)
         if config.getoption("numprocesses", None) and not only_lists(config):
             make_ready(config)
 
@@ -323,7 +323,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     if any(item.get_closest_marker("kernel") for item in items):
         make_ready(config)
-    with _told():
+    with _as_usage_error():
         others = [item for item in items if needs_guest(item) and not is_for(item, config)]
     config.hook.pytest_deselected(items=others)
     items[:] = [item for item in items if item not in others]
@@ -331,11 +331,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def is_for(item: pytest.Item, config: pytest.Config) -> bool:
     """Whether a test is for the guest of this run."""
-    place = place_of(config)
+    target = target_of(config)
     architecture = item.get_closest_marker("architecture")
-    if architecture and place.spec.architecture not in architecture.args:
+    if architecture and target.spec.architecture not in architecture.args:
         return False
-    if not place.boots and any(map(item.get_closest_marker, ("cpus", "fresh_guest", "console"))):
+    if not target.boots and any(map(item.get_closest_marker, ("cpus", "fresh_guest", "console"))):
         return False
     kernel = item.get_closest_marker("kernel")
     return kernel is None or kernel_release.matches(release_of(config), kernel.args)
@@ -343,12 +343,12 @@ def is_for(item: pytest.Item, config: pytest.Config) -> bool:
 
 def release_of(config: pytest.Config) -> str:
     """The release of the guest's kernel, once the guest is known or ready."""
-    return place_of(config).release or config.stash[_READY].image.release
+    return target_of(config).release or config.stash[_READY].image.release
 
 
 def is_known(config: pytest.Config) -> bool:
     """Whether the guest of this run can be described."""
-    return _READY in config.stash or (_PLACE in config.stash and not place_of(config).boots)
+    return _READY in config.stash or (_TARGET in config.stash and not target_of(config).boots)
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -365,7 +365,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     wanting = [item for item in session.items if needs_guest(item)]
     if not wanting or only_lists(config):
         return
-    with _told():
+    with _as_usage_error():
         writable.can_make_folder(artifacts_of(config), "--artifacts")
         if any(map(takes_module_folder, wanting)):
             module_source.check(module_folder_of(config))
@@ -390,14 +390,14 @@ def pytest_report_collectionfinish(
 
 def describe(config: pytest.Config) -> str:
     """The guest of this run, its kernel, and its accelerator."""
-    place = place_of(config)
-    if place.boots:
+    target = target_of(config)
+    if target.boots:
         saved_state = config.stash[_READY]
         how = f"{saved_state.accel.name} ({saved_state.accel.reason})"
     else:
         how = "accelerator unknown"
-    said = f"{place.spec.name}, kernel {release_of(config)}, {how}"
-    return f"{said}, {place.told}" if place.told else said
+    said = f"{target.spec.name}, kernel {release_of(config)}, {how}"
+    return f"{said}, {target.description}" if target.description else said
 
 
 # ---- what a test does there ----
@@ -531,8 +531,8 @@ def pytest_runtest_makereport(
 @pytest.fixture(scope="session")
 def lab(pytestconfig: pytest.Config) -> Iterator[GuestPool]:
     """The guests that this run's tests share."""
-    place = place_of(pytestconfig)
-    shared = GuestPool(place.enter, place.spec.name, boots=place.boots)
+    target = target_of(pytestconfig)
+    shared = GuestPool(target.enter, target.spec.name, boots=target.boots)
     pytestconfig.stash[_LAB] = shared
     yield shared
     shared.close()
@@ -645,14 +645,14 @@ class Reporter:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         guest = None
         if is_known(self._config):
-            spec = place_of(self._config).spec
+            spec = target_of(self._config).spec
             guest = {
                 "name": spec.name,
                 "architecture": spec.architecture,
                 "kernel": release_of(self._config),
-                "told": describe(self._config),
+                "description": describe(self._config),
             }
-        target = absolute(self._config, self._config.getoption("report"))
+        target = absolute(self._config, self._config.getoption("results"))
         target.parent.mkdir(parents=True, exist_ok=True)
         whole = self._report.as_json(guest, time.time(), int(session.exitstatus))
         target.write_text(json.dumps(whole, indent=1, default=str) + "\n", encoding="utf-8")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The report of a test run as one JSON object; ``docs/report.md`` has its schema. Pure."""
+"""The report of a test run as one JSON object; ``docs/results.md`` has its schema. Pure."""
 
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime

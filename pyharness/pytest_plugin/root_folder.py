@@ -2,8 +2,8 @@
 """Paths that pytest takes for a project's, as it does not know yet that they are an option's.
 
 pytest looks for its root folder before it loads plugins that come by an entry
-point. In ``--report FILE`` it sees an unknown option and a path, and if the path
-exists, looks for the project there. ``--report=FILE`` is one word.
+point. In ``--results FILE`` it sees an unknown option and a path, and if the path
+exists, looks for the project there. ``--results=FILE`` is one word.
 """
 
 import inspect

@@ -68,10 +68,10 @@ def find(folder: Path) -> Box:
 
 
 def parse(config: str) -> Address:
-    """The way into the one host of what ``vagrant ssh-config`` printed. Pure.
+    """How to enter the one host of what ``vagrant ssh-config`` printed. Pure.
 
     Raises:
-        UsageError: it tells no way.
+        UsageError: it does not say how.
     """
     read = paramiko.SSHConfig.from_file(io.StringIO(config))
     name = next((host for host in sorted(read.get_hostnames()) if host != "*"), None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The way into a guest by its serial console: slow, and there when the network isn't."""
+"""The root shell on a guest's serial console: slow, and there when the network is not."""
 
 import os
 import re

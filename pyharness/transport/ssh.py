@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The way into a guest by SSH: commands with deadlines, files, and open channels."""
+"""A connection to a guest by SSH: commands with deadlines, files, and open channels."""
 
 import base64
 import io
@@ -297,7 +297,7 @@ def pump(
 
     Args:
         channel: the command's.
-        stdout: told of what it prints.
+        stdout: called with what it prints.
         stderr: likewise.
         tick: called all the time; sends input, looks at the clock, raises to give up.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pyharness.pytest_plugin import place_of
+from pyharness.pytest_plugin import target_of
 
 ROOT = Path(__file__).parent.parent.parent
 # What must be allowed to run, where it is run by its name.
@@ -102,7 +102,7 @@ def test_the_wheel_has_all_that_it_needs(built: tuple[Path, Path]) -> None:
 def test_it_is_used_from_another_folder(
     pytestconfig: pytest.Config, built: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    guest = place_of(pytestconfig).spec.name
+    guest = target_of(pytestconfig).spec.name
     name = f"--guest={guest}"
     environment = tmp_path / "a project's environment"
     run(sys.executable, "-m", "venv", environment, cwd=tmp_path)
@@ -125,7 +125,7 @@ def test_it_is_used_from_another_folder(
     ring = shutil.copytree(
         ROOT / "examples" / "ring", tmp_path / "ring", ignore=shutil.ignore_patterns("artifacts")
     )
-    line = (environment / "bin/python", "-m", "pytest", name, "--report=artifacts/report.json")
+    line = (environment / "bin/python", "-m", "pytest", name, "--results=artifacts/report.json")
     assert " passed" in run(*line, "-k", "not four", cwd=ring, **runs)
     assert (ring / "artifacts" / "report.json").is_file()
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Calls by the thousand, each told from all others by its arguments, issued by
+ * Calls by the thousand, each with arguments of its own, issued by
  * several threads at once, and by a signal handler in between, as root:
  *
  *	calls SYSCALL THREADS CALLS

@@ -7,7 +7,7 @@
 #include <linux/module.h>
 #include <linux/rcupdate.h>
 
-#include "doors.h"
+#include "abi.h"
 #include "stubs.h"
 #include "table.h"
 
@@ -29,10 +29,10 @@ STUB_NEXT(foreign_entry, foreign_next);
 
 static int __init foreign_init(void)
 {
-	doors[0].table = table_find(&doors[0]);
-	if (!doors[0].table)
+	abis[0].table = table_find(&abis[0]);
+	if (!abis[0].table)
 		return -ENODEV;
-	entry = table_map(&doors[0].table[nr]);
+	entry = table_map(&abis[0].table[nr]);
 	if (!entry)
 		return -ENOMEM;
 	original = READ_ONCE(*entry);

@@ -5,7 +5,7 @@
  *	race KIND SYSCALL ROUNDS SECONDS
  *
  * It ends after so many rounds, or after so many seconds, and prints
- * "N rounds in S s". What should not happen is told, and the exit status is 1.
+ * "N rounds in S s". What should not happen is printed, and the exit status is 1.
  */
 #define _GNU_SOURCE
 #include <errno.h>

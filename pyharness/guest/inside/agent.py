@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The program that acts in the guest: actors that do what they are told, step by step.
+"""The program that acts in the guest: actors that carry out orders, one after another.
 
 It runs on the guest's Python (3.9 or later), with the module's interceptorctl
 as a library, and the standard library alone::
@@ -229,7 +229,7 @@ def placed(memory: mmap.mmap, at: int, data: bytes) -> Any:
 
 
 class Agent:
-    """Starts actors, and passes on what they are told and what they answer."""
+    """Starts actors, and passes their orders and answers on."""
 
     def __init__(self) -> None:
         """Open the meeting place and the kernel log."""

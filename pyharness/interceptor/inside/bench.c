@@ -93,7 +93,7 @@ static void measure(const char *state)
 
 /*
  * Threads that do nothing at all and need no stack: what they run on is shared,
- * as they never touch it. Their ids are where they are told to write them.
+ * as they never touch it. They write their ids where the caller asks for them.
  */
 static int *make_threads(int count)
 {

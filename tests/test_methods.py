@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""By which way the module gets in between: chosen, told, refused, and left as it was found."""
+"""By which way the module gets in between: chosen, message, refused, and left as it was found."""
 
 import re
 from collections.abc import Callable
@@ -24,14 +24,14 @@ WEAKER = {
 }  # fmt: skip
 
 
-def told(guest: Guest, mark: int) -> str:
+def message(guest: Guest, mark: int) -> str:
     """What the module has said since then."""
     lines = [record.text for record in guest.log.since(mark)]
     return "\n".join(line for line in lines if OWN.match(line))
 
 
 def test_hardening_is_left_on(bare_guest: Guest) -> None:
-    """The guest's kernel is not told to be without what it has by default."""
+    """The guest's kernel is not message to be without what it has by default."""
     words = bare_guest.run(["cat", "/proc/cmdline"]).check().stdout.split()
     names = {word.partition("=")[0] for word in words}
     assert "root" in names
@@ -41,32 +41,32 @@ def test_hardening_is_left_on(bare_guest: Guest) -> None:
 def test_auto_takes_what_the_kernel_needs(bare_guest: Guest) -> None:
     mark = bare_guest.log.mark()
     module = interceptor.load(bare_guest)
-    by = told(bare_guest, mark).split("hooked by ")[1]
+    by = message(bare_guest, mark).split("hooked by ")[1]
     module.unload()
-    assert ("table" if by == "table" else "handler") == bare_guest.saved_state.spec.way
+    assert ("table" if by == "table" else "handler") == bare_guest.saved_state.spec.dispatch
     assert by == "table" or HANDLER.fullmatch(by)
 
 
 def test_handlers_can_be_had_everywhere(bare_guest: Guest) -> None:
     mark = bare_guest.log.mark()
-    interceptor.load(bare_guest, way="handler").unload()
-    assert HANDLER.search(told(bare_guest, mark))
+    interceptor.load(bare_guest, method="handler").unload()
+    assert HANDLER.search(message(bare_guest, mark))
 
 
 def test_a_table_that_nobody_reads_is_refused(bare_guest: Guest) -> None:
     built = bare_guest.build(MODULE)
     mark = bare_guest.log.mark()
-    if bare_guest.saved_state.spec.way == "table":
-        bare_guest.load_ko(built.ko, way="table")
+    if bare_guest.saved_state.spec.dispatch == "table":
+        bare_guest.load_ko(built.ko, method="table")
         bare_guest.run(["rmmod", built.name]).check()
-        assert "hooked by table" in told(bare_guest, mark)
+        assert "hooked by table" in message(bare_guest, mark)
         return
     with pytest.raises(ModuleRefused, match="No such device"):
-        bare_guest.load_ko(built.ko, way="table")
+        bare_guest.load_ko(built.ko, method="table")
     assert re.fullmatch(
-        r"interceptor: not loaded: way=table: \w+\(\) of this kernel reads no table of system"
-        r" calls: way=auto",
-        told(bare_guest, mark),
+        r"interceptor: not loaded: method=table: \w+\(\) of this kernel reads no table of system"
+        r" calls: method=auto",
+        message(bare_guest, mark),
     )
 
 
@@ -74,9 +74,9 @@ def test_no_such_way(bare_guest: Guest) -> None:
     built = bare_guest.build(MODULE)
     mark = bare_guest.log.mark()
     with pytest.raises(ModuleRefused, match=r"Invalid (parameters|argument)"):
-        bare_guest.load_ko(built.ko, way="nosuch")
-    wanted = "interceptor: not loaded: way=nosuch: it is auto, table or handler"
-    assert told(bare_guest, mark) == wanted
+        bare_guest.load_ko(built.ko, method="nosuch")
+    wanted = "interceptor: not loaded: method=nosuch: it is auto, table or handler"
+    assert message(bare_guest, mark) == wanted
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_an_entry_taken_over_is_left_alone_at_release(
     assert re.fullmatch(
         r"interceptor: system call \d+ was taken over by foreign_entry \[foreign\]: it can't be"
         " given back before that is gone",
-        told(guest, mark),
+        message(guest, mark),
     )
     mark = guest.log.mark()
     assert is_served(module)
@@ -221,7 +221,9 @@ def test_an_entry_taken_over_is_waited_for_at_unload(
     mark = guest.log.mark()
     unloading = guest.actor()
     unloading.execute("/sbin/rmmod", module.name)
-    guest.wait("what it waits for", lambda: "was taken over by foreign_entry" in told(guest, mark))
+    guest.wait(
+        "what it waits for", lambda: "was taken over by foreign_entry" in message(guest, mark)
+    )
     assert is_served(module)
     assert guest.is_loaded(module.name)
     guest.run(["rmmod", "foreign"]).check()

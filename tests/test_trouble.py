@@ -15,9 +15,9 @@ from pyharness import Guest
 from pyharness.interceptor import MODULE
 from pyharness.linux import trouble
 from pyharness.linux.symbolize import Symbolizer
-from pyharness.linux.trouble import Place
+from pyharness.linux.trouble import CodeLocation
 
-LOGS = Path(__file__).parent / "reports"
+LOGS = Path(__file__).parent / "logs"
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ _TRACE = "---[ end trace"
 _HALT = "---[ end Kernel panic"
 _ATOMIC = "BUG: scheduling while atomic: python3"
 
-# The logs in tests/reports, by their names, and what is in each.
+# The logs in tests/logs, by their names, and what is in each.
 EXPECTED = {
     "panic": [Found("panic", "Kernel panic - not syncing: sysrq", _HALT, "sysrq_handle_crash")],
     "oops": [Found("oops", _NULL, _TRACE, "EIP: do_my_syscall+0x51/0x420 [interceptor]")],
@@ -158,11 +158,11 @@ def test_places_in_a_module_are_told_as_lines(guest: Guest) -> None:
     lines = Symbolizer(guest.build(MODULE).ko.read_bytes())
     source = (MODULE / "interceptor.c").read_text(encoding="utf-8").splitlines()
     for function in ("before_call", "do_my_syscall", "log_call", "status_show"):
-        file, line = lines.of(function, 0, 0).split()[0].split(":")
+        file, line = lines.line_in(function, 0, 0).split()[0].split(":")
         assert file == "interceptor.c"
         assert f" {function}(" in " ".join(source[int(line) - 2 : int(line)])
-    assert lines.of("no_such_function", 0, 1) == ""
-    assert lines.at(0) == ""
+    assert lines.line_in("no_such_function", 0, 1) == ""
+    assert lines.line_at(0) == ""
 
 
 def test_a_place_is_found_in_every_kind_of_line() -> None:
@@ -177,30 +177,30 @@ def test_a_place_is_found_in_every_kind_of_line() -> None:
             "Code: 83 f9 03",
         ]
     )
-    places: list[Place] = []
+    places: list[CodeLocation] = []
 
-    def line_of(place: Place) -> str:
-        places.append(place)
+    def line_of(location: CodeLocation) -> str:
+        places.append(location)
         return f"line {len(places)}"
 
-    told = trouble.annotate(text, line_of).splitlines()
-    assert [line.endswith(f" at line {n}") for n, line in enumerate(told, 1)] == [True] * 6 + [
+    message = trouble.annotate(text, line_of).splitlines()
+    assert [line.endswith(f" at line {n}") for n, line in enumerate(message, 1)] == [True] * 6 + [
         False
     ]
     # What stands on the stack is where a call returns to: the call is before that.
     assert [place.offset for place in places] == [0x51, 0x50, 0x198, 0, 0, 0]
     assert [place.module for place in places] == ["interceptor"] * 3 + ["", "", ""]
-    assert places[-2] == Place(address=0xE0C74353)
+    assert places[-2] == CodeLocation(address=0xE0C74353)
     # Likewise where code was. What the kernel takes it for now is another module's.
-    assert places[-1] == Place(address=0xFFFFFFFFC0A119FD)
+    assert places[-1] == CodeLocation(address=0xFFFFFFFFC0A119FD)
 
 
 # ---- as a command ----
 
 
-def report(*words: str, stdin: str = "") -> tuple[int, str]:
+def decode(*words: str, stdin: str = "") -> tuple[int, str]:
     done = subprocess.run(
-        [sys.executable, "-m", "pyharness", "report", *words],
+        [sys.executable, "-m", "pyharness", "decode", *words],
         input=stdin,
         capture_output=True,
         text=True,
@@ -214,7 +214,7 @@ def test_report_of_a_saved_log(guest: Guest) -> None:
     """Of a place that this guest's module has, too: the beginning of a function."""
     ko = guest.build(MODULE).ko
     log = read("oops").replace("do_my_syscall+0x51/", "do_my_syscall+0x0/")
-    status, said = report("-", "--ko", str(ko), stdin=log)
+    status, said = decode("-", "--ko", str(ko), stdin=log)
     assert status == 1
     assert said.startswith("--- oops ---\nBUG: kernel NULL pointer dereference")
     assert "EIP: do_my_syscall+0x0/0x420 [interceptor] at interceptor.c:" in said
@@ -222,13 +222,13 @@ def test_report_of_a_saved_log(guest: Guest) -> None:
 
 
 def test_report_of_a_log_without_trouble() -> None:
-    assert report("-", stdin="[    1.0] interceptor: loaded\n") == (0, "no report of trouble\n")
+    assert decode("-", stdin="[    1.0] interceptor: loaded\n") == (0, "no report of trouble\n")
 
 
 def test_report_of_what_is_not_there(tmp_path: Path) -> None:
-    status, said = report(str(tmp_path / "none.log"))
+    status, said = decode(str(tmp_path / "none.log"))
     assert status == 2
     assert "No such file" in said
-    status, said = report(str(LOGS / "oops.log"), "--ko", str(tmp_path / "none.ko"))
+    status, said = decode(str(LOGS / "oops.log"), "--ko", str(tmp_path / "none.ko"))
     assert status == 2
     assert "none.ko can't be read" in said

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A kernel for amd64 has two doors: who is monitored is seen at both, each with its numbers."""
+"""A kernel for amd64 has two ABIs: a monitored process is seen in both, each with its numbers."""
 
 import errno
 import signal
@@ -24,7 +24,7 @@ def lines(module: Interceptor, mark: int) -> list[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("call", [CALL, "getpgid", "futex", "nanosleep", "exit_group"])
-def test_a_call_does_not_escape_by_the_other_door(
+def test_a_call_does_not_escape_by_the_other_abi(
     module: Interceptor, guest: Guest, nobody: Actor, root: Actor, call: str
 ) -> None:
     """It is logged with the number that it was issued by, a mark, and its 32-bit arguments."""
@@ -57,7 +57,7 @@ def test_release_gives_both_back(module: Interceptor, nobody: Actor) -> None:
     assert lines(module, mark) == []
 
 
-def test_commands_by_the_other_door(module: Interceptor, nobody: Actor, root: Actor) -> None:
+def test_commands_by_the_other_abi(module: Interceptor, nobody: Actor, root: Actor) -> None:
     """With i386's numbers; the call is the same one."""
     there = f"i386:{CALL}"
     native = module.guest.syscalls.ref(CALL)
@@ -76,11 +76,11 @@ def test_commands_by_the_other_door(module: Interceptor, nobody: Actor, root: Ac
 
 
 @pytest.mark.parametrize("number", [0, -1, 0x7FFFFFFF, 500])
-def test_no_such_number_by_the_other_door(module: Interceptor, root: Actor, number: int) -> None:
+def test_no_such_number_by_the_other_abi(module: Interceptor, root: Actor, number: int) -> None:
     assert module.intercept(f"i386:{number}", by=root).errno == errno.EINVAL
 
 
-def test_a_call_that_only_the_other_door_has(
+def test_a_call_that_only_the_other_abi_has(
     module: Interceptor, nobody: Actor, root: Actor
 ) -> None:
     there = f"i386:{ONLY_THERE}"
@@ -91,7 +91,7 @@ def test_a_call_that_only_the_other_door_has(
     assert module.status() == {known: Intercepted(known, "listed", frozenset({nobody.pid}))}
     mark = module.guest.log.mark()
     nobody.syscall(there, 0, 0, 0, 0, -1, 0)
-    nobody.syscall(number, -1, 0)  # another call by the native door
+    nobody.syscall(number, -1, 0)  # another call by the native ABI
     assert lines(module, mark) == [(nobody.pid, there)]
     assert module.release(there, by=root).value == 0
 
@@ -116,10 +116,10 @@ def test_numbers_of_x32_are_refused(module: Interceptor, root: Actor) -> None:
 
 
 @pytest.mark.parametrize("call", ["nanosleep", "clock_nanosleep", "poll"])
-def test_a_sleep_by_the_other_door_is_finished(
+def test_a_sleep_by_the_other_abi_is_finished(
     module: Interceptor, nobody: Actor, call: str
 ) -> None:
-    """It is restarted by that door's number 0, which the module has taken."""
+    """It is restarted by number 0 of that ABI, which the module has taken."""
     guest = module.guest
     timespec = "\x01\0\0\0" + "\0" * 4
     args: dict[str, tuple[int | str, ...]] = {
