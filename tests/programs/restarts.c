@@ -622,7 +622,8 @@ static const struct way {
  * A poll() of nothing at an address that is not in use has a command's
  * registers, an unknown one's but at 1 to 4, where the kernel has forgotten what
  * it kept of the poll. So has a sleep on a clock that is a command's number, or
- * at an address that is one, where the request is not there any more.
+ * at an address that is one, where the request is not there any more, or has to be
+ * read in again while nobody can look what is mapped.
  */
 static bool is_ambiguous(const struct sleep *sleep, const struct way *way)
 {
@@ -630,6 +631,8 @@ static bool is_ambiguous(const struct sleep *sleep, const struct way *way)
 
 	if (way->interrupt == stop_unmapped)
 		return command >= 1 && command <= 4;
+	if (way->meanwhile == lock_and_drop)
+		return sleep->request && sleep->request < LOW;
 	return !sleep->request && (unsigned int)sleep->arg[0] != MEMORY &&
 	       (way->interrupt == call_sleep ||
 		(way->interrupt == send_alarm_between &&
