@@ -29,10 +29,10 @@ test: $(READY)
 
 test-all: $(READY)
 	vm/host-setup arm64
-	$(VENV)/bin/python tests/all_guests.py
+	$(VENV)/bin/python tests/support/all_guests.py
 
 mutants: $(READY)
-	$(VENV)/bin/python tests/mutants.py
+	$(VENV)/bin/python tests/support/mutants.py
 
 test-journeys: $(READY)
 	vm/host-setup vagrant

@@ -174,12 +174,12 @@ class Health:
         end = time.monotonic() + 2 * self._timeout_factor
         size, before = self.console_size(), -1
         while size - self._from < _ENOUGH and time.monotonic() < end:
-            if size == before and self._is_told():
+            if size == before and self._report_is_complete():
                 return
             time.sleep(quiet)
             size, before = self.console_size(), size
 
-    def _is_told(self) -> bool:
+    def _report_is_complete(self) -> bool:
         """Whether the console's last report is whole: a kernel may pause in it."""
         found = trouble.reports(self.console_text(self._from))
         return not found or found[-1].whole

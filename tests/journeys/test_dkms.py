@@ -4,7 +4,7 @@
 from pathlib import Path
 
 import pytest
-from packages import download
+from apt import download
 
 from pyharness import Guest
 from pyharness.guest.module_source import source_files

@@ -12,8 +12,9 @@ from fresh_machine import FreshMachine
 ROOT = Path(__file__).parent.parent.parent
 # The tests that need no guest, and one that needs one.
 SOME_TESTS = (
-    "tests/test_facts.py tests/test_elf.py tests/test_paths.py tests/test_addresses.py"
-    " tests/test_qemu_monitor.py tests/test_monitoring.py::test_log_line_to_the_letter"
+    "tests/unit/test_facts.py tests/unit/test_cache.py tests/unit/test_addresses.py"
+    " tests/unit/test_qemu_monitor.py tests/harness/test_elf.py"
+    " tests/contract/test_monitoring.py::test_log_line_to_the_letter"
 )
 # SIGKILL amid a user's image making: what it started ends, and what it has made goes.
 KILLED_IMAGE_MAKING = """cd checkout

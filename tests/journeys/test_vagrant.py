@@ -95,7 +95,7 @@ def test_pytest_uses_it(vagrant: Vagrant) -> None:
         done = subprocess.run(
             [
                 sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words,
-                "tests/test_intercept.py", "-k", "every_number",
+                "tests/contract/test_intercept.py", "-k", "every_number",
             ],
             cwd=ROOT, env=vagrant.env, capture_output=True, text=True, check=False,
         )  # fmt: skip

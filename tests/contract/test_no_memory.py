@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Memory runs short at each request for it: the error is ENOMEM, and nothing has changed."""
+
+import errno
+import os
+import re
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from arch import hooked
+from broken import Change, write
+from slabinfo import held, wait_back
+
+from pyharness import Actor, Guest, interceptor
+from pyharness.guest.result import Result
+from pyharness.interceptor import Interceptor
+
+FAILING = Path(__file__).parents[1] / "programs" / "failing.h"
+FAIL_AT = "/sys/module/interceptor/parameters/fail_at"
+CALL = "sched_rr_get_interval"
+# Each is intercepted for the first time: what that needs is kept from then on.
+FRESH = ("getpgid", "getsid", "capget", "umask", "sched_yield", "getpriority", "fchdir", "fsync")
+# Where what an entry consists of, and refers to, is allocated.
+KEPT_IN = re.compile(r"kmalloc-(cg-)?(32|64)|pid|radix_tree_node")
+OWN_HEADER = '#include "interceptor.h"\n'
+
+
+@pytest.fixture
+def failing(tmp_path: Path) -> Path:
+    """The module's folder, with memory running short where the parameter fail_at says."""
+    folder = write(tmp_path / "module", Change(OWN_HEADER, '#include "failing.h"\n' + OWN_HEADER))
+    (folder / FAILING.name).write_bytes(FAILING.read_bytes())
+    return folder
+
+
+@pytest.fixture
+def short(bare_guest: Guest, failing: Path, parameters: dict[str, str]) -> Iterator[Interceptor]:
+    """That module, loaded; a user may have one process recorded."""
+    built = bare_guest.build(failing)
+    bare_guest.load_ko(built.ko, user_entries=1, **parameters)
+    module = interceptor.attach(bare_guest, failing, built.name)
+    yield module
+    if not bare_guest.closed:
+        module.unload()
+
+
+def fail_at(guest: Guest, number: int) -> None:
+    """Have the request of that number, counted from now on, fail."""
+    with guest.root.open(FAIL_AT, os.O_WRONLY) as parameter:
+        parameter.write(str(number).encode())
+
+
+def left(guest: Guest) -> int:
+    """How many requests there were too few."""
+    return int(guest.agent.read(FAIL_AT))
+
+
+def failures(module: Interceptor, attempt: Callable[[int], Result]) -> int:
+    """Attempt a command until it gets all the memory that it asks for.
+
+    Returns:
+        how often it failed.
+    """
+    for number in count():
+        before = module.status()
+        fail_at(module.guest, number + 1)
+        result = attempt(number)
+        if left(module.guest):
+            fail_at(module.guest, 0)
+            assert result.value == 0
+            return number
+        assert result.errno == errno.ENOMEM, number
+        assert module.status() == before, number
+    raise AssertionError
+
+
+def test_load(bare_guest: Guest, failing: Path, parameters: dict[str, str]) -> None:
+    guest = bare_guest
+    built = guest.build(failing)
+    guest.put(built.ko.read_bytes(), "/root/failing.ko")
+    options = " ".join(f"{name}={value}" for name, value in parameters.items())
+    before = hooked(guest)
+    for number in count(1):
+        loading = guest.run(f"insmod /root/failing.ko {options} fail_at={number}")
+        if not loading.status:
+            break
+        assert "Cannot allocate memory" in loading.stderr, number
+        assert not guest.is_loaded(built.name)
+        assert hooked(guest) == before
+        assert guest.run("ls /proc | grep interceptor").stdout == ""
+    assert left(guest)  # no failure was taken for none
+    assert number > 5
+    guest.run(["rmmod", built.name]).check()
+
+
+def test_intercept_and_release(short: Interceptor, *, by_table: bool) -> None:
+    failed = failures(short, lambda number: short.intercept(FRESH[number]))
+    assert failed >= 2
+    assert short.start(FRESH[failed], 1).value == 0
+    assert bool(failures(short, lambda _: short.release(FRESH[failed]))) == by_table
+    assert short.status() == {}
+
+
+def test_start_and_stop(short: Interceptor, nobody: Actor) -> None:
+    """A user's entry is counted once it is there, and root's is not."""
+    with short.intercepted(CALL):
+        assert failures(short, lambda _: short.start(CALL, nobody.pid)) == 2
+        assert short.stop(CALL, nobody.pid).value == 0
+        for _ in range(2):
+            assert failures(short, lambda _: short.start(CALL, nobody.pid, by=nobody)) == 3
+            assert failures(short, lambda _: short.stop(CALL, nobody.pid, by=nobody)) == 0
+        assert failures(short, lambda _: short.start(CALL)) == 0
+        assert failures(short, lambda _: short.stop(CALL, nobody.pid, by=nobody)) == 3
+        assert failures(short, lambda _: short.start(CALL, nobody.pid, by=nobody)) == 0
+        assert failures(short, lambda _: short.stop(CALL)) == 0
+
+
+def test_nothing_is_kept_of_what_failed(short: Interceptor, nobody: Actor) -> None:
+    guest = short.guest
+    rounds = 30
+    with short.intercepted(CALL):
+        before: dict[str, int] = {}
+        for attempt in range(rounds + 5):
+            if attempt == 5:
+                before = held(guest)
+            for number in (1, 2, 3):
+                fail_at(guest, number)
+                result = short.start(CALL, nobody.pid, by=nobody)
+                assert result.errno == errno.ENOMEM
+        watched = [name for name in before if KEPT_IN.fullmatch(name)]
+        wait_back(guest, before, more=dict.fromkeys(watched, rounds // 2))

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The pytest plugin, in a project that has nothing else: the example, and tests made up here."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pyharness import Guest, UsageError, pytest_plugin
+from pyharness.linux import kernel_release
+from pyharness.pytest_plugin.results import OUTCOMES, Report
+
+
+def run(
+    folder: Path, guest: Guest, *words: str, stdin: str = ""
+) -> "subprocess.CompletedProcess[str]":
+    """Run the tests of a project, in guests of their own."""
+    line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly"]
+    return subprocess.run(
+        [*line, f"--guest={guest.saved_state.spec.name}", *words],
+        cwd=folder,
+        env=os.environ | {"PYHARNESS_RUN": str(folder / "run"), "PYTEST_ADDOPTS": ""},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+TESTS = """
+import pytest
+
+def test_pass(guest, record_property):
+    record_property("answer", 42)
+    assert guest.run("true").status == 0
+
+def test_fail(guest, kernel_log):
+    guest.run("echo '<4>made up' > /dev/kmsg")
+    assert "made up" in [record.text for record in kernel_log()]
+    assert guest.run("false").status == 0, "as it should"
+
+@pytest.mark.cpus(3)
+def test_cpus(guest):
+    assert guest.run("nproc").stdout == "3\\n"
+
+@pytest.mark.fresh_guest
+def test_fresh(guest):
+    assert guest.run("mkdir /root/fresh").status == 0
+
+@pytest.mark.fresh_guest
+def test_fresh_again(guest):
+    assert guest.run("mkdir /root/fresh").status == 0
+
+@pytest.mark.kernel(">=5", "<99")
+def test_kernel(actor):
+    assert actor("nobody").syscall("getppid").errno == 0
+
+@pytest.mark.kernel(">=99")
+def test_no_such_kernel(guest):
+    raise AssertionError
+
+@pytest.mark.architecture("OTHER")
+def test_no_such_architecture(guest):
+    raise AssertionError
+
+def test_without_a_guest():
+    pass
+
+WARN = "echo '<4>WARNING: CPU: 0 PID: 1 at made_up.c:1 made_up+0x1/0x2' > /dev/kmsg"
+
+@pytest.mark.expects_warning(r"at made_up\\.c:1 ")
+def test_warned(guest):
+    guest.run(f"{WARN}; touch /root/warned").check()
+
+@pytest.mark.expects_warning("never said")
+def test_after_it(guest):
+    assert guest.run("test -e /root/warned").status == 1, "it has the guest that was warned in"
+    assert "WARNING" not in guest.run("dmesg").stdout
+
+@pytest.mark.expects_warning("another", "at made_up")
+def test_one_of_two_warned(guest):
+    guest.run(WARN)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, guest: Guest) -> Path:
+    (tmp_path / "pytest.ini").write_text("[pytest]\nguest = default\n", encoding="ascii")
+    other = next(name for name in ("arm64", "i386") if name != guest.saved_state.spec.architecture)
+    (tmp_path / "test_made_up.py").write_text(TESTS.replace("OTHER", other), encoding="ascii")
+    return tmp_path
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_fixtures_markers_and_report(guest: Guest, project: Path, workers: tuple[str, ...]) -> None:
+    done = run(project, guest, *workers, "--results=out/report.json", "--accel=tcg")
+    said = done.stdout
+    assert (
+        f"guest: {guest.saved_state.spec.name}, kernel {guest.saved_state.image.release}, tcg ("
+        in said
+    )
+    assert "kernel log of this test" in said
+    assert "made up" in said.split("kernel log of this test")[1]
+    report = json.loads((project / "out" / "report.json").read_text(encoding="utf-8"))
+    outcome = {test["id"].split("::")[1]: test["outcome"] for test in report["tests"]}
+    wanted = ("pass", "cpus", "fresh", "fresh_again", "kernel", "without_a_guest", "warned")
+    fails = ("fail", "after_it", "one_of_two_warned")
+    assert outcome == {f"test_{name}": "passed" for name in wanted} | {
+        f"test_{name}": "failed" for name in fails
+    }
+    assert report["outcome"] == "failed"
+    assert report["counts"] == {"error": 0, "failed": 3, "skipped": 0, "passed": 7}
+    assert report["guest"]["kernel"] == guest.saved_state.image.release
+    by_name = {test["id"].split("::")[1]: test for test in report["tests"]}
+    assert by_name["test_pass"]["properties"] == {"answer": 42}
+    assert "as it should" in by_name["test_fail"]["message"]
+    for name, missing in (("after_it", "never said"), ("one_of_two_warned", "another")):
+        assert f"did not come: '{missing}'" in by_name[f"test_{name}"]["message"]
+        assert f"::test_{name} - pyharness.errors.CheckFailed" in said
+    assert "pytest_plugin.py" not in said
+    assert (project / by_name["test_fail"]["console"]).is_file()
+
+
+DEBUGGED = """
+def test_it_fails(guest):
+    assert guest.run("false").status == 0
+
+def test_it_closes_its_guest(guest):
+    guest.close()
+
+def test_it_uses_a_closed_guest(guest):
+    guest.close()
+    guest.run("true")
+
+def test_the_next_has_another(guest):
+    guest.run("true").check()
+"""
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(300)
+def test_the_guest_lives_as_long_as_the_debugger(guest: Guest, project: Path) -> None:
+    (project / "test_made_up.py").write_text(DEBUGGED, encoding="ascii")
+    asked = "print(guest.run('echo lives $((40 + 2))').stdout)\nc\nc\nc\n"
+    said = run(project, guest, "--pdb", stdin=asked).stdout
+    assert "lives 42" in said, said
+    assert said.count("UsageError: the guest was closed by this test or a fixture of it") >= 2
+    assert "3 failed, 1 passed" in said
+    assert "does not run any more" not in said
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--ssh=no:where",), "'no:where' is no HOST:PORT"),
+        (("--ssh=127.0.0.1:1", "--ssh-key=/nosuch"), "/nosuch, the private key, can't be read"),
+        (("--guest=vagrant",), "has no Vagrantfile"),
+        (("--guest=nosuch",), "no guest is called 'nosuch'"),
+    ],
+)
+def test_bad_options_are_one_sentence(
+    guest: Guest, project: Path, words: tuple[str, ...], message: str
+) -> None:
+    done = run(project, guest, *words)
+    assert message in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+
+
+def test_kernels_are_compared_as_far_as_it_is_said() -> None:
+    release = "6.1.0-50-686-pae"
+    assert kernel_release.matches(release, (">=6.1", "<7", "==6", ">5.10", "<=6.1"))
+    for wanted in (">6.1", "<6.1", "==5", ">=6.1.1", "<=5.10"):
+        assert not kernel_release.matches(release, (wanted,)), wanted
+    with pytest.raises(UsageError, match=r"write '>=6\.1'"):
+        kernel_release.matches(release, ("6.1",))
+
+
+def test_a_report_has_the_worst_of_each_test() -> None:
+    report = Report(0.0)
+    report.add("b", "setup", "passed", seconds=1)
+    report.add("b", "call", "failed", seconds=2, message="no", properties={"n": 1, "console": "c"})
+    report.add("b", "teardown", "failed", seconds=1, message="worse")
+    report.add("a", "setup", "skipped", seconds=0)
+    whole = report.as_json(None, 10.0, 1)
+    assert [test["id"] for test in whole["tests"]] == ["a", "b"]
+    assert whole["tests"][1] == {
+        "id": "b", "outcome": "error", "seconds": 4, "message": "worse",
+        "properties": {"n": 1}, "console": "c",
+    }  # fmt: skip
+    assert whole["counts"] == dict.fromkeys(OUTCOMES, 0) | {"error": 1, "skipped": 1}
+    assert (whole["outcome"], whole["seconds"], whole["guest"]) == ("failed", 10, None)
+
+
+@pytest.mark.parametrize(
+    ("exit_status", "outcome"),
+    [
+        (0, "passed"),
+        (2, "interrupted"),
+        (3, "failed"),
+        (4, "failed"),
+        (5, "no tests"),
+        (77, "failed"),
+    ],
+)
+def test_a_report_has_the_outcome_of_the_run(exit_status: int, outcome: str) -> None:
+    report = Report(0.0)
+    report.add("a", "call", "passed", seconds=1)
+    whole = report.as_json(None, 1.0, exit_status)
+    assert (whole["outcome"], whole["exit_status"]) == (outcome, exit_status)
+    report.add("test_b.py", "collect", "failed", seconds=0, message="SyntaxError")
+    whole = report.as_json(None, 1.0, exit_status)
+    assert (whole["outcome"], whole["counts"]["error"]) == ("failed", 1)
+
+
+def test_each_test_has_a_console_of_its_own() -> None:
+    names = (
+        "tests/test_a.py::test_b", "tests-test_a.py::test_b", "test_a.py::test_b[1]",
+        "test_a.py::test_b[1-]", "test_a.py::test_b[é]", "test_a.py::test_b[\udcff]",
+        "é" * 200 + ".py", "é" * 201 + ".py", "a" * 300 + "b", "a" * 300 + "c",
+    )  # fmt: skip
+    files = [pytest_plugin.console_name(name) for name in names]
+    assert files[0] == "tests-test_a.py-test_b.console.log"
+    assert len(set(files)) == len(files)
+    assert all(len(file.encode()) < 256 for file in files)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Commands, calls and deaths at the same moment, on four CPUs, thousands of times."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from pyharness import Guest
+from pyharness.interceptor import Intercepted, Interceptor
+
+ROUNDS = 10_000
+SECONDS = 60
+CALL = "sched_rr_get_interval"
+
+pytestmark = pytest.mark.cpus(4)
+
+# What tests/programs/race.c does, whether the call is still intercepted at the
+# end, and for how long at most.
+KINDS = {
+    "intercept": (CALL, False, SECONDS),
+    "start": (CALL, True, SECONDS),
+    "exits": (CALL, True, SECONDS),
+    "exits-waiting": (CALL, True, SECONDS),
+    "in-flight": ("getppid", False, SECONDS),
+    "release": (CALL, True, SECONDS // 3),
+    "exit-storm": (CALL, True, SECONDS),
+    "preempting": (CALL, True, SECONDS // 3),
+}
+# There are more rounds than that; fewer on PREEMPT_RT where a call is given back
+# in each, which takes a quarter of a second there.
+LEAST = 100
+LEAST_REALTIME = {"intercept": 20, "exits-waiting": 10, "in-flight": 20, "release": 10}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", KINDS)
+def test_race(
+    module: Interceptor,
+    guest: Guest,
+    compiled: Callable[[str], str],
+    record_property: Callable[[str, object], None],
+    kind: str,
+) -> None:
+    """As often as asked for, or as it can in a minute; afterwards nobody is left listed."""
+    call, persistent, most = KINDS[kind]
+    number = guest.syscalls.number(call)
+    line = [compiled("race"), kind, str(number), str(ROUNDS), str(most)]
+    done = guest.run(line, seconds=2 * SECONDS)
+    assert done.status == 0, done.stdout
+    said = re.fullmatch(r"(\d+) rounds in (\d+) s\n", done.stdout)
+    assert said, done.stdout
+    rounds, seconds = map(int, said.groups())
+    record_property("rounds", rounds)
+    assert rounds >= ROUNDS or seconds >= most
+    realtime = "-rt-" in guest.saved_state.image.release
+    assert rounds > (LEAST_REALTIME.get(kind, LEAST) if realtime else LEAST)
+    ref = guest.syscalls.ref(number)
+    left = {ref: Intercepted(ref, "listed", frozenset())} if persistent else {}
+    guest.wait("the last of the dead to be forgotten", lambda: module.status() == left)

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Each mutant can be made of the module as it is, and names tests that there are. Pure."""
+
+from pathlib import Path
+
+import pytest
+from broken import write
+from mutants import MUTANTS
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mutant_can_be_made(tmp_path: Path, name: str) -> None:
+    """What it changes occurs once."""
+    write(tmp_path / "module", *MUTANTS[name].changes)
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_what_notices_it_is_there(name: str) -> None:
+    file, _, test = MUTANTS[name].test.partition("::")
+    source = (Path(__file__).parents[1] / file).read_text(encoding="utf-8")
+    assert f"def {test}(" in source if test else source
