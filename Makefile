@@ -1,55 +1,72 @@
 # SPDX-License-Identifier: GPL-2.0
-# make demo   set up, and show the main job in a guest
-# make setup  set up alone: packages that this host lacks, and .venv
-# make test   set up, and run the tests, but for those that repeat at length (endurance)
-# make test-all  run the tests in every guest, which takes hours; ends with a table
-# make mutants  break the module in many ways, and see the tests notice; takes an hour
+# make demo           set up, and show the main job in a guest
+# make setup          set up alone: packages that this host lacks, and .venv
+# make check          style, types and the tests that need no guest; needs .venv alone
+# make test           check, the module's contract in a guest, and a part of the harness's tests
+# make soak           the rest of the tests; SOAK=10 makes those that repeat last ten times as long
+# make test-all       the tests in every guest, which takes hours; ends with a table
+# make mutants        break the module in many ways, and see the tests notice; takes an hour
 # make test-journeys  tests that take minutes each: fresh machines, Vagrant, DKMS, SSH alone
-# make lint   check style and types
-# make container [RUN="make test"]  make demo, or RUN, in a container (podman or docker)
-# make clean  remove what was set up here (the image cache stays: ~/.cache/pyharness)
+# make lint           style and types of all files, with programs that host-setup installs
+# make container      make demo in a container (podman or docker); RUN="make test" for another command
+# make clean          remove what was set up here (the image cache stays: ~/.cache/pyharness)
 
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
+HOST := $(VENV)/.host
 RUN ?= make demo
+SOAK ?= 1
+# Other tests than those of make test in a guest, such as TESTS=tests/contract/test_death.py.
+TESTS ?= tests/contract tests/harness -m "not endurance and (contract or smoke)"
 
 # .ready has the folder that .venv was made in, which its programs name. After the checkout has
 # moved or the system's Python has changed, .venv is made again.
 IS_READY := [ "$$(cat $(READY))" = "$$(pwd -P)" ] && $(VENV)/bin/python -P -c "import pyharness"
-$(shell { $(IS_READY); } >/dev/null 2>&1 || rm -f $(READY))
+$(shell { $(IS_READY); } >/dev/null 2>&1 || rm -f $(READY) $(HOST))
 
-setup: $(READY)
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
-demo: $(READY)
+setup: $(HOST)
+
+demo: $(HOST)
 	$(VENV)/bin/pyharness demo
 
-test: $(READY)
-	$(VENV)/bin/pytest -n 2 --dist worksteal -m "not endurance"
+check: style
+	PYTEST_ADDOPTS= $(VENV)/bin/pytest -n 2 tests/unit
 
-test-all: $(READY)
+test: $(HOST) check
+	$(VENV)/bin/pytest -n 2 --dist worksteal $(TESTS)
+
+soak: $(HOST)
+	$(VENV)/bin/pytest -n 2 --dist worksteal --soak=$(SOAK) -m "not smoke and (endurance or not contract)" \
+	    tests/contract tests/harness tests/soak
+
+test-all: $(HOST)
 	vm/host-setup arm64
 	$(VENV)/bin/python tests/support/all_guests.py
 
-mutants: $(READY)
+mutants: $(HOST)
 	$(VENV)/bin/python tests/support/mutants.py
 
-test-journeys: $(READY)
+test-journeys: $(HOST)
 	vm/host-setup vagrant
 	$(VENV)/bin/pytest tests/journeys
 
-lint: $(READY)
-	vm/host-setup lint
+style: $(READY)
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+
+lint: $(HOST) style
+	vm/host-setup lint
 	git grep -lE '^#!.*\<(ba)?sh$$' | xargs shellcheck --exclude=SC1091 # files of guests
 	shellcheck --shell=bash module/interceptorctl.bash
 	vm/checkpatch module/*.c module/*.h
 
 # Editable: the commands run the code of this checkout.
-$(READY): pyproject.toml vm/host-setup vm/host-packages
-	vm/host-setup
+$(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
 	    '$(PYTHON) is not Python 3.11 or later: name one, such as make PYTHON=python3.12' >&2; exit 3; }
 	@[ ! -e $(VENV) ] || { [ -d $(VENV) ] && [ -w $(VENV) ]; } || { echo \
@@ -58,10 +75,16 @@ $(READY): pyproject.toml vm/host-setup vm/host-packages
 	$(VENV)/bin/pip install --disable-pip-version-check --editable '.[dev]'
 	@pwd -P > $@
 
+# With the packages that the host lacks, among them Python's own.
+$(HOST): pyproject.toml vm/host-setup vm/host-packages
+	vm/host-setup
+	@$(MAKE) --no-print-directory $(READY)
+	@touch $@
+
 container:
 	vm/in-container $(RUN)
 
 clean:
 	rm -rf $(VENV)
 
-.PHONY: setup demo test test-all mutants test-journeys lint container clean
+.PHONY: help setup demo style check test soak test-all mutants test-journeys lint container clean

@@ -30,6 +30,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "tools: of guests that have tracers by the package")
     config.addinivalue_line("markers", "endurance: repeats at length what another test shows")
     config.addinivalue_line("markers", "alone: starts guests of its own, by name")
+    config.addinivalue_line("markers", "contract: all tests in tests/contract")
+    config.addinivalue_line("markers", "smoke: tests of the harness that make test runs")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,7 +39,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--method",
         default="auto",
         choices=("auto", "table", "handler"),
-        help="how the module gets in between",
+        help="how the module intercepts",
+    )
+    parser.addoption(
+        "--soak",
+        type=int,
+        default=1,
+        metavar="FACTOR",
+        help="make tests that repeat something last this many times as long",
     )
 
 
@@ -61,6 +70,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         or (item.get_closest_marker("alone") and not place.boots)
     ]
     config.hook.pytest_deselected(items=others)
+    for item in items:
+        if "contract" in item.path.parts:
+            item.add_marker("contract")
+        if (factor := config.getoption("soak")) > 1:
+            item.add_marker(pytest.mark.timeout(factor * limit_of(item)), append=False)
     items[:] = dealt([item for item in items if item not in others])
 
 
@@ -76,10 +90,22 @@ def dealt(items: list[pytest.Item]) -> list[pytest.Item]:
     return sorted(items, key=lambda item: place[item])
 
 
+def limit_of(item: pytest.Item) -> float:
+    """How long a test may last (s)."""
+    limit = item.get_closest_marker("timeout")
+    return float(limit.args[0] if limit else item.config.getini("timeout"))
+
+
 def is_long(item: pytest.Item) -> bool:
     """Whether a test is given more time than is usual."""
-    limit = item.get_closest_marker("timeout")
-    return limit is not None and limit.args[0] > float(item.config.getini("timeout"))
+    return limit_of(item) > float(item.config.getini("timeout"))
+
+
+@pytest.fixture(scope="session")
+def soak(pytestconfig: pytest.Config) -> int:
+    """How many times as long as usual tests last that repeat something."""
+    factor: int = pytestconfig.getoption("soak")
+    return factor
 
 
 @pytest.fixture(scope="session")

@@ -208,7 +208,7 @@ def cycle(guest: Guest, ko: int, options: str) -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("part", PARTS)
 def test_load_and_unload_again_and_again(
-    bare_guest: Guest, part: str, parameters: dict[str, str]
+    bare_guest: Guest, part: str, parameters: dict[str, str], soak: int
 ) -> None:
     """Under a storm of fork, exec and exit; in the end no memory is held for it."""
     guest = bare_guest
@@ -216,7 +216,7 @@ def test_load_and_unload_again_and_again(
     guest.inspect(built.ko)
     guest.put(built.ko.read_bytes(), "/root/again.ko")
     before: dict[str, int] = {}
-    for number in range(CYCLES):
+    for number in range(soak * CYCLES):
         if number == 5:  # what is held for good, from then on, has been made
             guest.dismiss()
             before = held(guest)

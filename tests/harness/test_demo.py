@@ -7,7 +7,7 @@ import pyharness
 from pyharness import CheckFailed, Guest
 from pyharness.interceptor import MODULE, demo
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.smoke]
 
 REPORT = "WARNING: CPU: 0 PID: 1 at made_up.c:1 made_up+0x1/0x2"
 

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from pyharness import ModuleRefused, UsageError
 from pyharness.linux import module_file
 
+pytestmark = pytest.mark.smoke
+
 VERMAGIC = "6.1.0-50-686-pae SMP preempt mod_unload modversions 686 "
 EXPORTS = {"_printk": 0x12345678, "module_layout": 1}
 SOURCE = f"""

@@ -13,6 +13,8 @@ from pyharness import Guest
 from pyharness.cli import cli
 from pyharness.machine import guest_specs
 
+pytestmark = pytest.mark.smoke
+
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 

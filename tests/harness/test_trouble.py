@@ -17,6 +17,8 @@ from pyharness.linux import trouble
 from pyharness.linux.symbolize import Symbolizer
 from pyharness.linux.trouble import CodeLocation
 
+pytestmark = pytest.mark.smoke
+
 LOGS = Path(__file__).parents[1] / "logs"
 
 

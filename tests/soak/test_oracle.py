@@ -339,9 +339,9 @@ INITS_CHILD = Member(actor=None, task=INIT, parent=None)  # type: ignore[arg-typ
 
 
 @pytest.mark.timeout(900)
-def test_any_history(module: Interceptor, number_of_syscalls: int) -> None:
+def test_any_history(module: Interceptor, number_of_syscalls: int, soak: int) -> None:
     oracle = machine(module, number_of_syscalls)
-    while oracle.steps < STEPS:
+    while oracle.steps < soak * STEPS:
         seed = random.getrandbits(32)
         hypothesis.seed(seed)(oracle)
         try:

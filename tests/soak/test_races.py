@@ -40,19 +40,21 @@ def test_race(
     guest: Guest,
     compiled: Callable[[str], str],
     record_property: Callable[[str, object], None],
+    *,
+    soak: int,
     kind: str,
 ) -> None:
     """As often as asked for, or as it can in a minute; afterwards nobody is left listed."""
     call, persistent, most = KINDS[kind]
     number = guest.syscalls.number(call)
-    line = [compiled("race"), kind, str(number), str(ROUNDS), str(most)]
-    done = guest.run(line, seconds=2 * SECONDS)
+    line = [compiled("race"), kind, str(number), str(soak * ROUNDS), str(soak * most)]
+    done = guest.run(line, seconds=2 * soak * SECONDS)
     assert done.status == 0, done.stdout
     said = re.fullmatch(r"(\d+) rounds in (\d+) s\n", done.stdout)
     assert said, done.stdout
     rounds, seconds = map(int, said.groups())
     record_property("rounds", rounds)
-    assert rounds >= ROUNDS or seconds >= most
+    assert rounds >= soak * ROUNDS or seconds >= soak * most
     realtime = "-rt-" in guest.saved_state.image.release
     assert rounds > (LEAST_REALTIME.get(kind, LEAST) if realtime else LEAST)
     ref = guest.syscalls.ref(number)

@@ -19,19 +19,28 @@ SKIPPED = (
     "exit", "exit_group", "fork", "vfork", "clone", "clone3", "pause", "sigsuspend",
     "rt_sigsuspend", "sigreturn", "rt_sigreturn", "vhangup", "sync", "restart_syscall",
 )  # fmt: skip
-STRESS = [
-    "stress-ng", "--timeout", str(SECONDS), "--verify", "--quiet",
-    "--fork", "1", "--exec", "1", "--pipe", "1", "--poll", "1", "--futex", "1", "--sem", "1",
-    "--msg", "1", "--mmap", "1", "--dentry", "1", "--sigpipe", "1", "--nanosleep", "1",
-    "--switch", "1", "--yield", "1", "--getdent", "1", "--epoll", "1", "--sock", "1",
-]  # fmt: skip
-# A child may be left over that sleeps in a call of its own finding, and keeps the channel open:
-# the sleep stands for it.
-TRINITY = (
-    "runuser -u nobody -- sh -c 'cd $(mktemp -d); setsid sleep 9999 > /dev/null &"
-    f" exec timeout {SECONDS} trinity -q -C 2 -N 1000000000 -T DIE,WARN,BAD_PAGE > /dev/null';"
-    " status=$?; pkill -KILL -u nobody; exit $status"
-)
+
+
+def stress_line(seconds: int) -> str:
+    """The command that puts a strain on all of the kernel's subsystems, and verifies results."""
+    ones = ("fork", "exec", "pipe", "poll", "futex", "sem", "msg", "mmap", "dentry", "sigpipe",
+            "nanosleep", "switch", "yield", "getdent", "epoll", "sock")  # fmt: skip
+    return " ".join(
+        ["stress-ng", "--timeout", str(seconds), "--verify", "--quiet", *(f"--{n} 1" for n in ones)]
+    )
+
+
+def trinity_line(seconds: int) -> str:
+    """The command that makes system calls at random.
+
+    A child may be left over that sleeps in a call of its own finding, and keeps the channel
+    open: the sleep stands for it.
+    """
+    return (
+        "runuser -u nobody -- sh -c 'cd $(mktemp -d); setsid sleep 9999 > /dev/null &"
+        f" exec timeout {seconds} trinity -q -C 2 -N 1000000000 -T DIE,WARN,BAD_PAGE > /dev/null';"
+        " status=$?; pkill -KILL -u nobody; exit $status"
+    )
 
 
 def survey(guest: Guest, numbers: int) -> dict[str, str]:
@@ -73,12 +82,14 @@ def test_no_call_returns_anything_else(
 
 @pytest.mark.timeout(600)
 @pytest.mark.cpus(4)
-def test_the_guest_goes_on(module: Interceptor, guest: Guest, number_of_syscalls: int) -> None:
+def test_the_guest_goes_on(
+    module: Interceptor, guest: Guest, number_of_syscalls: int, soak: int
+) -> None:
     """It compiles, serves SSH, and stands stress-ng and trinity; all are right to the end."""
     intercept_all(module, number_of_syscalls)
     mark = guest.log.mark()
-    stress = guest.ssh.open(" ".join(STRESS))
-    trinity = guest.ssh.open(TRINITY)
+    stress = guest.ssh.open(stress_line(soak * SECONDS))
+    trinity = guest.ssh.open(trinity_line(soak * SECONDS))
     begin = time.monotonic()
     built = guest.build(MODULE, anew=True)
     assert built.warnings == []
@@ -99,7 +110,7 @@ def test_the_guest_goes_on(module: Interceptor, guest: Guest, number_of_syscalls
 
     assert pump(stress, stdout=keep, stderr=keep, tick=serve) == 0, said.decode()
     assert pump(trinity, stdout=keep, stderr=keep, tick=serve) == 124, said.decode()
-    assert time.monotonic() - begin > SECONDS
+    assert time.monotonic() - begin > soak * SECONDS
     assert served >= 2
     logged = {guest.syscalls.canonical(call.syscall) for call in module.logged(mark)}
     assert guest.syscalls.ref("wait4") in logged

@@ -8,8 +8,7 @@ Run as a program (``make test-all``)::
 Guests with PREEMPT_RT, and the one with tracers, are run by --only alone.
 Each run is of one guest and one method by which the module intercepts. What is
 run is what EXTENT says, and CORE everywhere else; with --brief, BRIEF everywhere.
-Runs that were made already, as far as EXTENT says, are in the table without being
-made again.
+Runs that make test has made already are in the table without being made again.
 
 A run leaves its files in the folder: GUEST-METHOD.xml (JUnit), .json (its report),
 .log (what it printed) and the consoles in GUEST-METHOD/; all-guests.xml has all of
@@ -221,7 +220,7 @@ def main() -> int:
         # Those that last first: no core waits for one that is left.
         chosen.sort(key=lambda run: [*EXTENTS].index(run.extent))
         outcomes = list(pool.map(one, chosen))
-    made = (runs[name] for name in arguments.have)
+    made = (replace(runs[name], extent="make test") for name in arguments.have)
     outcomes += [Outcome(run, read(folder / f"{run.files}.json")) for run in made]
     outcomes.sort(key=lambda outcome: [*runs].index(outcome.run.name))
     join(outcomes, folder)
