@@ -7,8 +7,8 @@
 ...     print(guest.run("dmesg | tail -1").check().stdout)
 ...     module.unload()
 
-The rest of the package may change; what its users may rely on is in ``__all__``, and in
-``pyharness.interceptor.__all__`` for the module that comes with it.
+The public interface is ``pyharness.__all__`` and, for the module that comes with the package,
+``pyharness.interceptor.__all__``. Everything else may change.
 """
 
 from pyharness.errors import (

@@ -1,42 +1,46 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What can go wrong, and the exit code that tells a script which of it did.
+"""The package's exceptions, and the exit status of the command line for each.
 
     HarnessError
-     ├─ CheckFailed        1  the module, or a test of it, is not right
-     │   └─ ModuleRefused  1  this .ko can't load, or did and does nothing
-     ├─ UsageError         2  the command was given something it can't use
+     ├─ CheckFailed        1  the module, or a test of it, is wrong
+     │   └─ ModuleRefused  1  this .ko can't be loaded, or does nothing once loaded
+     ├─ UsageError         2  an argument can't be used
      ├─ HostError          3  this host lacks something
      └─ GuestError         4  the guest can't be used
-         ├─ GuestTimeout   4  it did not answer in time
-         ├─ ActorGone      4  a process that acts there has ended
-         └─ GuestCrashed   4  its kernel died; has the kernel's own report
+         ├─ GuestTimeout   4  the guest did not answer in time
+         ├─ ActorGone      4  a process that acts in the guest has ended
+         └─ GuestCrashed   4  the guest's kernel died; has the kernel's own report
 
 Each message is one sentence, and names the fix where there is one.
 """
 
 
 class HarnessError(Exception):
-    """Anything that this package raises on purpose."""
+    """Base class of all exceptions that this package raises on purpose.
+
+    Attributes:
+        exit_code: the exit status of the command line.
+    """
 
     exit_code = 1
 
 
 class CheckFailed(HarnessError):
-    """What was checked is not as it should be."""
+    """A check failed: the module, or a command in the guest, did not do what it should."""
 
 
 class ModuleRefused(CheckFailed):
-    """A module that can't be loaded, or that loads and does nothing."""
+    """A module can't be loaded, or does nothing once loaded."""
 
 
 class UsageError(HarnessError):
-    """An argument that can't be used."""
+    """An argument, option, file or environment variable of the user can't be used."""
 
     exit_code = 2
 
 
 class HostError(HarnessError):
-    """Something that this host lacks."""
+    """This host lacks something, such as a program, a permission or disk space."""
 
     exit_code = 3
 
@@ -48,19 +52,19 @@ class GuestError(HarnessError):
 
 
 class GuestTimeout(GuestError):
-    """The guest did not answer within the time it was given."""
+    """The guest did not answer within the time limit."""
 
 
 class ActorGone(GuestError):
-    """A process or thread in the guest that was asked for something does not live any more."""
+    """The process or thread in the guest that a request was for has ended."""
 
 
 class GuestCrashed(GuestError):
     """The guest's kernel died.
 
     Attributes:
-        report: what the kernel said of it, from the serial console.
-        history: what the guest was asked to do last.
+        report: the kernel's own report, from the serial console.
+        history: the last requests that were made of the guest, the latest at the end.
     """
 
     def __init__(self, message: str, *, report: str = "", history: str = "") -> None:

@@ -23,10 +23,10 @@ return the command's own."""
 
 
 class _Commands(click.Group):
-    """The commands, each of which ends with an exit status and at most a sentence."""
+    """The group of all commands; an expected error ends one with an exit status and a sentence."""
 
     def invoke(self, context: click.Context) -> Any:
-        """Run a command; its exit status, whatever ends it."""
+        """Run a command, and return its exit status, also if an expected error ended it."""
         try:
             return super().invoke(context)
         except (click.ClickException, click.exceptions.Exit):
@@ -46,7 +46,7 @@ class _Commands(click.Group):
 )
 @click.version_option(None, "--version", "-V", package_name="pyharness")
 def cli() -> None:
-    """Test a system call interceptor in a real guest, from this host."""
+    """Run guests on this host, and test a kernel module that intercepts system calls in them."""
 
 
 for _command in (
@@ -60,7 +60,7 @@ for _command in (
 
 
 def main() -> None:
-    """Run the command line; end with its exit status."""
+    """Run the command line, and exit with its exit status."""
     streams.set_up()
     signals.install()
     try:
@@ -69,7 +69,7 @@ def main() -> None:
         signals.drop_dead_streams()
         error.show()
         status = error.exit_code
-    except (click.Abort, KeyboardInterrupt) as error:  # before there was a command, or after
+    except (click.Abort, KeyboardInterrupt) as error:  # outside of _Commands.invoke()
         status, _ = outcome.of(error.__cause__ or error) or (1, "")
     finally:
         streams.flush()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The command that prints what makes a shell complete this command line."""
+"""The command that prints the script for shell completion."""
 
 import click
 from click.shell_completion import get_completion_class
@@ -11,7 +11,7 @@ _SHELLS = ("bash", "zsh", "fish")
 @click.argument("shell", type=click.Choice(_SHELLS))
 @click.pass_context
 def completion_command(context: click.Context, shell: str) -> None:
-    """Print a script that makes SHELL complete commands, options, guests and system calls.
+    """Print a script for SHELL that completes commands, options, guests and system calls.
 
     In bash: eval "$(pyharness completion bash)"
     """

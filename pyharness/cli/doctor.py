@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What this host has of what guests need, and how to fix what is missing."""
+"""Checks that this host has everything that guests need, and finds a fix for what it lacks."""
 
 import shutil
 import sys
@@ -13,19 +13,19 @@ from pyharness.host.programs import which
 from pyharness.machine import accelerator, image, kvm_probe
 from pyharness.machine.guest_specs import GuestSpec
 
-# What a guest needs whose image is there already: its saved state, and what runs write (bytes).
+# Bytes that a guest needs on the disk beside its image: its saved state, and what runs write.
 _ROOM = 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        what: it is about.
+        what: the subject of the check, such as a program.
         good: whether it is as it should be.
-        said: what was found.
-        fix: what to do if it isn't good, or to have it better; may be empty.
+        said: what the check found.
+        fix: what to do if it is not good, or to improve it; may be empty.
     """
 
     what: str
@@ -35,7 +35,7 @@ class Finding:
 
 
 def examine(spec: GuestSpec) -> Iterator[Finding]:
-    """Look at all that a guest needs of this host."""
+    """Check everything that a guest needs on this host, and yield a finding for each."""
     version = sys.version.split()[0]
     recent = sys.version_info >= (3, 11)
     fix = "" if recent else "Python 3.11 or later"
@@ -70,7 +70,7 @@ def examine(spec: GuestSpec) -> Iterator[Finding]:
 
 
 def _permission() -> Finding:
-    """Whether this user may make images, which is tried."""
+    """Check whether this user can make images, by trying it."""
     obstacle = privileges.to_make_images()
     return Finding(
         what="permission",
@@ -81,7 +81,7 @@ def _permission() -> Finding:
 
 
 def _space(made: image.Image | None) -> Finding:
-    """Whether the cache's disk has room for what is still to be made."""
+    """Check whether the cache's disk has room for what is still to be made."""
     free, room = shutil.disk_usage(cache.folder()).free, _ROOM if made else image.ROOM
     good = free >= room
     return Finding(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Commands about this host and its guests."""
+"""Commands that check this host, and manage its guests."""
 
 import json
 import os
@@ -21,9 +21,9 @@ from pyharness.machine import image, lifecycle, snapshots
 from pyharness.machine.qemu_process import Machine
 
 _MOST_CPUS = 64
-# Less than that, and a guest's kernel has no room for its own initial file system (MiB).
+# MiB. With less, a guest's kernel has no room for its initial file system.
 _LEAST_MEMORY = 256
-# A guest whose QEMU does not run, by the state that it is in: what it is, and what up does.
+# For each state of a guest whose QEMU does not run, the word for it, and what up does.
 _RESTING = {
     "suspended": ("suspended", "goes on with it"),
     "off": ("off", "starts it"),
@@ -34,7 +34,7 @@ _RESTING = {
 @click.command("doctor")
 @options.each_guest
 def doctor_command(guest: str) -> int:
-    """Check what this host has of what guests need, and name the fix for what is missing."""
+    """Check that this host has everything that guests need, and name a fix for what is missing."""
     lacks = 0
     for finding in doctor.examine(known_guests.find(guest)):
         lacks += not finding.good
@@ -51,7 +51,7 @@ def doctor_command(guest: str) -> int:
 
 @click.command("list")
 def list_command() -> None:
-    """The guests there are, and how far each is made."""
+    """List the known guests, and for each its image, and whether it runs."""
     for spec in known_guests.load().values():
         made = image.find(spec)
         state = f"image of kernel {made.release} ({made.version})" if made else "no image yet"
@@ -77,7 +77,7 @@ def list_command() -> None:
 )
 @options.each_guest
 def up_command(guest: str, cpus: int | None, memory: int | None) -> None:
-    """Start a guest, or go on with one that rests; makes its image first if there is none."""
+    """Start a guest, or resume one that is suspended or off; make its image if there is none."""
     _refuse_other_size(guest, cpus, memory)
     already = lifecycle.running(guest) is not None
     with Guest.attach(guest, cpus=cpus, memory=memory, progress=TerminalProgress()) as entered:
@@ -89,10 +89,15 @@ def up_command(guest: str, cpus: int | None, memory: int | None) -> None:
 
 
 def _refuse_other_size(guest: str, cpus: int | None, memory: int | None) -> None:
-    """Refuse to start a guest that is there already, and is not of the size that is wanted.
+    """Make sure that the machine of a guest, if there is one, has the size that is wanted.
+
+    Args:
+        guest: the guest's name.
+        cpus: the number of CPUs that is wanted; None: any.
+        memory: the memory that is wanted, in MiB; None: any.
 
     Raises:
-        UsageError: it isn't.
+        UsageError: it has another size.
     """
     state, machine = lifecycle.state_of(guest), lifecycle.find_persistent(guest)
     if machine is None or (state == "crashed" and not machine.alive):
@@ -109,7 +114,7 @@ def _refuse_other_size(guest: str, cpus: int | None, memory: int | None) -> None
 @click.option("--all", "everything", is_flag=True, help="also those that other runs use now")
 @options.each_guest
 def down_command(guest: str, everything: bool) -> None:
-    """End a guest, and whatever interrupted runs left behind."""
+    """End a guest and discard its state, and end machines that interrupted runs left behind."""
     ended = 0
     resting = lifecycle.find_persistent(guest)
     if resting and not resting.alive:
@@ -130,7 +135,7 @@ def down_command(guest: str, everything: bool) -> None:
 @click.command("reset")
 @options.each_guest
 def reset_command(guest: str) -> None:
-    """Put a guest back to how it was right after its boot, whatever its state."""
+    """Reset a guest to its state right after boot, whatever state it is in."""
     if machine := lifecycle.find_persistent(guest):
         lifecycle.end(machine)
     with Guest.attach(guest, progress=TerminalProgress()) as entered:
@@ -147,8 +152,8 @@ def _running(guest: str) -> Machine:
 @click.command("suspend")
 @options.each_guest
 def suspend_command(guest: str) -> None:
-    """Save a guest's state and end it; up goes on where it was."""
-    with signals.held():  # a guest that is stopped, and not saved, would be left
+    """Save a guest's state to the disk and end its machine; up resumes it where it was."""
+    with signals.held():  # an interruption could leave the guest stopped, but not saved
         lifecycle.suspend(_running(guest))
     click.echo(f"{guest} is suspended: pyharness up goes on with it")
 
@@ -156,25 +161,31 @@ def suspend_command(guest: str) -> None:
 @click.command("halt")
 @options.each_guest
 def halt_command(guest: str) -> None:
-    """Switch a guest off; what is on its disk is there again after up."""
+    """Shut a guest down and keep its disk; up boots it again."""
     machine = _running(guest)
     timeout_factor = lifecycle.saved_state_of(machine).accel.timeout_factor
-    with signals.held():  # a guest that goes off unseen looks as if it had crashed
+    with signals.held():  # a guest that shuts down unnoticed is taken for a crashed one
         lifecycle.switch_off(machine, seconds=30 * timeout_factor)
     click.echo(f"{guest} is off: pyharness up starts it")
 
 
 @click.group("snapshot")
 def snapshot_command() -> None:
-    """Take a running guest's state under a name, and go back to it."""
+    """Save the state of a running guest under a name, and restore it."""
 
 
 def _snapshot(name: str, about: str, done: str) -> None:
-    """One of the commands about a snapshot that is named."""
+    """Define a command about one named snapshot.
+
+    Args:
+        name: the command's name, a key of ``snapshots.COMMANDS``.
+        about: its help text.
+        done: the message when it is done; ``{}`` stands for the snapshot's name.
+    """
 
     def give(guest: str, snapshot: str) -> None:
         machine = _running(guest)
-        with signals.held():  # QEMU stops a guest meanwhile
+        with signals.held():  # QEMU stops the guest for as long as the command takes
             snapshots.COMMANDS[name](machine, snapshot)
         click.echo(f"{guest}: {done.format(snapshot)}")
 
@@ -191,7 +202,7 @@ _snapshot("delete", "Forget SNAPSHOT.", "{} is forgotten")
 @snapshot_command.command("list")
 @options.named_guest
 def snapshot_list_command(guest: str) -> None:
-    """The guest's snapshots, the oldest first."""
+    """List the guest's snapshots, the oldest first."""
     for name in snapshots.names(_running(guest)):
         click.echo(name)
 
@@ -200,7 +211,7 @@ def snapshot_list_command(guest: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="each guest that is up or resting, as JSON")
 @options.named_guests
 def status_command(guests: tuple[str, ...], as_json: bool) -> None:
-    """The guests that run, rest, or have crashed; of all if none is named."""
+    """Show which of the named guests, or of all, run, are suspended or off, or have crashed."""
     states = {name: lifecycle.state_of(name) for name in guests or known_guests.load()}
     if as_json:
         click.echo(json.dumps([_facts(name, s) for name, s in states.items() if s != "absent"]))
@@ -225,10 +236,10 @@ def status_command(guests: tuple[str, ...], as_json: bool) -> None:
 @options.guest
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def ssh_command(guest: str, command: tuple[str, ...]) -> None:
-    """A root shell in the guest, or COMMAND there with its streams and exit status.
+    """Open a root shell in the guest, or run COMMAND there with its streams and exit status.
 
-    COMMAND is run as it is; a single word goes to the guest's shell, which may
-    find a whole line in it.
+    COMMAND is run as it is, without a shell. A COMMAND of a single word is passed to the guest's
+    shell, so it can be a whole command line in quotes.
     """
     requires("ssh")
     known_guests.find(guest)
@@ -236,8 +247,8 @@ def ssh_command(guest: str, command: tuple[str, ...]) -> None:
         raise UsageError(f"{command[0]} is a guest's name: pyharness ssh --guest {command[0]}")
     machine = _up(guest)
     made = lifecycle.saved_state_of(machine).image
-    # ssh splits paths at spaces and expands "%" and "~" in them: it is given names in the folder
-    # that it runs in.
+    # ssh splits paths at spaces and expands "%" and "~" in them, so it runs in the machine's
+    # folder, and gets plain names there.
     known, key = "known_hosts", "id"
     with cache.as_host_error():
         (machine.folder / known).write_text(
@@ -252,7 +263,7 @@ def ssh_command(guest: str, command: tuple[str, ...]) -> None:
     ]  # fmt: skip
     if command:
         line += ["--", command[0] if len(command) == 1 else shlex.join(command)]
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as ssh was started by a shell
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # ssh would inherit Python's SIG_IGN
     os.chdir(machine.folder)
     os.execvpe(line[0], line, environment())
 
@@ -260,7 +271,7 @@ def ssh_command(guest: str, command: tuple[str, ...]) -> None:
 @click.command("console")
 @options.named_guest
 def console_command(guest: str) -> None:
-    """The guest's serial console, live: a root shell that needs no network. Ctrl-] leaves."""
+    """Open the guest's serial console, a root shell that needs no network. Ctrl-] leaves."""
     machine = _up(guest)
     click.echo(f"the serial console of {guest}; Ctrl-] leaves", err=True)
     with machine.console() as console:
@@ -269,7 +280,7 @@ def console_command(guest: str) -> None:
 
 
 def _facts(guest: str, state: str) -> dict[str, object]:
-    """What a program must know to enter a guest."""
+    """Return the facts that a program needs to connect to a guest by SSH, for JSON."""
     machine = lifecycle.find_persistent(guest)
     known = machine and state == "running"
     return {
@@ -285,12 +296,12 @@ def _facts(guest: str, state: str) -> dict[str, object]:
 
 
 def _born(machine: Machine) -> float:
-    """When a machine was started from the saved state, whatever happened to it since (s)."""
+    """Return when a machine was first started from the saved state, in seconds since the epoch."""
     return (machine.folder / "frozen").lstat().st_mtime
 
 
 def _up(guest: str) -> Machine:
-    """The guest's machine, started if it does not run."""
+    """Return the guest's machine, started if it does not run."""
     if machine := lifecycle.running(guest):
         return machine
     with Guest.attach(known_guests.find(guest).name, progress=TerminalProgress()) as entered:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Commands about the module in a guest."""
+"""Commands that build, load and use the module in a guest."""
 
 import os
 import re
@@ -28,7 +28,7 @@ from pyharness.linux.kmsg import Record
 from pyharness.linux.syscalls import INT_LEAST, INT_MOST, SyscallRef, Syscalls
 from pyharness.machine import guest_specs, lifecycle, saved_states
 
-# Others than a process may have are the module's to refuse.
+# Any number that fits into an int: the module itself refuses those that are no process's.
 _PROCESS = click.IntRange(INT_LEAST, INT_MOST)
 
 
@@ -42,12 +42,16 @@ def _build(entered: Guest, folder: Path) -> Built:
         return entered.build(folder)
 
 
-# The first object that a makefile builds as a module.
+# Finds the first object that a makefile builds as a module.
 _OBJECT = re.compile(r"^[ \t]*obj-m[ \t]*[:+?]*=[ \t]*([\w.-]+)\.o(?=\s|#|$)", re.MULTILINE)
 
 
 def _name(folder: Path) -> str:
-    """What the kernel calls the module of a folder, by its Kbuild or Makefile."""
+    """Return the name in the kernel of a folder's module, according to its Kbuild or Makefile.
+
+    Raises:
+        UsageError: neither file builds a module.
+    """
     for name in ("Kbuild", "Makefile"):
         path = folder / name
         if not path.is_file():
@@ -79,9 +83,9 @@ def build_command(guest: str, folder: Path, anew: bool) -> None:
 @options.guest
 @options.module
 def inspect_command(guest: str, folder: Path, ko: Path | None) -> None:
-    """Whether the guest would load KO (or the module, built), and what it says of itself."""
+    """Check that the guest would load KO, or else the module, built first; print its properties."""
     if ko:
-        read_module(ko)  # before a guest is made for it
+        read_module(ko)  # an error shows before a guest is made
     else:
         module_source.check(folder)
     machine = lifecycle.running(guest_specs.find(guest).name)
@@ -106,7 +110,7 @@ def inspect_command(guest: str, folder: Path, ko: Path | None) -> None:
 @options.guest
 @options.module
 def load_command(guest: str, folder: Path, parameters: tuple[str, ...]) -> None:
-    """Build, inspect and load the module, and prove that its hijack took."""
+    """Build, check and load the module, and prove that its hooks work."""
     for parameter in parameters:
         if not re.match(r"\w[\w.-]*=", parameter, re.ASCII):
             like_guest = f", or --guest {parameter}" * options.is_guest(parameter)
@@ -151,7 +155,13 @@ def _show_result(call: SyscallRef, result: Result) -> int:
 
 
 def _four(name: str, about: str, *, has_pid: bool) -> click.Command:
-    """One of the module's commands, as a command of the command line."""
+    """Make a command that issues one of the module's four commands.
+
+    Args:
+        name: the command's name, which is also that of the method of Interceptor.
+        about: its help text.
+        has_pid: whether it takes the argument PID.
+    """
 
     def issue(guest: str, folder: Path, user: str, syscall: str, pid: int = 0) -> int:
         call = Syscalls(guest_specs.find(guest).syscalls).ref(syscall)
@@ -184,7 +194,7 @@ stop_command = _four("stop", f"Stop logging SYSCALL by PID. {_PID}", has_pid=Tru
 @click.option("--json", "as_json", is_flag=True, help="a JSON object a line")
 @options.named_guest
 def log_command(guest: str, follow: bool, as_json: bool) -> None:
-    """The calls that the module logged: time, sequence number, pid, system call, arguments."""
+    """Print the calls that the module logged: time, sequence number, pid, call and arguments."""
 
     def show(record: Record) -> None:
         if call := call_log.parse(record, entered.syscalls):
@@ -206,7 +216,7 @@ def log_command(guest: str, follow: bool, as_json: bool) -> None:
 
 @contextmanager
 def _loaded(entered: Guest, folder: Path, name: str) -> Iterator[Interceptor]:
-    """The module, loaded for as long as the block lasts if it isn't loaded yet."""
+    """Yield the module; if it is not loaded, load it for the ``with`` block."""
     if entered.is_loaded(name):
         yield interceptor.attach(entered, folder, name)
         return
@@ -231,10 +241,10 @@ def _loaded(entered: Guest, folder: Path, name: str) -> Iterator[Interceptor]:
 def trace_command(
     guest: str, folder: Path, user: str, syscalls: str, command: tuple[str, ...]
 ) -> int:
-    """Run COMMAND in the guest and print its calls, to standard error, as they come.
+    """Run COMMAND in the guest, and print its calls to standard error while it runs.
 
-    Its streams and its exit status are this command's. The module is loaded for
-    as long as it takes, if it isn't.
+    COMMAND uses the standard streams of this command, which exits with its exit status. If the
+    module is not loaded, it is loaded before, and unloaded afterwards.
     """
     table = Syscalls(guest_specs.find(guest).syscalls)
     calls = [table.ref(name) for name in syscalls.split(",")]
@@ -254,7 +264,7 @@ def trace_command(
 @options.named_guest
 @options.module
 def demo_command(guest: str, folder: Path) -> int:
-    """The main job, step by step, in a guest of its own."""
+    """Demonstrate the module, from build to unload, step by step, in a guest of its own."""
     module_source.check(folder)
     return demonstration.run(guest_specs.find(guest).name, folder, TerminalProgress(), click.echo)
 
@@ -264,7 +274,7 @@ def demo_command(guest: str, folder: Path) -> int:
 @options.named_guest
 @options.module
 def bench_command(guest: str, folder: Path, as_json: bool) -> int:
-    """What an intercepted call costs, in instructions of the guest."""
+    """Measure the cost of an intercepted call, in instructions of the guest."""
     module_source.check(folder)
     with _enter(guest) as entered:
         built = _build(entered, folder)

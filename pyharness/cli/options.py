@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Options and arguments that commands have in common."""
+"""Options and arguments that several commands share, and their shell completion."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ from pyharness.linux.syscalls import Syscalls
 from pyharness.machine import guest_specs
 from pyharness.machine.guest_specs import DEFAULT_GUEST
 
-# A command's function, as click decorates it.
+# The function of a command, which click decorates.
 _Function = Callable[..., Any]
 
 
@@ -24,7 +24,7 @@ def _default_module() -> Path:
     return here if (here / "Kbuild").is_file() else bundled.MODULE
 
 
-# ---- what a shell completes ----
+# ---- shell completion ----
 
 
 def _beginning(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
@@ -34,7 +34,7 @@ def _beginning(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
 def complete_guest(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Names of guests, but for those that the line has already."""
+    """Complete the name of a guest; leave out those that the command line has already."""
     named = context.params.get("names") or ()
     try:
         return _beginning([name for name in guest_specs.load() if name not in named], incomplete)
@@ -45,7 +45,7 @@ def complete_guest(
 def complete_syscalls(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Names of the guest's system calls; of a list with commas, the last one."""
+    """Complete the name of a system call of the guest; in a list with commas, the last one."""
     before, comma, _ = incomplete.rpartition(",")
     try:
         known = Syscalls(guest_specs.find(context.params.get("guest") or DEFAULT_GUEST).syscalls)
@@ -72,7 +72,10 @@ _same_guest = click.option(
 
 
 def named_guest(function: _Function) -> _Function:
-    """Give a command a guest that is named by an argument or by --guest."""
+    """Decorate a command with an argument and an option for one guest.
+
+    The function gets the name as ``guest``; without one, the name of the default guest.
+    """
 
     @_argument(nargs=1)
     @_same_guest
@@ -85,7 +88,10 @@ def named_guest(function: _Function) -> _Function:
 
 
 def named_guests(function: _Function) -> _Function:
-    """Give a command the guests that are named likewise, if any are."""
+    """Decorate a command with arguments for any number of guests, and an option for one.
+
+    The function gets their names as ``guests``, each once; an empty tuple if none is named.
+    """
 
     @_argument(nargs=-1)
     @_same_guest
@@ -97,7 +103,10 @@ def named_guests(function: _Function) -> _Function:
 
 
 def each_guest(function: _Function) -> _Function:
-    """Run a command for each of the guests that are named, or for the default one."""
+    """Decorate a command with arguments for guests, and run it for each, or for the default one.
+
+    The function gets one name as ``guest``, and the command's exit status is the highest of all.
+    """
 
     @named_guests
     @functools.wraps(function)
@@ -123,10 +132,10 @@ def _default() -> str:
 
 
 def _chosen(option: str | None, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The guests that are named, each once.
+    """Return the guests that the option and the arguments name, each once.
 
     Raises:
-        UsageError: one is unknown, or the option and the arguments differ.
+        UsageError: a guest is unknown, or the option and the arguments differ.
     """
     if option is not None and names and set(names) != {option}:
         raise UsageError(f"--guest {option} and {' '.join(names)}: name the guest once")
@@ -137,7 +146,7 @@ def _chosen(option: str | None, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def is_guest(word: str) -> bool:
-    """Whether a word is the name of a guest."""
+    """Return whether a word is the name of a guest."""
     return word in guest_specs.load()
 
 

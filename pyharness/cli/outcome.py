@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What ends a command, as an exit status and a sentence. Pure."""
+"""Translates the exception that ended a command into an exit status and a message. Pure."""
 
 import errno
 import signal
@@ -9,13 +9,14 @@ from pyharness.host.signals import SIGNALS, Interrupted
 
 
 def of(error: BaseException) -> tuple[int, str] | None:
-    """The exit status of a command that raised an exception, and what to print (maybe nothing).
+    """Return the exit status and the message for an exception that ended a command.
 
     Args:
         error: the exception.
 
     Returns:
-        None if it is a mistake of this program, whose traceback is wanted.
+        The exit status, and the message, which may be empty; None if the exception is a bug of
+        this program, for which Python has to print a traceback.
     """
     ended: tuple[int, str] | None = None
     match error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The command that installs what this host lacks; it needs no guest."""
+"""The command that installs the programs that this host lacks."""
 
 import os
 
@@ -14,9 +14,9 @@ from pyharness.host.programs import environment
 def setup_command(uses: tuple[str, ...]) -> None:
     """Install the programs that this host lacks to make and run guests.
 
-    It runs the distribution's package manager, by sudo where need be. arm64 adds what guests of
-    that architecture need, vagrant what the Vagrantfile needs, lint what checks this project's
-    style. "pyharness doctor" shows what is missing.
+    It runs the distribution's package manager, by sudo if necessary. arm64 adds what guests of
+    that architecture need, vagrant what the Vagrantfile needs, and lint the programs that check
+    this project's style. "pyharness doctor" shows what is missing.
     """
     os.execvpe("sh", ["sh", str(bundled.VM / "host-setup"), *uses], environment())
 

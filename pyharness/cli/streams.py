@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Standard streams that can be written to, whatever their encoding and whoever reads them."""
+"""Makes the standard streams safe to write to, whatever their encoding, and even if closed."""
 
 import codecs
 import io
@@ -9,14 +9,15 @@ import sys
 from pyharness.host import signals
 
 _ERRORS = "pyharness"
-# What stands for a sign that the terminal's encoding lacks.
+# Replacements for characters that the terminal's encoding lacks.
 _PLAIN = {"→": "->", "…": "...", "•": "*", "─": "-", "━": "-"}
-# A byte of a file's name that is no text in the file system's encoding (surrogateescape).
+# The code points by which surrogateescape represents the bytes of a file's name that its encoding
+# can't decode.
 _ESCAPED = range(0xDC80, 0xDD00)
 
 
 def set_up() -> None:
-    """Open those of the standard streams that are closed, and let each take any text."""
+    """Open closed standard streams on /dev/null, and have output streams accept any character."""
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:
             _open_nowhere(number)
@@ -28,7 +29,10 @@ def set_up() -> None:
 
 
 def _open_nowhere(number: int) -> None:
-    """Have /dev/null under that number, if nothing is: a file that is opened later must not."""
+    """Open /dev/null as a file descriptor if that is closed.
+
+    Otherwise a file that is opened later would get the number of a standard stream.
+    """
     try:
         os.fstat(number)
     except OSError:
@@ -36,7 +40,7 @@ def _open_nowhere(number: int) -> None:
 
 
 def _substitute(error: UnicodeError) -> tuple[str | bytes, int]:
-    """What to write instead of a character that the encoding lacks; see codecs.register_error."""
+    """Replace a character that the encoding lacks: a handler for codecs.register_error()."""
     assert isinstance(error, UnicodeEncodeError)
     sign = error.object[error.start]
     if ord(sign) in _ESCAPED:
@@ -45,7 +49,7 @@ def _substitute(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def flush() -> None:
-    """Write what is still to be written; nobody may be there to read it any more."""
+    """Flush the output streams; discard the output if nobody reads it any more."""
     for number, stream in ((1, sys.stdout), (2, sys.stderr)):
         try:
             stream.flush()

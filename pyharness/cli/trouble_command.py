@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The command that reads a saved log; it needs no guest."""
+"""The command that finds the kernel's reports of trouble in a saved log; it needs no guest."""
 
 from pathlib import Path
 from typing import TextIO
@@ -23,10 +23,10 @@ from pyharness.linux.trouble import CodeLocation
     help="the module that was loaded, built with -g: its addresses are shown as file and line",
 )
 def report_command(log: TextIO, ko: Path | None) -> int:
-    """The kernel's reports of trouble in LOG (- for standard input): panic, oops, hang ...
+    """Print the kernel's reports of trouble in LOG (- for standard input): panic, oops, hang ...
 
-    LOG is what dmesg printed or a serial console's output. Exit status 1 if
-    there is such a report, 0 if there is none.
+    LOG is the output of dmesg or of a serial console. The exit status is 1 if it has such a
+    report, and 0 if it has none.
     """
     if ko:
         read_module(ko)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is done in one guest, with any module."""
+"""Work in one guest, with any module: commands, actors, the kernel log, builds, module loading."""

@@ -15,25 +15,26 @@ from pyharness.guest.open_file import GuestFile
 from pyharness.guest.result import Result
 from pyharness.linux.syscalls import SyscallName, Syscalls
 
-# How an argument is shortened in the history of a guest.
+# Shortens the arguments of an order for the guest's history.
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
-_SYSCALL = "syscall"  # the order to issue one
-_SIGNALS = range(65)  # with 0, which tests whether a process is there
+_SYSCALL = "syscall"  # the name of the order to issue a system call
+_SIGNALS = range(65)  # 0 only tests whether the process exists
 
 
 class Actor:
     """A process or thread in the guest that carries out orders.
 
     Attributes:
-        pid: its id, as gettid() says: of a process's first thread, the process's.
+        pid: its thread id, as gettid() returns it. For the first thread of a process this is
+            the process id.
     """
 
     def __init__(self, agent: Agent, task: int) -> None:
-        """An actor that the agent has met."""
+        """Represent the actor with the thread id ``task``, which has connected to the agent."""
         self._agent = agent
         self._step = Step("")
-        self._unanswered = ""  # the order that it still carries out
+        self._unanswered = ""  # the order whose answer is still to come
         self.pid = task
 
     def __repr__(self) -> str:
@@ -41,11 +42,11 @@ class Actor:
 
     @property
     def syscalls(self) -> Syscalls:
-        """The names and numbers of its system calls."""
+        """The names and numbers of the guest's system calls."""
         return self._agent.syscalls
 
     def _note(self, order: str) -> None:
-        """Note an order, as a person would say it, in the guest's history."""
+        """Add an order, in a readable form, to the guest's history."""
         self._step = self._agent.history.begin(f"actor {self.pid}: {order}")
 
     def _ask(self, do: str, **arguments: Any) -> dict[str, Any]:
@@ -60,7 +61,11 @@ class Actor:
         return self._exchange("ask", message["do"], message=message, seconds=self._agent.seconds)
 
     def _must_be_idle(self) -> None:
-        """Make sure that the next answer is not an earlier order's."""
+        """Make sure that no earlier order is unanswered: its answer would be taken for the next.
+
+        Raises:
+            UsageError: one is.
+        """
         if self._unanswered == _SYSCALL:
             raise UsageError(
                 f"actor {self.pid} is still in a call that was begun: finish() it first"
@@ -69,7 +74,10 @@ class Actor:
             raise UsageError(f"actor {self.pid} is still in {self._unanswered}(): use another one")
 
     def _exchange(self, do: str, order: str, **arguments: Any) -> dict[str, Any]:
-        """A request of the agent about this actor, which carries out that order."""
+        """Send the agent a request about this actor, and return the answer.
+
+        After a timeout or a crash, ``order`` is remembered as unanswered.
+        """
         try:
             return self._answer(self._agent.request(do, task=self.pid, **arguments))
         except (GuestTimeout, GuestCrashed):
@@ -100,18 +108,31 @@ class Actor:
     def syscall(
         self, call: SyscallName, *args: Argument, repeat: int = 1, note: str = ""
     ) -> Result:
-        """Issue a system call by ``ctypes``.
+        """Issue a system call from the actor, through ``ctypes``.
 
         >>> actor.syscall("ioctl", fd, GET_SIZE, Out(8)).data
 
         Args:
-            call: its name or number; ``i386:mkdir`` is issued by that ABI.
-            *args: numbers; for pointers what they are to point to: bytes or what is like
-                them, a string (one byte for each character, and a zero byte), Out, or
-                InOut. Those have 64 KiB together at most.
-            repeat: how often; the last one's result is returned. What a call has
-                written into an InOut, the next one reads.
-            note: what the history of the guest says of it, instead of the call.
+            call: the name or number of the system call. A prefix selects the ABI:
+                ``i386:mkdir``.
+            *args: a number is passed as it is. For anything else, the actor passes a pointer to
+                a buffer with that content: bytes, bytearray or memoryview; a string, as one
+                byte per character and a zero byte; Out or InOut. All buffers of one call have
+                at most 64 KiB together.
+            repeat: how many times to issue the call, with the same buffers: what one call wrote
+                into an InOut, the next call reads.
+            note: the text for the guest's history; by default the call and its arguments.
+
+        Returns:
+            The result of the last call. An error of the kernel is in its ``errno``, and raises
+            nothing.
+
+        Raises:
+            UsageError: there is no such system call, an argument can't be passed, or an earlier
+                order of the actor is unanswered.
+            ActorGone: the actor has ended.
+            GuestTimeout: the call did not return in time; finish() can still get its result.
+            GuestCrashed: the guest's kernel crashed.
         """
         return self._result(self._carry_out(self._order(call, args, repeat, note)))
 
@@ -126,12 +147,19 @@ class Actor:
         return result
 
     def begin(self, call: SyscallName, *args: Argument, repeat: int = 1) -> None:
-        """Issue a system call that lasts, or many; finish() has the result.
+        """Start a system call, and return without waiting for it; finish() gets the result.
 
-        Until then the actor can do nothing else.
+        The actor accepts no other order until finish() has returned.
+
+        Args:
+            call: the name or number of the system call, as for syscall().
+            *args: its arguments, as for syscall().
+            repeat: how many times to issue it.
 
         Raises:
-            UsageError: it is still in a call that was begun before.
+            UsageError: there is no such system call, an argument can't be passed, or an earlier
+                order of the actor is unanswered.
+            ActorGone: the actor has ended.
         """
         message = self._order(call, args, repeat)
         self._must_be_idle()
@@ -139,11 +167,19 @@ class Actor:
         self._unanswered = _SYSCALL
 
     def finish(self, seconds: float | None = None) -> Result:
-        """The result of the call that was begun, or that had a GuestTimeout.
+        """Wait for the system call that begin() started, or that ended in a GuestTimeout.
+
+        Args:
+            seconds: how long to wait for it, as measured in the guest; None: as long as for
+                any order.
+
+        Returns:
+            The result of the call.
 
         Raises:
-            GuestTimeout: it still lasts; finish() can be called again.
+            GuestTimeout: the call has not returned yet; finish() can be called again.
             UsageError: the actor is in no call.
+            ActorGone: the actor has ended.
         """
         if self._unanswered != _SYSCALL:
             raise UsageError(f"actor {self.pid} is in no call that was begun: begin() one first")
@@ -153,29 +189,46 @@ class Actor:
         return self._result(answer)
 
     def open(self, path: str, flags: int = os.O_RDONLY, mode: int = 0o666) -> GuestFile:
-        """Open a file or device of the guest; use it as a context, and it is closed.
+        """Open a file or device of the guest; a ``with`` block closes it.
 
         >>> with actor.open("/dev/ring", os.O_RDWR) as file:
         ...     file.write(b"hello")
 
         Args:
-            path: of the file.
-            flags: as ``os`` has them; they are translated where the guest has other numbers.
-            mode: for a file that is made.
+            path: the file's path in the guest.
+            flags: the ``O_`` flags of this host's ``os``, translated to the numbers of the
+                guest's architecture.
+            mode: the permissions of a file that is created.
+
+        Returns:
+            The open file.
 
         Raises:
-            OSError: the kernel refuses: PermissionError, FileNotFoundError, or another.
-            ValueError: the path has a zero byte.
+            OSError: the guest's kernel refused: the subclass for the error, such as
+                PermissionError or FileNotFoundError.
+            ValueError: the path contains a zero byte.
         """
         flags = open_file.translated(flags, self.syscalls.architecture)
         name = os.fsencode(path)
         if b"\0" in name:
-            raise ValueError("embedded null byte")  # as Python's open() has it
+            raise ValueError("embedded null byte")  # the message of Python's open()
         result = self.syscall("openat", open_file.AT_FDCWD, name + b"\0", flags, mode)
         return GuestFile(self, open_file.succeeded(result, path).value, path)
 
     def read_memory(self, address: int, count: int) -> bytes:
-        """Read the actor's own memory; a signal ends an actor that may not."""
+        """Read the actor's own memory. Memory that it can't read kills it by a signal.
+
+        Args:
+            address: where to begin.
+            count: how many bytes to read; any number.
+
+        Returns:
+            The bytes.
+
+        Raises:
+            UsageError: the address does not fit into a register, or the count is no size.
+            ActorGone: a signal has killed the actor.
+        """
         self._check_address(address)
         arguments.checked_size(count)
         found = b""
@@ -189,7 +242,16 @@ class Actor:
         arguments.in_register(address, bits=8 * self.syscalls.bytes_of_long)
 
     def write_memory(self, address: int, data: arguments.BytesLike) -> None:
-        """Write the actor's own memory; a signal ends an actor that may not."""
+        """Write to the actor's own memory. Memory that it can't write to kills it by a signal.
+
+        Args:
+            address: where to begin.
+            data: the bytes; any number.
+
+        Raises:
+            UsageError: the address does not fit into a register, or the data are no bytes.
+            ActorGone: a signal has killed the actor.
+        """
         self._check_address(address)
         data = arguments.bytes_of(data)
         for at in range(0, len(data), arguments.LARGEST_BYTES):
@@ -202,11 +264,11 @@ class Actor:
         return Actor(self._agent, task)
 
     def fork(self) -> "Actor":
-        """Have a child that is an actor, too."""
+        """Fork the actor, and return the child, which is an actor as well."""
         return self._born("fork")
 
     def thread(self) -> "Actor":
-        """Have another thread that is an actor, too."""
+        """Start a thread in the actor's process, and return it, an actor as well."""
         return self._born("thread")
 
     def _leave(self, do: str, **arguments: Any) -> None:
@@ -216,38 +278,60 @@ class Actor:
             return
 
     def exit(self, code: int = 0) -> None:
-        """End the whole process by exit_group()."""
+        """End the actor's whole process by exit_group(), with the exit status ``code``."""
         self._leave("exit_group", code=code)
 
     def exit_thread(self) -> None:
-        """End just this thread by exit(), and wait until it's gone."""
+        """End the actor's thread, and no other, by exit().
+
+        The thread has accepted the order when this returns, and is about to end.
+        """
         self._leave("exit_thread", number=self._agent.syscalls.number("exit"))
 
     def execute(self, *argv: str) -> None:
-        """Become another program, which is no actor."""
+        """Replace the actor's program by execv(); the process is then no actor any more.
+
+        Args:
+            *argv: the program's path, which is also its name, and its arguments.
+
+        Raises:
+            GuestError: the program can't be executed; the actor goes on.
+        """
         self._leave("execute", argv=list(argv))
 
     def wait(self, child: "Actor") -> int:
-        """Wait for the end of a child of this actor's.
+        """Wait until a child of this actor has ended, by waitpid().
 
         Returns:
-            Its status, as wait(2) has it.
+            The child's wait status, as wait(2) encodes it; ``os.waitstatus_to_exitcode()``
+            decodes it.
         """
         status: int = self._ask("wait", pid=child.pid)["status"]
         return status
 
     def kill(self, number: int) -> None:
-        """Send it a signal.
+        """Send the actor a signal.
+
+        Args:
+            number: the signal's number, from 0 to 64; 0 only tests whether the actor exists.
 
         Raises:
             UsageError: there is no such signal.
+            GuestError: there is no such process.
         """
         if number not in _SIGNALS:
             raise UsageError(f"{number!r} is no signal: give a number from 0 to 64")
         self._agent.kill(self.pid, number)
 
     def reap(self) -> int:
-        """Wait for the end of an actor that was spawned; its status as wait(2) has it."""
+        """Wait until an actor that Guest.actor() started has ended.
+
+        Returns:
+            Its wait status, as wait(2) encodes it; ``os.waitstatus_to_exitcode()`` decodes it.
+
+        Raises:
+            GuestTimeout: it did not end in time.
+        """
         answer = self._agent.request("reap", task=self.pid, seconds=self._agent.seconds)
         status: int = self._answer(answer)["status"]
         return status

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The agent: a program in the guest that starts actors and reads the kernel log, seen from here.
+"""The host's side of the agent, the program in the guest that starts actors and reads its log.
 
-The program is ``inside/agent.py``; docs/architecture.md describes the protocol.
+The program itself is ``inside/agent.py``; docs/architecture.md describes the protocol.
 """
 
 import json
@@ -20,7 +20,7 @@ from pyharness.linux.syscalls import Syscalls
 from pyharness.transport.ssh import WATCH_SECONDS, Ssh
 
 _PYTHON = ("python3", "-I", "-S", "-u")
-# Nothing is written to the guest's disk: each program is an argument.
+# Both programs are passed as arguments, so that nothing is written to the guest's disk.
 _START = """import sys, types
 library, program = sys.argv[1:3]
 del sys.argv[1:3]
@@ -29,11 +29,16 @@ exec(compile(library, "interceptorctl", "exec"), interceptorctl.__dict__)
 exec(compile(program, "agent.py", "exec"))
 """
 _CHUNK = 1 << 16
-_KMSG_MOST = 2000
+_KMSG_MOST = 2000  # records of the kernel log in one answer
 
 
 def program(*arguments: str, user: str = "root") -> str:
-    """The shell command that runs the guest's side."""
+    """Return the shell command that runs ``inside/agent.py`` in the guest.
+
+    Args:
+        *arguments: the program's arguments.
+        user: the user who runs it.
+    """
     sources = (bundled.MODULE / "interceptorctl.py", bundled.IN_GUEST / "agent.py")
     texts = (source.read_text(encoding="utf-8") for source in sources)
     words = [*_PYTHON, "-c", _START, *texts, *arguments]
@@ -43,7 +48,7 @@ def program(*arguments: str, user: str = "root") -> str:
 
 
 class Agent:
-    """The agent of one guest. Its end is the end of all its actors."""
+    """The agent of one guest. When it ends, all its actors end."""
 
     def __init__(
         self,
@@ -54,15 +59,15 @@ class Agent:
         history: History,
         raise_cause: Callable[[GuestError], NoReturn],
     ) -> None:
-        """Start it.
+        """Start the agent in the guest.
 
         Args:
             ssh: the connection to the guest.
-            seconds: how long any answer may take.
+            seconds: how long an answer may take, in seconds of ``ssh.clock()``.
             syscalls: the guest's system calls.
-            history: where each order is noted.
-            raise_cause: called with the error where the guest or an actor does not answer;
-                raises what caused it.
+            history: the guest's history, to which each order is added.
+            raise_cause: called with the error if the guest or an actor does not answer; raises
+                the cause, such as a crash of the kernel, or the error itself.
         """
         self.syscalls = syscalls
         self.seconds = seconds
@@ -72,22 +77,28 @@ class Agent:
         self._last_sign = ssh.clock()
         self._channel: paramiko.Channel = ssh.open(program())
         self._buffer = b""
-        self._id = 0  # of the last request
+        self._id = 0  # the last request's
         self.address: str = self.request("hello")["address"]
 
     def close(self) -> None:
-        """End it and all its actors."""
+        """End the agent and all its actors."""
         self._channel.close()
 
     def request(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """One request and its answer.
+        """Send a request, and wait for its answer.
 
         Args:
-            do: what; see the guest's side.
-            **arguments: for it; one called ``seconds`` is how long it may wait there.
+            do: the request's name: ``spawn`` calls ``do_spawn()`` of ``inside/agent.py``.
+            **arguments: its arguments. ``seconds`` is how long the request may wait in the
+                guest; it extends the time limit for the answer.
+
+        Returns:
+            The answer.
 
         Raises:
-            GuestError: the agent can't do it, or is gone.
+            GuestError: the request failed, or the agent has ended.
+            GuestTimeout: no answer came in time.
+            GuestCrashed: the guest's kernel crashed.
         """
         try:
             self._id += 1
@@ -96,7 +107,8 @@ class Agent:
         except GuestError:
             raise
         except BaseException:
-            # Whoever interrupted it may have left half a request behind.
+            # The interruption may have cut off a request in the middle: the agent could not read
+            # the next one.
             self.close()
             raise
 
@@ -133,10 +145,10 @@ class Agent:
         return answer
 
     def _next_answer(self) -> dict[str, Any] | None:
-        """The last request's answer, if it came whole; signs of life are taken note of.
+        """Return the last request's answer if it has arrived completely; record signs of life.
 
-        A request that was given up (for a time limit, or a crash that its kernel
-        survived) may be answered later.
+        Answers to earlier requests are dropped: the host may have given up a request (for a time
+        limit, or a crash that the kernel survived) before its answer came.
         """
         while b"\n" in self._buffer:
             line, self._buffer = self._buffer.split(b"\n", 1)
@@ -147,10 +159,10 @@ class Agent:
         return None
 
     def silence(self) -> float:
-        """For how long there was no sign of life, in seconds of the machine's clock.
+        """Return the seconds, of ``ssh.clock()``, since the agent's last sign of life.
 
-        There is one each second, whatever else the guest does. An agent that was
-        closed gives none, which says nothing of the guest.
+        The agent sends one each second, whatever else the guest does. The result is 0 once the
+        agent was closed, as its silence then says nothing about the guest.
         """
         if self._channel.closed:
             return 0.0
@@ -160,11 +172,17 @@ class Agent:
         return self._ssh.clock() - self._last_sign
 
     def expect_sign(self) -> None:
-        """Count silence from now on: till now it could not say anything."""
+        """Measure silence from now on, as after a pause in which the guest could not run."""
         self._last_sign = self._ssh.clock()
 
     def spawn(self, user: str = "root") -> int:
-        """Start a process of that user that carries out orders; its id. See Actor.
+        """Start a process that carries out orders; Actor represents it.
+
+        Args:
+            user: the user whose process it is.
+
+        Returns:
+            The process id.
 
         Raises:
             UsageError: the guest has no such user.
@@ -176,12 +194,19 @@ class Agent:
         return task
 
     def meet_next(self, seconds: float) -> int | None:
-        """The id of a launched command that is held; None if none came so soon."""
+        """Wait for the next command that ``agent.py launch`` holds before its first instruction.
+
+        Args:
+            seconds: how long to wait, as measured in the guest.
+
+        Returns:
+            Its process id; None if none came in time.
+        """
         task: int | None = self.request("meet_next", seconds=seconds).get("task")
         return task
 
     def read(self, path: str) -> str:
-        """What a file of the guest says.
+        """Read a text file of the guest, as root.
 
         Raises:
             GuestError: it can't be read.
@@ -190,7 +215,11 @@ class Agent:
         return text
 
     def records(self, seconds: float = 0.0) -> list[kmsg.Record]:
-        """The kernel log's records that were not yet read; waits for the first one so long."""
+        """Read the records of the kernel log that were not read yet.
+
+        Args:
+            seconds: how long to wait for the first record if there is none yet.
+        """
         found: deque[str] = deque()
         more = False
         while True:
@@ -201,7 +230,7 @@ class Agent:
                 return [record for record in map(kmsg.parse_record, found) if record]
 
     def state(self, task: int) -> str:
-        """A task's state, as ps(1) has it: ``S`` asleep, ``T`` stopped, ``Z`` a zombie.
+        """Return a task's state as the letter in ps(1): ``S`` asleep, ``T`` stopped, ``Z`` zombie.
 
         Raises:
             GuestError: there is no such task.
@@ -209,7 +238,7 @@ class Agent:
         return self.read(f"/proc/{task}/stat").rsplit(")", 1)[1].split()[0]
 
     def stack(self, task: int) -> str:
-        """What a task does in the kernel: its state, and the functions it is in."""
+        """Describe what a task does in the kernel: its state, and its kernel stack."""
         try:
             state = self.state(task)
             stack = self.read(f"/proc/{task}/stack")
@@ -218,11 +247,15 @@ class Agent:
         return f"its state is {state}, its stack in the kernel:\n{stack}"
 
     def dismiss(self) -> None:
-        """End all actors, whatever they do."""
+        """Kill all actors, whatever they are doing."""
         self.request("dismiss", seconds=self.seconds)
 
     def let_go(self, task: int) -> None:
-        """Let a launched command run."""
+        """Let a command run that is held before its first instruction; see meet_next().
+
+        Raises:
+            ActorGone: it has ended.
+        """
         if self.request("send", task=task, message={"go": True}).get("gone"):
             self.raise_cause(ActorGone(f"the command that was launched as process {task} is gone"))
 

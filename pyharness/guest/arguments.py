@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a system call's pointers point to: what is given to the kernel, and what it writes. Pure."""
+"""The arguments of a system call, and the buffers that its pointers point to. Pure."""
 
 import base64
 from collections.abc import Sequence
@@ -8,7 +8,8 @@ from typing import TypedDict
 
 from pyharness.errors import UsageError
 
-# Of all that the pointers of one call point to: it is one message to the actor, and one back.
+# The limit for all buffers of one call together: one message carries them to the actor, and one
+# carries them back.
 LARGEST_BYTES = 1 << 16
 
 BytesLike = bytes | bytearray | memoryview
@@ -16,10 +17,10 @@ BytesLike = bytes | bytearray | memoryview
 
 @dataclass(frozen=True)
 class Out:
-    """A buffer that the kernel writes to; its bytes come back in the result.
+    """A zeroed buffer that the kernel writes to; Result.outputs has its content after the call.
 
     Attributes:
-        size: its size in bytes; it is zeroed before the call.
+        size: its size in bytes.
     """
 
     size: int
@@ -27,23 +28,26 @@ class Out:
 
 @dataclass(frozen=True)
 class InOut:
-    """A buffer that the kernel reads and writes; its bytes come back in the result.
+    """A buffer that the kernel reads and writes; Result.outputs has its content after the call.
 
     Attributes:
-        data: what is in it before the call.
-        size: its size in bytes, if it is larger than the data; the rest is zeroed.
+        data: its content before the call.
+        size: its size in bytes; 0: the size of the data. What the data do not fill is zeroed.
     """
 
     data: BytesLike
     size: int = field(default=0, kw_only=True)
 
 
-# An argument of a system call: a number, or what a pointer is to point to.
+# An argument of a system call: a number, or the content of a buffer whose address is passed.
 Argument = int | str | BytesLike | Out | InOut
 
 
 class Buffer(TypedDict):
-    """A buffer, as an actor is asked for it: ``size`` bytes that begin with ``data``."""
+    """A buffer in a message to an actor: ``size`` bytes that begin with ``data``, as base64.
+
+    ``out`` says whether the answer has to have the buffer's content after the call.
+    """
 
     data: str
     size: int
@@ -51,14 +55,17 @@ class Buffer(TypedDict):
 
 
 def encoded(arguments: Sequence[Argument], *, bytes_of_long: int) -> list[int | Buffer]:
-    """Arguments as the actor takes them: numbers, and descriptions of buffers.
+    """Encode the arguments of a call for a message to the actor.
 
     Args:
-        arguments: of the call.
-        bytes_of_long: the size of a register of the call's ABI.
+        arguments: the call's arguments.
+        bytes_of_long: the size of a register of the call's ABI, in bytes.
+
+    Returns:
+        For each argument, a number, or the description of a buffer.
 
     Raises:
-        UsageError: one can't be given to a system call.
+        UsageError: an argument can't be passed to a system call, or the buffers are too large.
     """
     sent = [_encoded(argument, bits=8 * bytes_of_long) for argument in arguments]
     total = sum(buffer["size"] for buffer in sent if not isinstance(buffer, int))
@@ -89,10 +96,10 @@ def _encoded(argument: Argument, *, bits: int) -> int | Buffer:
 
 
 def in_register(number: int, *, bits: int) -> int:
-    """A number that a register holds, signed or unsigned.
+    """Return a number after checking that a register holds it, signed or unsigned.
 
     Raises:
-        UsageError: it is larger: the kernel would get another number.
+        UsageError: it does not fit: the kernel would get another number.
     """
     if not -(1 << bits - 1) <= number < 1 << bits:
         raise UsageError(f"{number} does not fit into {bits} bits, which a register has there")
@@ -100,10 +107,10 @@ def in_register(number: int, *, bits: int) -> int:
 
 
 def bytes_of(data: BytesLike) -> bytes:
-    """Bytes, of anything like bytes.
+    """Convert bytes, a bytearray or a memoryview to bytes.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: the data are of another type.
     """
     if not isinstance(data, bytes | bytearray | memoryview):
         raise UsageError(f"{data!r} is not bytes: give bytes, a bytearray or a memoryview")
@@ -111,10 +118,10 @@ def bytes_of(data: BytesLike) -> bytes:
 
 
 def checked_size(size: int) -> int:
-    """A number of bytes.
+    """Return a buffer's size in bytes after checking that it is one.
 
     Raises:
-        UsageError: it is no such number.
+        UsageError: it is negative, or no whole number.
     """
     if not isinstance(size, int) or size < 0:
         raise UsageError(f"a buffer's size is a whole number, 0 or more, not {size!r}")
@@ -138,5 +145,5 @@ def _buffer(data: bytes, *, size: int | None = None, out: bool = False) -> Buffe
 
 
 def decoded(outputs: Sequence[str]) -> tuple[bytes, ...]:
-    """What the kernel has written, as the actor sends it."""
+    """Decode the buffers of an actor's answer, which are base64."""
     return tuple(map(base64.b64decode, outputs))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A module built in the guest, over SSH, with the guest's own headers.
+"""Builds a module in the guest, over SSH, with the guest's own kernel headers.
 
-What was built is kept in the cache, by a hash of the source and of the kernel it
-was built against: the same module is built once.
+The cache keeps the result under a hash of the source and of the kernel that it was built for, so
+that the same module is built once.
 """
 
 import hashlib
@@ -20,29 +20,29 @@ from pyharness.guest import module_source
 from pyharness.host import cache
 from pyharness.transport.ssh import Completed, Ssh
 
-# Not of the module: that the guest's compiler or headers lack something.
+# Warnings about the guest's compiler or headers, which are not the module's fault.
 _NO_WARNING = re.compile(r"Skipping BTF generation|the compiler differs from the one")
 _WARNING = re.compile(r"\bwarning:|\bWARNING:")
-# How long a guest may take to end a build that is given up (s).
+# How long it may take to kill a build that was given up.
 _END_SECONDS = 10.0
 _FLAGS = ("W=1", "C=1", "KCFLAGS=-g")
-# What the modules of a folder export, to each other among others.
+# The file in which Kbuild lists what the modules of a folder export, also to each other.
 SYMBOLS = "Module.symvers"
 
 
 def module_name(ko: Path) -> str:
-    """What the kernel calls the module of that file."""
+    """Return the name under which the kernel loads a module's file: my-module.ko is my_module."""
     return ko.stem.replace("-", "_")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """What was built from a folder: a module, or several.
+    """The result of a build: one module or several.
 
     Attributes:
-        files: the modules' files, on the host.
-        log: what make printed.
-        cached: it was built by an earlier run.
+        files: the modules' ``.ko`` files, on the host.
+        log: the output of make.
+        cached: whether the result is from the cache, and nothing was built now.
     """
 
     files: tuple[Path, ...]
@@ -50,13 +50,14 @@ class Built:
     cached: bool
 
     def file(self, name: str = "") -> Path:
-        """The file of one module.
+        """Return the ``.ko`` file of one module.
 
         Args:
-            name: what the kernel calls it; may be left out where the folder has one module.
+            name: the module's name; may be empty if the folder builds one module.
 
         Raises:
-            UsageError: there is no such module, or several and none is named.
+            UsageError: there is no such module, or the folder builds several and the name is
+                empty.
         """
         known = {module_name(ko): ko for ko in self.files}
         if not name and len(known) == 1:
@@ -70,17 +71,25 @@ class Built:
 
     @property
     def ko(self) -> Path:
-        """The file of the folder's only module; see file() where there are several."""
+        """The ``.ko`` file of the folder's only module.
+
+        Raises:
+            UsageError: the folder builds several: file() returns one by its name.
+        """
         return self.file()
 
     @property
     def name(self) -> str:
-        """What the kernel calls the folder's only module."""
+        """The name of the folder's only module in the kernel.
+
+        Raises:
+            UsageError: the folder builds several modules.
+        """
         return module_name(self.ko)
 
     @property
     def warnings(self) -> list[str]:
-        """What the compiler, sparse and modpost warned of."""
+        """The warnings of the compiler, sparse and modpost, one line each."""
         return [
             line
             for line in self.log.splitlines()
@@ -89,10 +98,14 @@ class Built:
 
 
 def digest(folder: Path, built_for: str) -> str:
-    """A hash of a module's source and of what it is built against.
+    """Return a hash of a module's source, of the build's flags, and of the target.
+
+    Args:
+        folder: the folder with the module's source.
+        built_for: a text that identifies the guest's kernel and headers.
 
     Raises:
-        UsageError: the folder is no module's.
+        UsageError: the folder is not a module's.
     """
     module_source.check(folder)
     made_of = hashlib.sha256(f"{built_for} {_FLAGS}\n".encode())
@@ -105,22 +118,35 @@ def digest(folder: Path, built_for: str) -> str:
 
 
 def find(folder: Path, built_for: str) -> Built | None:
-    """What was built already from the same source, if it was."""
+    """Return the cached result for a folder's source; None if there is none.
+
+    Args:
+        folder: the folder with the module's source.
+        built_for: a text that identifies the guest's kernel and headers.
+
+    Raises:
+        UsageError: the folder is not a module's.
+    """
     return _read(_kept(digest(folder, built_for)), cached=True)
 
 
 def build(folder: Path, built_for: str, ssh: Ssh, *, jobs: int, seconds: float) -> Built:
-    """Build what a folder of the host has, in the guest.
+    """Build the modules of a folder of the host in the guest, and keep them in the cache.
 
     Args:
-        folder: with a Kbuild or Makefile.
-        built_for: names the guest's kernel and headers.
+        folder: the folder with the source, and a Kbuild or Makefile.
+        built_for: a text that identifies the guest's kernel and headers.
         ssh: the connection to the guest.
-        jobs: how many compilers at once.
-        seconds: how long it may take.
+        jobs: how many jobs make runs at once.
+        seconds: how long each of the commands may take, in seconds of ``ssh.clock()``.
+
+    Returns:
+        The modules.
 
     Raises:
-        CheckFailed: it does not build; the message is the compiler's.
+        UsageError: the folder is not a module's.
+        CheckFailed: the build failed; the message has its output.
+        GuestError: the guest does not answer, or the build took too long.
     """
     name = digest(folder, built_for)
     where = f"/root/build/{name}"
@@ -145,8 +171,8 @@ def build(folder: Path, built_for: str, ssh: Ssh, *, jobs: int, seconds: float) 
 
 
 def _make(where: str, ssh: Ssh, *, jobs: int, seconds: float) -> Completed:
-    """Run make in a folder of the guest; where it is given up, it ends there, too."""
-    group = f"{where}.group"  # the number of make's process group
+    """Run make in a folder of the guest; kill it there if an exception ends the wait for it."""
+    group = f"{where}.group"  # the file with the id of make's process group
     make = f"echo $$ > {group} && exec make -C {where} -j{jobs} {shlex.join(_FLAGS)} 2>&1"
     try:
         return ssh.run(["setsid", "--wait", "sh", "-c", make], seconds=seconds)
@@ -157,10 +183,10 @@ def _make(where: str, ssh: Ssh, *, jobs: int, seconds: float) -> Completed:
 
 
 def _check_names(found: Sequence[str]) -> None:
-    """Refuse modules that the kernel would know by the same name.
+    """Make sure that no two modules have the same name in the kernel.
 
     Raises:
-        CheckFailed: there are some.
+        CheckFailed: two have.
     """
     places: dict[str, str] = {}
     for path in found:
@@ -174,7 +200,7 @@ def _check_names(found: Sequence[str]) -> None:
 
 
 def _left_out(folder: Path) -> str:
-    """A note on files that are too large to be source, which a build may miss."""
+    """Return a note on the files that were too large to copy, which the build may have needed."""
     large = ", ".join(map(str, module_source.find(folder).too_large))
     limit = module_source.LARGEST_BYTES >> 20
     return f"\nleft out, as it is larger than {limit} MiB: {large}" if large else ""

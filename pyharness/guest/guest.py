@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A guest: commands, files, the kernel log, actors, and the module built and loaded."""
+"""A running guest: runs commands, copies files, reads the log, starts actors, loads modules."""
 
 import shlex
 import time
@@ -35,20 +35,23 @@ from pyharness.machine.saved_states import SavedState
 from pyharness.transport.console import Console
 from pyharness.transport.ssh import Completed, Ssh
 
-_USUAL = 30.0
-_BUILD = 120.0
+# Time limits on real hardware; Guest.limit() extends them for a slower guest.
+_COMMAND_SECONDS = 30.0
+_BUILD_SECONDS = 120.0
 
 
 class Guest(Closes):
-    """A guest that runs. End it with close(), or use it as a context.
+    """A running guest. End it with close(), or use it in a ``with`` block, which does so.
+
+    Time limits are for a guest on real hardware; for a slower one, limit() extends them.
 
     Attributes:
-        saved_state: what it was started from.
-        machine: its QEMU.
+        saved_state: the saved state that it was started from.
+        machine: the QEMU process that runs it.
         syscalls: the names and numbers of its system calls.
-        history: what it was asked to do last.
-        health: of its kernel.
-        closed: it was left: it can't be used from here any more.
+        history: the last commands and orders, and their results.
+        health: the state of its kernel; finds crashes.
+        closed: whether close() or leave() was called: this object can't be used any more.
     """
 
     def __init__(
@@ -59,13 +62,20 @@ class Guest(Closes):
         fresh: bool,
         way_in: Callable[[Callable[[], object]], Ssh] | None = None,
     ) -> None:
-        """Enter a machine; boot() and attach() are the usual ways here.
+        """Connect to a running machine. boot() and attach() start one and call this.
 
         Args:
-            saved_state: what it was started from.
-            machine: where it runs.
-            fresh: it was thawed just now: it needs the time and randomness.
-            way_in: makes the connection, if it isn't the usual one; given what to watch.
+            saved_state: the saved state that the machine was started from.
+            machine: the machine.
+            fresh: whether it was started from a saved state just now: its clock has to be set,
+                and its random number generator seeded.
+            way_in: makes the SSH connection; by default the machine does. It is called with a
+                function that each wait has to call repeatedly, and that raises if the guest
+                has crashed.
+
+        Raises:
+            GuestError: the guest can't be reached.
+            GuestCrashed: its kernel crashed.
         """
         self.saved_state = saved_state
         self.machine = machine
@@ -105,14 +115,23 @@ class Guest(Closes):
         persistent: bool = False,
         progress: Progress | None = None,
     ) -> "Guest":
-        """Start a guest from its saved state; makes that first if there is none.
+        """Start a guest from its saved state. Without one, boot the guest and save its state first.
 
         Args:
-            name: which one; ``pyharness list`` has them.
-            cpus: how many it is to have, if not as many as usual.
-            memory: likewise, in MiB.
-            persistent: it keeps running when this process ends, until ``pyharness down``.
-            progress: shows the steps that last.
+            name: the guest's name; ``pyharness list`` shows all.
+            cpus: the number of CPUs; None: as many as the guest's description says.
+            memory: the memory in MiB; None: as much as the guest's description says.
+            persistent: whether the guest keeps running when this process ends, until
+                ``pyharness down``.
+            progress: shows the steps that take long.
+
+        Returns:
+            The guest.
+
+        Raises:
+            UsageError: there is no such guest.
+            HostError: this host lacks something that is needed.
+            GuestError: the guest does not start.
         """
         progress = progress or NoProgress()
         saved_state = saved_states.ensure(
@@ -121,7 +140,7 @@ class Guest(Closes):
         machine = None
         try:
             with progress.task(f"starting {name}"):
-                with signals.held():  # it can only be ended once it is known
+                with signals.held():  # until ``machine`` is set, nothing could end it
                     machine = lifecycle.start(saved_state, persistent=persistent)
                 return cls(saved_state, machine, fresh=True)
         except BaseException:
@@ -138,35 +157,59 @@ class Guest(Closes):
         memory: int | None = None,
         progress: Progress | None = None,
     ) -> "Guest":
-        """Enter the guest that stays; starts it if it does not run; see boot()."""
+        """Connect to the persistent guest of a name; start or resume it if it does not run.
+
+        Args:
+            name: the guest's name; ``pyharness list`` shows all.
+            cpus: the number of CPUs if a guest has to be started; None: as many as its
+                description says.
+            memory: the memory in MiB if a guest has to be started; None: as much as its
+                description says.
+            progress: shows the steps that take long.
+
+        Returns:
+            The guest, which keeps running after close().
+
+        Raises:
+            UsageError: there is no such guest.
+            HostError: this host lacks something that is needed.
+            GuestError: the guest does not start, or can't be reached.
+        """
         progress = progress or NoProgress()
         if machine := lifecycle.running(name):
             with progress.task(f"connecting to {name}"):
                 return cls(lifecycle.saved_state_of(machine), machine, fresh=False)
-        state = lifecycle.state_of(name)
-        if state in ("suspended", "off"):
-            progress.message(f"going on with {name}, which is {state}")
-            with progress.task(f"starting {name}"):
-                with signals.held():  # its state on the disk is used up only once it runs
-                    machine = lifecycle.start_again(name)
-                return cls(lifecycle.saved_state_of(machine), machine, fresh=True)
-        lost = f"{name} has died with its QEMU, and what was in it is gone: starting another"
-        progress.message(lost if state == "crashed" else f"starting {name}")
         try:
-            return cls.boot(name, cpus=cpus, memory=memory, persistent=True, progress=progress)
-        except lifecycle.RunsAlready:  # another process has started it meanwhile
+            return cls._start_persistent(name, cpus=cpus, memory=memory, progress=progress)
+        except lifecycle.RunsAlready:  # another process has just started it
             if not (machine := lifecycle.running(name)):
                 raise
             return cls(lifecycle.saved_state_of(machine), machine, fresh=False)
 
+    @classmethod
+    def _start_persistent(
+        cls, name: str, *, cpus: int | None, memory: int | None, progress: Progress
+    ) -> "Guest":
+        """Start the persistent guest of a name: from its own disk if it has one, or else anew."""
+        state = lifecycle.state_of(name)
+        if state in ("suspended", "off"):
+            progress.message(f"going on with {name}, which is {state}")
+            with progress.task(f"starting {name}"):
+                with signals.held():  # an interrupted start could lose the state on the disk
+                    machine = lifecycle.start_again(name)
+                return cls(lifecycle.saved_state_of(machine), machine, fresh=True)
+        lost = f"{name} has died with its QEMU, and what was in it is gone: starting another"
+        progress.message(lost if state == "crashed" else f"starting {name}")
+        return cls.boot(name, cpus=cpus, memory=memory, persistent=True, progress=progress)
+
     def close(self) -> None:
-        """Leave it; one that does not stay is ended."""
+        """Disconnect; end the guest unless it is persistent."""
         self.leave()
         if self.machine.owner is not None:
             lifecycle.end(self.machine)
 
     def leave(self) -> None:
-        """Hang up, and let it run."""
+        """Disconnect; the guest keeps running. A persistent guest that was paused is resumed."""
         self.closed = True
         if self.machine.owner is None:
             with suppress(GuestError):
@@ -177,13 +220,13 @@ class Guest(Closes):
         self.health.closed()
 
     def pause(self) -> None:
-        """Stop all its CPUs, and its time with them, until resume()."""
+        """Stop all CPUs of the guest, and its clock, until resume()."""
         if not self._paused:
             self.machine.qmp("stop")
             self._paused = True
 
     def resume(self) -> None:
-        """Go on after pause(); nothing happens if it wasn't paused."""
+        """Continue after pause(); do nothing if the guest is not paused."""
         if self._paused:
             self.machine.qmp("cont")
             self._paused = False
@@ -191,15 +234,15 @@ class Guest(Closes):
                 self.agent.expect_sign()
 
     def clock(self) -> float:
-        """Seconds in which it could run: what time limits are counted in."""
+        """Return the seconds in which the guest could run, since some start; limits count these."""
         return self._ssh.clock()
 
     def limit(self, seconds: float) -> float:
-        """A time limit, longer where the guest is slower."""
+        """Return a time limit for this guest, given the one for real hardware, in seconds."""
         return seconds * self.saved_state.accel.timeout_factor
 
     def describe(self) -> str:
-        """One line: guest, kernel, accelerator."""
+        """Return the guest's name, kernel and accelerator in one line."""
         accel = self.saved_state.accel
         return (
             f"{self.saved_state.spec.name}, kernel {self.saved_state.image.release}, {accel.name}"
@@ -212,19 +255,25 @@ class Guest(Closes):
         command: str | Sequence[str],
         *,
         user: str = "root",
-        seconds: float = _USUAL,
+        seconds: float = _COMMAND_SECONDS,
         stdin: bytes = b"",
     ) -> Completed:
-        """Run a command to its end.
+        """Run a command, and wait for its end.
 
         Args:
-            command: for the guest's shell, or a list of words.
-            user: who runs it.
+            command: a string for the guest's shell, or a list of words.
+            user: the user who runs it.
             seconds: how long it may take on real hardware.
             stdin: its standard input.
 
+        Returns:
+            Its exit status and output. A status other than 0 raises nothing; see
+            Completed.check().
+
         Raises:
-            GuestError: the guest does not answer, or crashed.
+            GuestTimeout: it took too long.
+            GuestCrashed: the guest's kernel crashed.
+            GuestError: the connection is lost.
         """
         if user != "root":
             words = ["sh", "-c", command] if isinstance(command, str) else list(command)
@@ -239,27 +288,32 @@ class Guest(Closes):
         return done
 
     def put(self, data: bytes, target: str) -> None:
-        """Write a file."""
-        self._ssh.put(data, target, seconds=self.limit(_USUAL))
+        """Write data to a file of the guest.
+
+        Args:
+            data: the file's whole content.
+            target: the file's path in the guest.
+        """
+        self._ssh.put(data, target, seconds=self.limit(_COMMAND_SECONDS))
 
     def get(self, source: str) -> bytes:
-        """Read a file."""
-        return self._ssh.get(source, seconds=self.limit(_USUAL))
+        """Return the content of a file of the guest, given its path there."""
+        return self._ssh.get(source, seconds=self.limit(_COMMAND_SECONDS))
 
     def console(self) -> Console:
-        """The root shell on its serial console."""
+        """Open the root shell on the guest's serial console."""
         return self.machine.console(timeout_factor=self.saved_state.accel.timeout_factor)
 
     @property
     def ssh(self) -> Ssh:
-        """The SSH connection, for commands whose streams the caller wants live."""
+        """The SSH connection, for commands whose streams are needed while they run."""
         return self._ssh
 
-    # ---- who acts ----
+    # ---- actors and the kernel log ----
 
     @cached_property
     def agent(self) -> Agent:
-        """Who starts actors and reads the kernel log."""
+        """The program in the guest that starts actors and reads the kernel log, started on use."""
         agent = Agent(
             self._ssh,
             seconds=self.limit(10),
@@ -271,34 +325,47 @@ class Guest(Closes):
         return agent
 
     def actor(self, user: str = "root") -> Actor:
-        """Start a process of that user that carries out orders."""
+        """Start a process of a user in the guest that carries out orders, such as system calls.
+
+        Raises:
+            UsageError: the guest has no such user.
+        """
         return Actor(self.agent, self.agent.spawn(user))
 
     @cached_property
     def root(self) -> Actor:
-        """An actor of root's that issues commands for whoever has none of their own."""
+        """An actor of root's, for orders that need no actor of their own; started on first use."""
         return self.actor("root")
 
     def dismiss(self) -> None:
-        """End all actors, whatever they do."""
+        """Kill all actors, whatever they are doing."""
         if "agent" in self.__dict__:
             self.agent.dismiss()
         self.__dict__.pop("root", None)
 
     @cached_property
     def log(self) -> KernelLog:
-        """The kernel log, read from its oldest record that is still there."""
+        """The guest's kernel log, from the oldest record that the kernel still has."""
         return KernelLog(self.agent)
 
     # ---- the module ----
 
     def build(self, folder: Path, *, anew: bool = False) -> Built:
-        """Build a module with the guest's headers, or take what was built from the same source.
+        """Build a folder's modules with the guest's headers, or return the cached result.
 
-        What is built depends on the image alone, not on how many CPUs the guest has.
+        The cache has one result for a source and an image, whatever CPUs and memory the guest has.
+
+        Args:
+            folder: the folder with the source, on the host.
+            anew: build even if the cache has a result.
+
+        Returns:
+            The modules.
 
         Raises:
-            CheckFailed: it does not build.
+            UsageError: the folder is not a module's.
+            CheckFailed: the build failed; the message has its output.
+            GuestError: the guest does not answer, or crashed.
         """
         against = built_for(self.saved_state)
         if not anew and (built := build.find(folder, against)):
@@ -309,29 +376,35 @@ class Guest(Closes):
                 against,
                 self._ssh,
                 jobs=self.saved_state.spec.cpus,
-                seconds=self.limit(_BUILD),
+                seconds=self.limit(_BUILD_SECONDS),
             )
         except GuestError as error:
             self.health.raise_cause(error)
 
     def inspect(self, ko: Path) -> module_file.ModuleFile:
-        """What a module's file says, once it's sure that this guest would load it.
+        """Read a module's ``.ko`` file, and check that this guest's kernel would load it.
 
         Raises:
-            UsageError: there is no such file.
-            ModuleRefused: the guest would not load it.
+            UsageError: the file can't be read.
+            ModuleRefused: the kernel would not load it.
         """
         return inspect(ko, self.saved_state)
 
     def is_loaded(self, name: str) -> bool:
-        """Whether a module of that name is loaded."""
+        """Return whether the guest's kernel has a module of that name."""
         return self.run(["test", "-d", f"/sys/module/{name}"]).status == 0
 
     def load_ko(self, ko: Path, /, **parameters: str | int) -> None:
-        """Inspect a module's file and load it.
+        """Check a module's ``.ko`` file as inspect() does, and load it.
+
+        Args:
+            ko: the file, on the host.
+            **parameters: the module's parameters.
 
         Raises:
-            ModuleRefused: the guest would not load it, or did not; or it has no such parameter.
+            UsageError: the file can't be read.
+            ModuleRefused: the kernel would not load the module, or refused it; or the module
+                has no such parameter.
         """
         module = self.inspect(ko)
         module_file.check_parameters(module, parameters)
@@ -342,7 +415,8 @@ class Guest(Closes):
         name = module_name(ko)
         self.put(data, target)
         mark = self.log.mark()
-        # Known by its functions even if it never comes back from its own init.
+        # Without section addresses yet: a crash in the module's own init function can at least be
+        # shown by function.
         self.health.lines[name] = Symbolizer(data)
         done = self.run(
             f"insmod {shlex.join([target, *words])} && cd /sys/module/{name}/sections"
@@ -359,18 +433,21 @@ class Guest(Closes):
         )
 
     def load(self, folder: Path, name: str = "", /, **parameters: str | int) -> LoadedModule:
-        """Build, inspect and load a module.
+        """Build, check and load a module.
 
         Args:
-            folder: the module's.
-            name: which one, if the folder builds several.
-            **parameters: for the module.
+            folder: the folder with the source, on the host.
+            name: the module's name; needed only if the folder builds several.
+            **parameters: the module's parameters.
+
+        Returns:
+            The loaded module.
 
         Raises:
-            CheckFailed: it does not build.
-            UsageError: a module of that name is loaded already, or the folder builds
-                several and none is named.
-            ModuleRefused: it can't be loaded.
+            CheckFailed: the build failed.
+            UsageError: a module of that name is loaded already, or the folder builds several
+                modules and the name is empty.
+            ModuleRefused: the kernel would not load the module, or refused it.
         """
         ko = self.build(folder).file(name)
         if self.is_loaded(module_name(ko)):
@@ -379,15 +456,15 @@ class Guest(Closes):
         return LoadedModule(self.run, module_name(ko))
 
     def wait(self, what: str, condition: Callable[[], object], *, seconds: float = 10.0) -> None:
-        """Wait until a function without arguments is true.
+        """Wait until a condition is true.
 
         Args:
-            what: is waited for, for the error's message.
-            condition: the function.
-            seconds: how long, on real hardware.
+            what: the condition in words, for the error's message.
+            condition: a function that is called repeatedly, until it returns something true.
+            seconds: how long to wait on real hardware.
 
         Raises:
-            CheckFailed: it never was.
+            CheckFailed: the condition did not become true in time.
         """
         end = time.monotonic() + self.limit(seconds)
         while not condition():
@@ -397,11 +474,11 @@ class Guest(Closes):
 
 
 def read_module(ko: Path) -> module_file.ModuleFile:
-    """What a module's file says.
+    """Read a module's ``.ko`` file.
 
     Raises:
-        UsageError: there is no such file.
-        ModuleRefused: it is no module.
+        UsageError: the file can't be read.
+        ModuleRefused: it is not a kernel module.
     """
     try:
         return module_file.read(ko.read_bytes())
@@ -412,21 +489,30 @@ def read_module(ko: Path) -> module_file.ModuleFile:
 
 
 def built_for(saved_state: SavedState) -> str:
-    """What a module is built against: the image and its kernel, however many CPUs a guest has."""
+    """Return a text that identifies the image and kernel that modules are built for.
+
+    It is the same for guests that differ only in CPUs or memory.
+    """
     image = saved_state.image
     return f"{image.folder.name} {image.release} {image.version} {saved_state.vermagic}"
 
 
 def inspect(ko: Path, saved_state: SavedState) -> module_file.ModuleFile:
-    """What a module's file says, once it's sure that the guest would load it; needs no guest.
+    """Read a module's ``.ko`` file, and check that a guest's kernel would load it.
+
+    The guest need not run.
+
+    Args:
+        ko: the file, on the host.
+        saved_state: the guest's saved state, which has the facts about its kernel.
 
     Raises:
-        UsageError: there is no such file.
-        ModuleRefused: the guest would not load it.
+        UsageError: the file can't be read.
+        ModuleRefused: the kernel would not load it.
     """
     module = read_module(ko)
     exports = module_file.parse_exports(saved_state.exports.read_text(encoding="utf-8"))
-    if (beside := ko.parent / build.SYMBOLS).is_file():  # of modules that were built with it
+    if (beside := ko.parent / build.SYMBOLS).is_file():  # exports of modules built along with it
         exports |= module_file.parse_exports(beside.read_text(encoding="utf-8"))
     module_file.check(
         module,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Whether a guest's kernel lives and is well, and what it says where it isn't."""
+"""Finds out that a guest's kernel has crashed, is in trouble or hangs, and collects its report."""
 
 import time
 from collections.abc import Callable
@@ -13,23 +13,26 @@ from pyharness.linux.symbolize import Symbolizer
 from pyharness.linux.trouble import CodeLocation
 from pyharness.machine.qemu_process import Machine
 
-# A second without a sign of life is unusual. The kernel itself tells of most
-# hangs after 10 to 20 s (vm/rootfs/etc/sysctl.d), which is better than a guess.
+# Silence for longer is a hang, in seconds in which the guest could run. The agent sends a sign of
+# life each second. The limit is this high because the kernel itself reports most hangs after 10
+# to 20 s (vm/rootfs/etc/sysctl.d), and its report says more than a guess.
 _SILENCE = 15.0
-_QUIET = 0.3
-_REPORTS = 3
-_ENOUGH = 1 << 19  # bytes of a console
+# A console without output for this long has printed what it had to print.
+_QUIET_SECONDS = 0.3
+_REPORTS = 3  # in the message of a crash
+_ENOUGH = 1 << 19  # bytes of a console's output that are read
 
 
 class Health:
-    """Whether the kernel of one guest is alive and well.
+    """The state of one guest's kernel.
 
-    QEMU reports a panic. Anything else that kills a kernel shows on its console, or,
-    where even that is silent, in missing signs of life.
+    QEMU reports a panic. Other kernel crashes show in reports on the serial console or, if the
+    console is silent, in missing signs of life.
 
     Attributes:
         lines: the symbolizer of each module that was loaded, by the module's name.
-        silence: for how long there was no sign of life, in seconds that the guest had.
+        silence: returns the seconds without a sign of life, counting only time in which the
+            guest could run.
     """
 
     def __init__(
@@ -38,11 +41,12 @@ class Health:
         """Watch a machine from now on.
 
         Args:
-            machine: where the kernel runs.
-            history: what the guest was asked to do, for a crash's report.
-            name: what the guest is called in an error's message.
-            timeout_factor: what time limits are multiplied by.
-            fresh: it was started just now: all that its console says counts.
+            machine: the machine that runs the kernel.
+            history: the guest's history, which the message of a crash quotes.
+            name: the guest's name in messages.
+            timeout_factor: the factor by which time limits are extended for this guest.
+            fresh: whether the machine was started just now. If it was, reports on its console
+                count from the beginning; otherwise from now on.
         """
         self.lines: dict[str, Symbolizer] = {}
         self.silence: Callable[[], float] = lambda: 0.0
@@ -55,16 +59,19 @@ class Health:
         self._from = self._seen = 0 if fresh else self.console_size()
 
     def console_size(self) -> int:
-        """How much came out of the serial console, in bytes: a place to read it from."""
+        """Return the size of the serial console's output so far, in bytes; see console_text()."""
         try:
             return self._machine.console_log.stat().st_size
         except FileNotFoundError:
             return 0
 
     def console_text(self, since: int = 0) -> str:
-        """What came out of the serial console from some place on, up to half a MiB.
+        """Return the serial console's output from an offset on, at most 512 KiB.
 
-        A kernel that reports its own reports' crashes can go on for ever.
+        A kernel that crashes again while it prints a report can print without end.
+
+        Args:
+            since: the offset in bytes, as console_size() returned it earlier.
         """
         try:
             with self._machine.console_log.open("rb") as log:
@@ -74,16 +81,16 @@ class Health:
             return ""
 
     def closed(self) -> None:
-        """Take note that the guest was closed: that it does not run is no crash."""
+        """Note that the guest was closed on purpose, so that check() does not report a crash."""
         self._closed = True
 
     def check(self) -> None:
-        """Make sure that the kernel lives and is well.
+        """Make sure that the kernel runs without trouble.
 
         Raises:
-            GuestCrashed: it died, is in trouble, or hangs; or QEMU has ended.
-            GuestError: it was closed.
-            HostError: QEMU has stopped it.
+            GuestCrashed: the kernel panicked, reported trouble, or hangs; or QEMU has ended.
+            GuestError: the guest was closed.
+            HostError: QEMU stopped the guest because the host's disk is full.
         """
         if self._death:
             raise self._death
@@ -103,7 +110,18 @@ class Health:
             self._hangs(silent)
 
     def raise_cause(self, error: GuestError) -> NoReturn:
-        """A crash outranks a lost connection, an actor that is gone, and a time limit."""
+        """Raise the crash that explains an error, or the error itself if the kernel is well.
+
+        A time limit, a lost connection or a vanished actor is often only the consequence of a
+        crash. The message of a GuestTimeout gets file and line for each address in a module.
+
+        Args:
+            error: the error that was noticed.
+
+        Raises:
+            GuestCrashed: the kernel crashed.
+            GuestError: the error.
+        """
         try:
             self.check()
         except GuestCrashed as crash:
@@ -113,7 +131,7 @@ class Health:
         raise error
 
     def with_lines(self, report: str) -> str:
-        """A report, with file and line for each address in a module that was loaded from here."""
+        """Return a report with file and line added to each address in a module in ``lines``."""
         return trouble.annotate(report, self._line_of)
 
     def _line_of(self, location: CodeLocation) -> str:
@@ -126,7 +144,7 @@ class Health:
         return known.line_in(location.function, location.offset, location.size) if known else ""
 
     def _has_died(self) -> bool:
-        """Whether its console, since it is watched, tells of more than a warning."""
+        """Return whether the console has had more than a warning since this object watches it."""
         if (size := self.console_size()) == self._seen:
             return False
         self._seen = size
@@ -134,9 +152,13 @@ class Health:
         return any(report.kind != "warning" for report in found)
 
     def _hangs(self, silent: float) -> NoReturn:
-        """Tell where the CPUs of a silent kernel are: QEMU knows, and an NMI makes it say so."""
+        """Raise the crash of a silent kernel, with the place where each CPU is.
+
+        QEMU knows the CPUs' instruction pointers, and an NMI makes the kernel itself print a
+        report.
+        """
         places = ""
-        # Not every machine can be sent an NMI (arm64's can't).
+        # QEMU can't send an NMI to every machine, such as arm64's.
         with suppress(GuestError):
             where = enumerate(self._machine.instruction_pointers())
             places = "".join(f"CPU {number} IP: {address:#x}\n" for number, address in where)
@@ -149,28 +171,28 @@ class Health:
         self._crashed(f"hangs: no sign of life in {silent:.0f} s that it had", places)
 
     def _let_speak(self) -> None:
-        """Let a kernel that has reported its panic to QEMU go on until it stops by itself.
+        """Let a kernel that has reported its panic to QEMU run on until it has printed its report.
 
-        In an exception that may come at any time (an NMI, a double fault) it prints nothing
-        before that.
+        A panic in an exception that may come at any time (an NMI, a double fault) is reported to
+        QEMU before anything is printed.
         """
         self._machine.qmp("cont")
-        self._wait_for_console(quiet=4 * _QUIET)
+        self._wait_for_console(quiet=4 * _QUIET_SECONDS)
         self._machine.qmp("stop")
 
     def _crashed(self, what: str, before: str = "") -> NoReturn:
         self._wait_for_console()
         found = trouble.reports(self.console_text(self._from))
         found = found or trouble.reports(self.console_text())
-        # The first has the cause; of a storm, the rest is noise.
+        # The first report has the cause; the later ones of many only follow from it.
         report = self.with_lines(before + "\n\n".join(map(str, found[:_REPORTS])))
         self._death = GuestCrashed(
             f"the kernel of {self._name} {what}", report=report, history=str(self._history)
         )
         raise self._death
 
-    def _wait_for_console(self, quiet: float = _QUIET) -> None:
-        """Wait until no more comes for some seconds, and the last report is whole."""
+    def _wait_for_console(self, quiet: float = _QUIET_SECONDS) -> None:
+        """Wait until the console is quiet for some seconds and its last report is complete."""
         end = time.monotonic() + 2 * self._timeout_factor
         size, before = self.console_size(), -1
         while size - self._from < _ENOUGH and time.monotonic() < end:
@@ -180,6 +202,6 @@ class Health:
             size, before = self.console_size(), size
 
     def _report_is_complete(self) -> bool:
-        """Whether the console's last report is whole: a kernel may pause in it."""
+        """Return whether the console's last report is complete: a kernel may pause within one."""
         found = trouble.reports(self.console_text(self._from))
         return not found or found[-1].whole

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a guest was last asked to do: what one wants to know when its kernel dies. Pure."""
+"""The last commands and orders of a guest, which the message of a crash quotes. Pure."""
 
 from collections import deque
 from dataclasses import dataclass
 
-_LAST = 12
-_WIDTH = 160
+_LAST = 12  # steps that are kept
+_WIDTH = 160  # characters of a step that are shown
 
 
 @dataclass
 class Step:
-    """One thing that was asked.
+    """One command or order.
 
     Attributes:
-        what: for a person.
-        answer: likewise; empty as long as there is none.
+        what: the command or order, in a readable form.
+        answer: its result, in a readable form; empty until there is one.
     """
 
     what: str
@@ -25,13 +25,13 @@ class Step:
 
 
 class History:
-    """The last steps, the latest at the end."""
+    """The last steps of a guest, the latest at the end."""
 
     def __init__(self) -> None:
         self._steps: deque[Step] = deque(maxlen=_LAST)
 
     def begin(self, what: str) -> Step:
-        """Note what is asked now; the answer is for the caller to fill in."""
+        """Add a step, and return it; the caller sets its answer when there is one."""
         step = Step(what)
         self._steps.append(step)
         return step

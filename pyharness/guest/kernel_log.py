@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel log of a guest, as it comes."""
+"""Reads the kernel log of a guest while it grows."""
 
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -9,27 +9,34 @@ from pyharness.linux import kmsg
 
 
 class KernelLog:
-    """The kernel log, read record by record, from the oldest that is still there.
+    """The kernel log of a guest, from the oldest record that the kernel still has.
 
     Attributes:
-        lost: how many records were overwritten before they could be read.
+        lost: the number of records that the kernel overwrote before they were read.
     """
 
     def __init__(self, agent: Agent) -> None:
-        """Read with that agent, which should have no other reader."""
+        """Read the log through an agent, which must have no other reader.
+
+        The agent hands out each record once.
+        """
         self._agent = agent
         self._records: list[kmsg.Record] = []
         self.lost = 0
 
     def fetch(self, seconds: float = 0.0) -> list[kmsg.Record]:
-        """The records since the last fetch; waits for the first one so long."""
+        """Read and return the records that were not read yet.
+
+        Args:
+            seconds: how long to wait for the first record if there is none yet.
+        """
         found = self._agent.records(seconds)
         self.lost += kmsg.lost([*self._records[-1:], *found])
         self._records += found
         return found
 
     def mark(self) -> int:
-        """A place in the log, for since(): after all that is in it now."""
+        """Return a mark for since(): the position after all records that are in the log now."""
         self.fetch()
         return self.next
 
@@ -39,20 +46,20 @@ class KernelLog:
         return self._records[-1].sequence + 1 if self._records else 0
 
     def since(self, mark: int) -> list[kmsg.Record]:
-        """The records after a mark."""
+        """Return the records after a mark, up to the present end of the log."""
         self.fetch()
         return [record for record in self._records if record.sequence >= mark]
 
     def all(self) -> list[kmsg.Record]:
-        """All records that could be read."""
+        """Return all records, up to the present end of the log, except those that were lost."""
         self.fetch()
         return list(self._records)
 
     def follow(self, waiting: Callable[[], object] = lambda: None) -> Iterator[kmsg.Record]:
-        """The records from now on, as they come, without end.
+        """Yield the records that were not read yet, and each later one as it comes, without end.
 
         Args:
-            waiting: called each second at least; raises to end.
+            waiting: called at least once a second; raises an exception to end the iteration.
         """
         while True:
             waiting()
@@ -60,7 +67,7 @@ class KernelLog:
 
 
 class KernelLogOfTest(Protocol):
-    """Gives what the kernel has logged since the test began."""
+    """A function that returns what the kernel has logged since the test began."""
 
     def __call__(self) -> list[kmsg.Record]:
-        """The records so far, the oldest first."""
+        """Return the records so far, the oldest first."""

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which files of a module's folder its build needs: those count, and travel into the guest.
+"""Finds the files of a module's folder that its build needs.
 
-The folder may be a whole project's, with its tests, documents, history, caches
-and output. ``docs/plugin.md`` states the rule. A file that no rule leaves out
-is taken, whatever its kind: a build may read anything.
+They are copied into the guest, and the hash of a build covers them. The folder may be that of a
+whole project, with its tests, documents, history, caches and output; ``docs/plugin.md`` states
+the rules for what is left out. Any other file is taken, whatever its kind: a build may read
+anything.
 """
 
 import fnmatch
@@ -16,31 +17,31 @@ from pathlib import Path
 
 from pyharness.errors import UsageError
 
-# A firmware blob is smaller; what is larger is a disk's image, a core dump or an archive.
+# Firmware is smaller; a larger file is a disk image, a core dump or an archive.
 LARGEST_BYTES = 32 << 20
 
-# A folder with one of these in it is a tool's own: a virtual environment, a
-# cache, a kernel that was configured and built.
+# A folder that contains one of these was made by a tool: a virtual environment, a cache, or a
+# kernel tree that was configured and built.
 _MARKS = ("pyvenv.cfg", "CACHEDIR.TAG", "include/config/auto.conf")
-# Such a folder's .gitignore says that nothing in it belongs to the project.
+# The text of a .gitignore that ignores everything; tools put one into the folders that they make.
 _IGNORES_ALL = re.compile(r"(?:\s*#.*\n|\s*\n)*\s*\*\s*")
 
-# Hidden files and folders are of version control, editors, caches and Kbuild itself.
+# Hidden files and folders belong to version control, editors, caches and Kbuild itself.
 _FOLDERS = (".*", "__pycache__", "*.egg-info", "*.dist-info", "node_modules")
 _FILES = (
     ".*",
-    # what Kbuild makes
+    # output of Kbuild
     "*.ko", "*.mod", "*.mod.c", "*.dwo", "*.gcno", "*.gcda", "modules.order",
-    # what editors and patch leave
+    # backup files of editors and patch
     "*~", "#*#", "*.orig", "*.rej", "*.bak",
-    # what programs write while they run
+    # files that programs write while they run
     "*.log", "*.pyc", "core",
     # a project's tests and documents
     "test_*.py", "*_test.py", "conftest.py", "*.md", "*.rst", "LICENSE*", "COPYING*",
-    # how a project's tools are configured
+    # configuration of a project's tools
     "pyproject.toml", "setup.py", "setup.cfg", "pytest.ini", "tox.ini", "uv.lock",
 )  # fmt: skip
-# Folders that a build needs only if it names them.
+# Folders of tests and documents, which a build needs only if its makefiles or sources name them.
 _ASIDE = ("test", "tests", "doc", "docs", "Documentation")
 _MAKEFILES = ("Kbuild", "Makefile", "GNUmakefile", "makefile", "*.mk", "Kbuild.*", "Makefile.*")
 _MAKES_MODULE = ("Kbuild", "Makefile")
@@ -50,11 +51,11 @@ _SOURCES_OF_OBJECTS = (".c", ".S", ".s", ".rs")
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A module's source.
+    """The source files of a module, as paths relative to its folder.
 
     Attributes:
-        files: what its build needs, relative to the folder, in a stable order.
-        too_large: what is left out for its size alone.
+        files: the files that the build needs, in a stable order.
+        too_large: the files that are left out only because of their size.
     """
 
     files: tuple[Path, ...]
@@ -62,10 +63,10 @@ class Source:
 
 
 def check(folder: Path) -> None:
-    """Make sure that a folder is a module's.
+    """Make sure that a folder has a Kbuild or Makefile, and so may be a module's.
 
     Raises:
-        UsageError: it isn't.
+        UsageError: there is no such folder, or it has neither file.
     """
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}: name the folder of a module")
@@ -74,10 +75,10 @@ def check(folder: Path) -> None:
 
 
 def find(folder: Path) -> Source:
-    """What a module's build needs of its folder.
+    """Find the files of a folder that the build of its module needs.
 
-    Symbolic links count as what they lead to. What is not a file, or can't be
-    read, is left out.
+    Symbolic links are followed. Anything that is not a regular file, or can't be read, is left
+    out.
     """
     found = [path for path in _walk(folder, folder, ()) if _is_readable_file(folder / path)]
     aside = [path for path in found if _is_aside(path)]
@@ -92,14 +93,14 @@ def find(folder: Path) -> Source:
 
 
 def source_files(folder: Path) -> list[Path]:
-    """The files that a module's build needs, in a stable order."""
+    """Return the paths of the files that a module's build needs, in a stable order."""
     return [folder / path for path in find(folder).files]
 
 
 def _walk(top: Path, folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
-    """The paths under a folder that may belong to the source, relative to the top."""
+    """Yield the paths under a folder that may belong to the source, relative to the top."""
     real = folder.resolve()
-    if real in above:  # a link that leads back up
+    if real in above:  # a symbolic link to a folder above
         return
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -118,7 +119,7 @@ def _walk(top: Path, folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # such as a link that leads to itself
+    except OSError:  # such as a symbolic link to itself
         return False
 
 
@@ -133,10 +134,15 @@ def _is_a_tools(folder: Path) -> bool:
 
 
 def _is_made(path: Path, beside: set[str], top: Path) -> bool:
-    """Whether a build made that file.
+    """Return whether an earlier build made a file.
 
-    Kbuild keeps the command of whatever it made in a hidden file beside it. An
-    object file without that, and without a source, was brought along.
+    Kbuild writes the command that made a file into a hidden file beside it. An object file that
+    has neither such a file nor a source is part of the source itself.
+
+    Args:
+        path: the file.
+        beside: the names in the same folder.
+        top: the module's folder.
     """
     if path.name == "Module.symvers":
         return path.parent == top
@@ -146,7 +152,10 @@ def _is_made(path: Path, beside: set[str], top: Path) -> bool:
 
 
 def _is_readable_file(path: Path) -> bool:
-    """Whether it is a file that this user can read; nothing else is opened: a FIFO would wait."""
+    """Return whether this user can read a regular file there.
+
+    Nothing else is opened: to open a FIFO could block.
+    """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return False
@@ -161,11 +170,11 @@ def _is_aside(path: Path) -> bool:
 
 
 def _folders_named(folder: Path, files: list[Path]) -> set[str]:
-    """The folders of tests and documents that makefiles and #include lines name."""
+    """Return the folders of ``_ASIDE`` that makefiles and #include lines name."""
     named: set[str] = set()
     for path in files:
         if _matches(path.name, _MAKEFILES):
-            # A recipe's line begins with a tab: what it runs is no part of the build's input.
+            # Lines that begin with a tab are a recipe's commands, and name no input of the build.
             lines = re.findall(r"^(?!\t)([^#\n]*)", _text(folder / path), re.MULTILINE)
         elif _matches(path.name, _INCLUDES):
             lines = re.findall(r'^\s*#\s*include\s*"([^"]*)"', _text(folder / path), re.MULTILINE)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A file or device that an actor has open: short methods for the usual system calls."""
+"""Files and devices that an actor has open, with methods for the usual system calls."""
 
 import errno
 import os
@@ -14,9 +14,9 @@ from pyharness.linux.syscalls import SyscallName, Syscalls
 
 AT_FDCWD = -100
 PROT_READ, PROT_WRITE, MAP_SHARED = 1, 2, 1
-_MMAP2_BYTES = 4096  # mmap2() counts a mapping's offset in these
+_MMAP2_BYTES = 4096  # the unit of the offset of mmap2()
 
-# All that differ between these architectures.
+# The only flags of open() whose numbers differ between these architectures.
 _X86_FLAGS = {
     "O_DIRECT": 0o40000,
     "O_LARGEFILE": 0o100000,
@@ -36,7 +36,7 @@ _FLAGS = {
 
 
 def translated(flags: int, architecture: str) -> int:
-    """Flags for open() as this host's ``os`` has them, in the guest's numbers."""
+    """Translate flags for open() from this host's numbers, in ``os``, to an architecture's."""
     guests = _FLAGS[architecture]
     known = {getattr(os, name): number for name, number in guests.items() if getattr(os, name, 0)}
     rest = flags
@@ -46,10 +46,14 @@ def translated(flags: int, architecture: str) -> int:
 
 
 def succeeded(result: Result, path: str) -> Result:
-    """A system call's result, if it has no error.
+    """Return the result of a system call after checking that it has no error.
+
+    Args:
+        result: the result.
+        path: the file that the call was about, for the error.
 
     Raises:
-        OSError: it has; it is the subclass that Python has for the error.
+        OSError: it has an error; raises Python's subclass for that error.
     """
     if result.errno:
         raise _refusal(result.errno, path)
@@ -61,11 +65,11 @@ def _refusal(number: int, path: str) -> OSError:
 
 
 class Process(Protocol):
-    """The process that has a file open; see Actor, whose methods these are."""
+    """The methods of Actor that a file needs."""
 
     @property
     def syscalls(self) -> Syscalls:
-        """The names and numbers of its system calls."""
+        """The names and numbers of the guest's system calls."""
 
     def syscall(self, call: SyscallName, *args: Argument) -> Result:
         """Issue a system call."""
@@ -78,15 +82,17 @@ class Process(Protocol):
 
 
 class Mapping(Closes):
-    """Memory that an actor has mapped from a file.
+    """A mapping of a file in an actor's memory; a ``with`` block unmaps it.
+
+    Each method except close() raises a ValueError after close().
 
     Attributes:
-        address: where it is, in the actor.
-        size: in bytes.
+        address: its address in the actor.
+        size: its size in bytes.
     """
 
     def __init__(self, actor: Process, address: int, size: int) -> None:
-        """What was mapped there."""
+        """Represent a mapping that the actor has made."""
         self._actor = actor
         self._closed = False
         self.address = address
@@ -97,19 +103,37 @@ class Mapping(Closes):
             raise ValueError("operation on closed mapping")
 
     def read(self, count: int | None = None, offset: int = 0) -> bytes:
-        """Read it: all of it, or a part. An actor that may not dies by a signal."""
+        """Read from the mapping. Memory that the actor can't read kills it by a signal.
+
+        Args:
+            count: how many bytes to read; None: all from the offset on.
+            offset: where in the mapping to begin, in bytes.
+
+        Raises:
+            ActorGone: a signal has killed the actor.
+            ValueError: the mapping was closed.
+        """
         self._must_be_open()
         return self._actor.read_memory(
             self.address + offset, self.size - offset if count is None else count
         )
 
     def write(self, data: BytesLike, offset: int = 0) -> None:
-        """Write it. An actor that may not dies by a signal."""
+        """Write to the mapping. Memory that the actor can't write to kills it by a signal.
+
+        Args:
+            data: the bytes.
+            offset: where in the mapping to begin, in bytes.
+
+        Raises:
+            ActorGone: a signal has killed the actor.
+            ValueError: the mapping was closed.
+        """
         self._must_be_open()
         self._actor.write_memory(self.address + offset, data)
 
     def close(self) -> None:
-        """Unmap it, once; an actor that is gone has done so."""
+        """Unmap the memory. Do nothing if it was closed already, or the actor has ended."""
         if not self._closed:
             with suppress(ActorGone):
                 self._actor.syscall("munmap", self.address, self.size)
@@ -117,18 +141,18 @@ class Mapping(Closes):
 
 
 class GuestFile(Closes):
-    """A file or device that an actor has open; as a context, it is closed at its end.
+    """A file or device that an actor has open; a ``with`` block closes it.
 
-    Each method raises the OSError that the kernel's answer is, and ValueError
-    once it is closed: its number may be another file's by then.
+    Each method raises an OSError if the kernel returns an error, and, except close(), a
+    ValueError after close(): the file descriptor may be another file's by then.
 
     Attributes:
-        fd: its number in the actor, for Actor.syscall().
-        path: of the file.
+        fd: the file descriptor in the actor, for Actor.syscall().
+        path: the file's path in the guest.
     """
 
     def __init__(self, actor: Process, fd: int, path: str) -> None:
-        """What the actor has open as that number."""
+        """Represent the file that the actor has open under the descriptor ``fd``."""
         self._actor = actor
         self._closed = False
         self.fd = fd
@@ -146,23 +170,30 @@ class GuestFile(Closes):
         return succeeded(self._actor.syscall(name, self.fd, *args), self.path)
 
     def read(self, count: int) -> bytes:
-        """Read up to so many bytes, 64 KiB at most, by one system call."""
+        """Read up to ``count`` bytes, 64 KiB at most, by one system call."""
         result = self._call("read", Out(count), count)
         return result.data[: result.value]
 
     def write(self, data: BytesLike) -> int:
-        """Write up to 64 KiB by one system call; it returns how many bytes were taken."""
+        """Write up to 64 KiB by one system call; return how many bytes the kernel took."""
         data = bytes_of(data)
         return self._call("write", data, len(data)).value
 
     def ioctl(self, request: int, argument: Argument = 0) -> Result:
-        """Ask the device for something of its own.
+        """Send the device a request by the system call of that name.
 
         >>> file.ioctl(GET_SIZE, Out(4)).data
 
         Args:
-            request: its number.
-            argument: a number, or what is pointed to.
+            request: the number of the request.
+            argument: a number, or the content of a buffer whose address is passed: bytes, a
+                string, Out or InOut, as for Actor.syscall().
+
+        Returns:
+            The result; ``data`` has what the kernel wrote into an Out or InOut.
+
+        Raises:
+            OSError: the kernel returned an error.
         """
         return self._call("ioctl", request, argument)
 
@@ -174,31 +205,41 @@ class GuestFile(Closes):
         flags: int = MAP_SHARED,
         offset: int = 0,
     ) -> Mapping:
-        """Map it into the actor's memory; use it as a context, and it is unmapped.
+        """Map the file into the actor's memory; a ``with`` block unmaps it.
 
         Args:
-            size: in bytes.
-            protection: as mmap(2) has it, as all that follows.
-            flags: how it is mapped.
-            offset: where in the file, a multiple of the page's size.
+            size: how much to map, in bytes.
+            protection: the ``PROT_`` flags of mmap(2).
+            flags: the ``MAP_`` flags of mmap(2).
+            offset: where in the file to begin, in bytes: a multiple of the page size.
+
+        Returns:
+            The mapping.
+
+        Raises:
+            OSError: the kernel returned an error.
         """
         self._must_be_open()
         syscalls = self._actor.syscalls
         call, place = ("mmap", offset)
         if "mmap2" in syscalls.numbers:
             if offset % _MMAP2_BYTES:
-                raise _refusal(errno.EINVAL, self.path)  # as kernels do that count in bytes
+                raise _refusal(errno.EINVAL, self.path)  # as mmap() does
             call, place = ("mmap2", offset // _MMAP2_BYTES)
         mapped = self._actor.syscall(call, 0, size, protection, flags, self.fd, place)
         address = succeeded(mapped, self.path).value % (1 << 8 * syscalls.bytes_of_long)
         return Mapping(self._actor, address, size)
 
     def close(self) -> None:
-        """Close it, once; an actor that is gone has done so."""
+        """Close the file. Do nothing if it was closed already, or the actor has ended.
+
+        Raises:
+            OSError: the kernel returned an error; the file is closed all the same.
+        """
         if not self._closed:
             result = None
             with suppress(ActorGone):
                 result = self._actor.syscall("close", self.fd)
-            self._closed = True  # whatever the kernel says, the number is free
+            self._closed = True  # the descriptor is free even if the kernel returns an error
             if result:
                 succeeded(result, self.path)

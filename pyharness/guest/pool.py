@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Guests that the tests of one process share, by their number of CPUs."""
+"""Guests that the tests of one process share, one for each number of CPUs."""
 
 from collections.abc import Callable
 
@@ -7,30 +7,31 @@ from pyharness.guest.guest import Guest
 from pyharness.machine import guest_specs
 from pyharness.machine.guest_specs import GuestSpec
 
-# A guest with more CPUs than this has more memory, too (MiB).
+# A guest with more CPUs than _FEW_CPUS gets _MEMORY MiB instead of what its description says.
 _FEW_CPUS = 2
 _MEMORY = 1024
 
 
 def with_cpus(name: str, cpus: int) -> GuestSpec:
-    """The description of a guest with so many CPUs (0: as many as usual)."""
+    """Return the description of a guest with a number of CPUs; 0: as many as usual."""
     return guest_specs.find(name, cpus=cpus, memory=_MEMORY * (cpus > _FEW_CPUS))
 
 
 class GuestPool:
-    """Guests by their number of CPUs (0: as many as usual).
+    """Running guests, one for each number of CPUs.
 
-    One that crashed is thrown away. One that no test uses now is paused: under
-    emulation even an idle one takes a fifteenth of a CPU.
+    The guests that the current test does not use are paused: under emulation even an idle guest
+    takes a fifteenth of a CPU.
     """
 
     def __init__(self, usual: Callable[[], Guest], name: str, *, boots: bool) -> None:
-        """Nothing is started yet.
+        """Make an empty pool; guests are started when they are first asked for.
 
         Args:
-            usual: gives the guest with as many CPUs as usual.
-            name: of the others' description.
-            boots: whether there can be others.
+            usual: starts, or connects to, the guest with the usual number of CPUs.
+            name: the name of the description from which all other guests are started.
+            boots: whether other guests can be started. If not, the one of ``usual`` is the only
+                one.
         """
         self._usual = usual
         self._boots = boots
@@ -38,7 +39,11 @@ class GuestPool:
         self._guests: dict[int, Guest] = {}
 
     def guest(self, cpus: int = 0) -> Guest:
-        """A guest that is shared, started if it does not run."""
+        """Return the shared guest with a number of CPUs, started if necessary; pause the others.
+
+        Args:
+            cpus: the number of CPUs; 0: as many as usual.
+        """
         for other, resting in self._guests.items():
             if other != cpus and self._boots:
                 resting.pause()
@@ -48,18 +53,22 @@ class GuestPool:
         return self._guests[cpus]
 
     def fresh(self, cpus: int = 0) -> Guest:
-        """A guest of one's own, as it was right after its boot."""
+        """Start a guest that is not shared, in its state right after boot; the caller closes it.
+
+        Args:
+            cpus: the number of CPUs; 0: as many as usual.
+        """
         spec = with_cpus(self._name, cpus)
         return Guest.boot(spec.name, cpus=spec.cpus, memory=spec.memory)
 
     def discard(self, guest: Guest) -> None:
-        """End a guest; whoever asks for one like it has another."""
+        """Close a guest; the next request for one with its number of CPUs starts another."""
         self._guests = {cpus: known for cpus, known in self._guests.items() if known is not guest}
         guest.close()
-        if self._boots:  # somebody else's may be lost with it
+        if self._boots:  # a guest that ``usual`` only connected to may be gone for good
             self._usual = self.fresh
 
     def close(self) -> None:
-        """End all guests."""
+        """Close all shared guests."""
         for guest in [*self._guests.values()]:
             self.discard(guest)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a system call of an actor returned. Pure."""
+"""The result of a system call that an actor issued. Pure."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,13 @@ from pyharness.linux.syscalls import errno_name
 
 @dataclass(frozen=True)
 class Result:
-    """What a system call returned.
+    """The result of a system call.
 
     Attributes:
-        value: the C library's: -1 on an error.
-        errno: 0, or the error's number.
-        where: for each argument that was no number, the address it was at.
-        outputs: what the kernel has left in each Out and InOut, in the arguments' order.
+        value: the return value of the C library's syscall(): -1 on an error.
+        errno: the error's number; 0 if there was no error.
+        where: for each argument, the address of its buffer in the actor; None for a number.
+        outputs: the content of each Out and InOut after the call, in the arguments' order.
     """
 
     value: int
@@ -25,7 +25,9 @@ class Result:
 
     @property
     def data(self) -> bytes:
-        """The first of the outputs, all of it, however much the kernel has written.
+        """The content of the first Out or InOut after the call.
+
+        This is the whole buffer, however little of it the kernel has written.
 
         Raises:
             UsageError: the call had no Out and no InOut.
@@ -36,7 +38,7 @@ class Result:
 
     @property
     def error(self) -> str:
-        """The error's name, empty if there is none."""
+        """The error's name, such as ``EPERM``; empty if there was no error."""
         return errno_name(self.errno) if self.errno else ""
 
     def __str__(self) -> str:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A guest of which nothing is known but how to enter it by SSH: somebody else runs it.
+"""A guest that somebody else runs, and that can only be reached by SSH.
 
-All that goes through SSH works there. It has no serial console to read, its
-kernel's end is seen as a connection that is lost, and nothing can be thawed.
+Everything that needs only SSH works there. The harness can't read its serial console, can't
+start, pause or save it, and sees a crash of its kernel only as a lost connection.
 """
 
 import getpass
@@ -30,22 +30,24 @@ from pyharness.machine.saved_states import SavedState
 from pyharness.transport import ssh_keys
 from pyharness.transport.ssh import Ssh
 
-_SECONDS = 60.0
-# Who runs it knows how fast it is; limits are as long as under emulation.
+_SECONDS = 60.0  # for the connection, and for each command of _look()
+# It is unknown how fast the guest is, so its time limits are as long as an emulated guest's.
 _ACCEL = Accelerator(name="ssh", reason="somebody else runs it")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """How to enter a guest.
+    """How to connect to a guest by SSH.
 
     Attributes:
-        host: its name or address.
-        port: of its SSH server.
-        user: who enters; who isn't root becomes so by sudo, without a password.
-        keys: the files of the private keys to try; of more than one, some may be missing.
-        agent: the keys that the SSH agent holds are tried, too.
-        proxy: the shell command whose standard streams lead to the server, if not TCP.
+        host: the host's name or address.
+        port: the port of its SSH server.
+        user: the user to log in as. Commands of a user other than root run by sudo, which must
+            not ask for a password.
+        keys: the files of the private keys to try. If there is more than one, those that can't
+            be used are skipped.
+        agent: whether to try the keys of the SSH agent as well.
+        proxy: a shell command whose standard streams are connected to the server; empty for TCP.
     """
 
     host: str
@@ -60,10 +62,13 @@ class Address:
 
     @contextmanager
     def private_keys(self) -> Iterator[list[paramiko.PKey]]:
-        """The private keys to try, to be used in the block; those of the agent come first.
+        """Yield the private keys to try, those of the SSH agent first.
+
+        They can be used until the ``with`` block ends, which may close the connection to the
+        SSH agent.
 
         Raises:
-            UsageError: there is none, or the one that is named can't be used.
+            UsageError: there is no key, or the only one that is named can't be used.
         """
         with ssh_keys.of_agent() as held:
             if len(self.keys) == 1 and not self.agent:
@@ -85,16 +90,20 @@ _ADDRESS = re.compile(
 def parse(
     text: str, *, user: str | None = None, key: Path | None = None, config: Path | None = None
 ) -> Address:
-    """An address that is written as ssh(1) takes it, with what its configuration says of it.
+    """Parse an address, and complete it from the configuration of ssh(1).
 
     Args:
-        text: HOST, or HOST:PORT; HOST may be an alias of the configuration, or USER@HOST.
-        user: who enters, whatever the configuration says.
-        key: the private key to enter with, likewise.
-        config: ssh(1)'s configuration, if not this user's and the system's.
+        text: HOST or HOST:PORT; HOST may be an alias in the configuration, or USER@HOST.
+        user: the user to log in as; overrides the text and the configuration.
+        key: the file of the only private key to try; overrides the configuration.
+        config: the configuration file to use instead of the user's and the system's.
+
+    Returns:
+        The address.
 
     Raises:
-        UsageError: it isn't written so, or the configuration asks for what can't be done.
+        UsageError: the text is no address, or the configuration has a mistake or needs what is
+            not supported.
     """
     found = _ADDRESS.fullmatch(text)
     if not found or int(found["port"] or 22) not in range(1, 1 << 16):
@@ -109,10 +118,10 @@ def parse(
 
 
 def _configured(options: list[str], host: str) -> dict[str, list[str]]:
-    """What ssh(1) would do to enter a host: each of its options with its values.
+    """Return the options with which ssh(1) would connect to a host, each with its values.
 
     Raises:
-        UsageError: its configuration has a mistake.
+        UsageError: the configuration has a mistake.
     """
     done = completed("ssh", *options, "-G", "--", host)
     if done.returncode:
@@ -126,10 +135,15 @@ def _configured(options: list[str], host: str) -> dict[str, list[str]]:
 
 
 def _resolved(known: dict[str, list[str]], *, alias: str, key: Path | None) -> Address:
-    """The address that ssh(1)'s options make. Pure.
+    """Return the address that the options of ssh(1) describe.
+
+    Args:
+        known: each option with its values.
+        alias: the host's name on the command line.
+        key: the file of the only private key to try; None: those of the options.
 
     Raises:
-        UsageError: they ask for what can't be done.
+        UsageError: the options need a ProxyJump, which is not supported.
     """
     first = {option: values[0] for option, values in known.items()}
     if first.get("proxyjump", "none") != "none":
@@ -163,7 +177,7 @@ def _resolved(known: dict[str, list[str]], *, alias: str, key: Path | None) -> A
 
 
 class _Elsewhere(Machine):
-    """A machine that somebody else runs."""
+    """A machine that somebody else runs: it counts as running, and is never ended from here."""
 
     @property
     def alive(self) -> bool:
@@ -174,7 +188,7 @@ class _Elsewhere(Machine):
         return False
 
     def end(self) -> None:
-        """It is not this one's to end."""
+        """Do nothing: the machine belongs to somebody else."""
 
     def status(self) -> str:
         return "running"
@@ -184,13 +198,19 @@ class _Elsewhere(Machine):
 
 
 def enter(address: Address) -> Guest:
-    """Enter a guest.
+    """Connect to a guest.
+
+    Args:
+        address: how to connect to it.
+
+    Returns:
+        The guest; close() disconnects from it, and leaves it running.
 
     Raises:
-        GuestError: it can't be entered.
-        CheckFailed: it lacks what builds a module.
-        UsageError: there is no key to enter with, or the guest is of an architecture that
-            nothing is known about.
+        GuestError: there is no connection.
+        CheckFailed: the guest lacks something that the build of a module needs.
+        UsageError: there is no private key to try, or no guest of the harness has its
+            architecture.
     """
 
     def connection(watch: Callable[[], object] = lambda: None) -> Ssh:
@@ -224,7 +244,7 @@ def enter(address: Address) -> Guest:
 
 
 def _look(ssh: Ssh, address: Address) -> SavedState:
-    """Find out what a guest is."""
+    """Ask a guest for the facts that a saved state has about others: kernel, architecture, CPUs."""
     asked = "uname -r; dpkg --print-architecture; nproc; . /etc/os-release; echo $VERSION_CODENAME"
     release, architecture, cpus, suite = (
         ssh.run(asked, seconds=_SECONDS).check().stdout.split("\n")[:4]
@@ -246,7 +266,11 @@ def _look(ssh: Ssh, address: Address) -> SavedState:
 
 
 def _spec(name: str, architecture: str, suite: str, cpus: int) -> GuestSpec:
-    """What is known about guests like it: of the same suite, or just of its architecture."""
+    """Describe a guest like the harness's own one of its architecture, if possible of its suite.
+
+    Raises:
+        UsageError: none of the harness's guests has its architecture.
+    """
     alike = [spec for spec in guest_specs.load().values() if spec.architecture == architecture]
     if not alike:
         raise UsageError(f"{name} is of architecture {architecture}, of which nothing is known")

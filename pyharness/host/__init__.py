@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""This host: its folders, programs, signals, terminal and time."""
+"""This host: its cache, programs, permissions, signals, terminal and CPU time."""

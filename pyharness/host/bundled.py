@@ -7,7 +7,7 @@ _PACKAGE = Path(__file__).parent.parent
 
 
 def _data(name: str) -> Path:
-    """A folder of the project: beside the package in a checkout, in it when installed."""
+    """A data folder of the project: beside the package in a checkout, in it when installed."""
     installed = _PACKAGE / "_data" / name
     return installed if installed.is_dir() else _PACKAGE.parent / name
 

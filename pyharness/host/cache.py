@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""This user's cache of images, saved states and modules: its folders, locks, and errors."""
+"""The user's cache of images, saved states and modules: its folders, locks, and errors."""
 
 import errno
 import fcntl
@@ -18,15 +18,16 @@ from pyharness.errors import HostError, UsageError
 
 CACHE_VARIABLE = "PYHARNESS_CACHE"
 RUN_VARIABLE = "PYHARNESS_RUN"
+# atomic_folder() removes siblings that have been unused for this long.
 _UNUSED_SECONDS = 7 * 24 * 3600.0
 
 
 def folder() -> Path:
-    """The cache's folder, made if need be; ``PYHARNESS_CACHE`` names another.
+    """The cache's folder, created if it is missing; ``PYHARNESS_CACHE`` names another.
 
     Raises:
-        UsageError: what it names is no absolute path.
-        HostError: the folder can't be made, or there is no place for it.
+        UsageError: ``PYHARNESS_CACHE`` is not an absolute path of printable characters.
+        HostError: the folder can't be created, or the user has no home folder.
     """
     path = _named(CACHE_VARIABLE) or _users_cache()
     with as_host_error():
@@ -45,11 +46,13 @@ def _users_cache() -> Path:
 
 
 def run_folder() -> Path:
-    """Where machines run; ``PYHARNESS_RUN`` names another place, apart from all others.
+    """The folder in which machines run, created if it is missing.
+
+    ``PYHARNESS_RUN`` names another; its machines are separate from all others.
 
     Raises:
-        UsageError: what it names is no absolute path.
-        HostError: see folder().
+        UsageError: ``PYHARNESS_RUN`` is not an absolute path of printable characters.
+        HostError: the folder can't be created, or the user has no home folder.
     """
     path = _named(RUN_VARIABLE) or folder() / "run"
     with as_host_error():
@@ -58,7 +61,7 @@ def run_folder() -> Path:
 
 
 def _named(variable: str) -> Path | None:
-    """The folder that an environment variable names, None if it names none."""
+    """The folder that an environment variable names; None if it is unset or empty."""
     named = os.environ.get(variable)
     if not named:
         return None
@@ -92,15 +95,15 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 @contextmanager
 def as_host_error() -> Iterator[None]:
-    """Raise what the file system refuses as an error that names the file and the fix.
+    """Turn the file system's errors into one that names the file and the fix.
 
     Raises:
-        HostError: a file can't be made, read or written.
+        HostError: a file can't be created, read or written.
     """
     try:
         yield
     except OSError as error:
-        if error.filename is None and error.errno not in _NO_ROOM:  # not of the file system
+        if error.filename is None and error.errno not in _NO_ROOM:  # not a file system's error
             raise
         where = os.fsdecode(error.filename) if error.filename else "the disk"
         fixes = {number: fix for numbers, fix in _FIXES for number in numbers}
@@ -115,13 +118,17 @@ def as_host_error() -> Iterator[None]:
 def locked(
     name: str, *, waiting: Callable[[], AbstractContextManager[object]] = nullcontext
 ) -> Iterator[None]:
-    """Hold the lock of that name, among all processes that use this cache.
+    """Hold a lock, which excludes all other processes that use this cache.
 
-    The kernel gives it back however its holder ends.
+    The kernel releases the lock when its holder ends, even by SIGKILL.
 
     Args:
-        name: what is locked, such as an image's name.
-        waiting: gives a context that lasts while somebody else holds it.
+        name: the lock's name, such as ``image-bookworm-i386``.
+        waiting: called if another process holds the lock; the context that it returns
+            lasts until that process releases it.
+
+    Raises:
+        HostError: the lock's file can't be created, or its file system has no locks.
     """
     locks = folder() / "locks"
     with ExitStack() as stack:
@@ -145,19 +152,20 @@ def locked(
 
 @contextmanager
 def atomic_folder(target: Path, *, siblings: str = "") -> Iterator[Path]:
-    """Make a folder that is either there whole or not at all.
+    """Create a folder such that it is either complete or absent.
 
-    The caller holds the lock of what it makes, and knows that it isn't there whole:
-    whatever an interrupted run left half made or half removed is removed first.
+    The caller holds the lock that protects the folder, and has found that it is not complete.
+    Whatever interrupted runs left half created or half removed is removed first.
 
     Args:
         target: the folder.
-        siblings: the name that other folders which the same lock protects begin with, such
-            as ``bookworm-i386``; 12 hex digits follow. What interrupted runs left of
-            those is removed, too, and those that nobody has used for a week.
+        siblings: the beginning of the names of other folders that the same lock protects,
+            such as ``bookworm-i386``; a hyphen and 12 hex digits follow it. What interrupted
+            runs left of those is removed, too, and so are those that were unused for a week.
 
     Yields:
-        A folder beside the target, renamed to it when the block ends well.
+        An empty folder beside the target, which is renamed to the target if the block ends
+        without an exception, and removed otherwise.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     pattern = f"{siblings}-{'[0-9a-f]' * 12}" if siblings else target.name
@@ -180,11 +188,11 @@ def _beside(target: Path) -> Path:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder, which is either there whole or not at all."""
+    """Remove a folder such that it is either complete or absent."""
     leaving = folder.rename(_beside(folder))
     shutil.rmtree(leaving, ignore_errors=True)
 
 
 def mark_used(folder: Path) -> None:
-    """Note that a folder of the cache is used now; see made_whole()."""
+    """Record that a folder of the cache is in use, so that atomic_folder() keeps it for a week."""
     os.utime(folder)

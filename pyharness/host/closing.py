@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is closed at the end of a ``with`` block."""
+"""A base class for objects that are closed at the end of a ``with`` block."""
 
 from types import TracebackType
 from typing import Self
 
 
 class Closes:
-    """A context manager by its close()."""
+    """A context manager that calls its own close() at the end of the block."""
 
     def close(self) -> None:
-        """Give up what it holds."""
+        """Release the resources that this object holds."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:

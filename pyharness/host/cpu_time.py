@@ -1,44 +1,54 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The time that a machine was given: a host that is busy, or stops QEMU, takes none of it."""
+"""The time in which a process could run, without delays by a busy host or a stop signal."""
 
 import time
 
 import psutil
 
-_PERIOD = 0.25
-# Who waits looks at least this often; what went on in a longer gap nobody knows (s).
-_GAP = 2.5
+# The clock's resolution: it reads /proc at most this often.
+_PERIOD_SECONDS = 0.25
+# Callers poll at least this often; of a longer gap we can't tell how much the process could run,
+# so that no more than this is counted.
+_GAP_SECONDS = 2.5
 
 
 class Clock:
     """Seconds in which the threads of a process could run.
 
-    A limit that is counted so is not over just because the host had other
-    things to do. Time in which the process slept by its own will counts.
+    A time limit that is measured with this clock does not expire because the host was busy,
+    or the process was stopped. Time in which the process slept by its own will counts.
     """
 
     def __init__(self, pid: int) -> None:
-        """Begin at 0."""
+        """Start at 0.
+
+        Args:
+            pid: the process.
+        """
         self._pid = pid
         self._given = 0.0
         self._looked = time.monotonic()
         self._waited = self._waits()
 
     def __call__(self) -> float:
-        """The seconds so far, to a quarter of a second."""
+        """The seconds so far, with a resolution of a quarter of a second."""
         now = time.monotonic()
-        if (passed := now - self._looked) >= _PERIOD:
+        if (passed := now - self._looked) >= _PERIOD_SECONDS:
             waited = self._waits()
             late = max(
                 (s - self._waited.get(thread, 0.0) for thread, s in waited.items()), default=0.0
             )
             if not self._is_stopped():
-                self._given += max(0.0, min(passed, _GAP) - late)
+                self._given += max(0.0, min(passed, _GAP_SECONDS) - late)
             self._looked, self._waited = now, waited
         return self._given
 
     def _waits(self) -> dict[int, float]:
-        """How long each thread has waited for a CPU (schedstat: ran, waited, both in ns; times)."""
+        """How long each thread has waited for a CPU so far, in seconds, by thread id.
+
+        ``schedstat`` has the time that the thread ran, the time that it waited, both in ns, and
+        how often it ran.
+        """
         waits = {}
         try:
             for thread in psutil.Process(self._pid).threads():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Facts that are kept in the cache as JSON. A damaged file counts as no file."""
+"""Read facts that are kept in the cache as JSON. A damaged file counts as a missing one."""
 
 import json
 from collections.abc import Mapping
@@ -9,15 +9,15 @@ from typing import Any
 
 
 def read(path: Path, kinds: Mapping[str, type | UnionType]) -> dict[str, Any] | None:
-    """The facts in a file.
+    """Read the facts in a file.
 
     Args:
         path: the file.
         kinds: the type of each fact, by its name.
 
     Returns:
-        Just these facts, or None if the file is missing or has anything else: it may be of
-        another version of this program, or cut off by a power failure.
+        The facts; None if the file is missing or damaged, or has other facts or types. It may
+        have been written by another version of this program, or cut off by a power failure.
     """
     try:
         return checked(json.loads(path.read_text(encoding="utf-8")), kinds)
@@ -26,7 +26,15 @@ def read(path: Path, kinds: Mapping[str, type | UnionType]) -> dict[str, Any] | 
 
 
 def checked(facts: object, kinds: Mapping[str, type | UnionType]) -> dict[str, Any] | None:
-    """Facts, if they are just these; see read()."""
+    """Check facts that come from a file.
+
+    Args:
+        facts: what the file has.
+        kinds: the type of each fact, by its name.
+
+    Returns:
+        The facts; None if they are not a dict with exactly these names and types.
+    """
     if not isinstance(facts, dict) or facts.keys() != kinds.keys():
         return None
     return facts if all(isinstance(facts[name], kinds[name]) for name in kinds) else None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The programs that guests need of a host, and the packages that have them: ``vm/host-packages``.
+"""The host's programs that guests need, and their packages: ``vm/host-packages``.
 
 ``vm/host-setup`` reads the same table, and installs what is missing.
 """
@@ -15,19 +15,20 @@ from pyharness.host import bundled
 
 _TABLE = "host-packages"
 _OS_RELEASE = Path("/etc/os-release")
-# What host-setup is called with for the needs of a use, where it isn't called without arguments.
+# The argument with which host-setup installs the needs of a use; other uses need no argument.
 _ARGUMENTS = {"arm64": "arm64", "foreign": "arm64", "lint": "lint", "vagrant": "vagrant"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Need:
-    """One line of the table.
+    """One line of the table: something that is looked for on the host.
 
     Attributes:
-        use: what it is needed for: ``host`` (any guest), an architecture, ``vagrant`` …
+        use: what needs it: ``host`` (any guest), an architecture, ``vagrant`` …
         what: a program, ``PROGRAM:MODULE`` for a module of a Python, or the path of a file.
-        packages: the package that has it, by family of distributions.
-        purpose: what it does here.
+        packages: the package that contains it, by family of distributions; ``-`` if the
+            family has none.
+        purpose: what it is used for, for people.
     """
 
     use: str
@@ -38,10 +39,10 @@ class Need:
 
 @dataclass(frozen=True)
 class Table:
-    """All that ``vm/host-packages`` says.
+    """The contents of ``vm/host-packages``.
 
     Attributes:
-        needs: its lines.
+        needs: one for each line that describes a need.
         install: the command that installs packages, by family of distributions.
     """
 
@@ -49,17 +50,21 @@ class Table:
     install: Mapping[str, str]
 
     def family(self, os_release: str) -> str:
-        """The family of a distribution, by the text of its ``/etc/os-release``; "" if unknown."""
+        """The family of a distribution; empty if the table has none for it.
+
+        Args:
+            os_release: the text of the distribution's ``/etc/os-release``.
+        """
         values = dict(line.split("=", 1) for line in os_release.splitlines() if "=" in line)
         names = " ".join(values.get(name, "").strip("\"' ") for name in ("ID", "ID_LIKE"))
         return next((name for name in names.split() if name in self.install), "")
 
     def advice(self, missing: Iterable[str], family: str) -> str:
-        """How to install what is missing, in half a sentence.
+        """Describe in half a sentence how to install what is missing.
 
         Args:
             missing: programs, as the table names them.
-            family: of the distribution, "" if it is unknown.
+            family: the family of the distribution; empty if it is unknown.
         """
         known = {need.what: need for need in self.needs}
         needs = [known[what] for what in missing if what in known]
@@ -73,7 +78,7 @@ class Table:
 
 
 def parse(text: str) -> Table:
-    """The table that a text is; see the head of ``vm/host-packages`` for its form."""
+    """Parse a table; the head of ``vm/host-packages`` describes its format."""
     install, needs = {}, []
     families: list[str] = []
     for line in text.splitlines():
@@ -94,12 +99,16 @@ def parse(text: str) -> Table:
 
 @cache
 def table() -> Table:
-    """The table of the project."""
+    """The project's own table, read from ``vm/host-packages``."""
     return parse((bundled.VM / _TABLE).read_text(encoding="utf-8"))
 
 
 def for_guest(architecture: str) -> list[Need]:
-    """What a guest of that architecture needs of this host, apart from Python itself."""
+    """The programs and files of this host that a guest needs; modules of a Python are left out.
+
+    Args:
+        architecture: the guest's, by Debian's name.
+    """
     uses = {"host", architecture}
     if architecture == "arm64" and platform.machine() != "aarch64":
         uses.add("foreign")
@@ -107,6 +116,10 @@ def for_guest(architecture: str) -> list[Need]:
 
 
 def advice(missing: Iterable[str]) -> str:
-    """How to install programs that this host lacks, in half a sentence."""
+    """Describe in half a sentence how to install programs that this host lacks.
+
+    Args:
+        missing: programs, as ``vm/host-packages`` names them.
+    """
     os_release = _OS_RELEASE.read_text(encoding="utf-8") if _OS_RELEASE.exists() else ""
     return table().advice(missing, table().family(os_release))

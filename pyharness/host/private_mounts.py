@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Run a command of root's with mounts of its own: ``private_mounts.py SOURCE TARGET COMMAND...``.
+"""Run a command as root, with private mounts: ``private_mounts.py SOURCE TARGET COMMAND...``.
 
-A program by itself, for ``unshare --mount --pid --fork --propagation unchanged``.
-What the command mounts is seen by nobody else, and ends with it. SOURCE is mounted
-on TARGET, where its path has no characters that a program may stumble on.
+A program by itself, which ``unshare --mount --pid --fork --propagation unchanged`` runs.
+No other process sees what the command mounts, and the mounts end with it. SOURCE is
+mounted on TARGET, whose path has no characters that programs can't handle.
 
-unshare could see to that alone if ``/`` were always a mount point, which it isn't in
-a plain chroot. To join the mount namespace that one is in leads out of a chroot, to
-that namespace's own root, which is a mount point; afterwards the process goes back.
+unshare could make the mounts private itself if ``/`` were always a mount point, which it
+isn't in a plain chroot. So this process joins the mount namespace that it is in: that
+moves it out of the chroot, to the root of the namespace, which is a mount point. Once the
+mounts are private, it returns to the chroot.
 """
 
 import ctypes
@@ -15,7 +16,7 @@ import os
 import sys
 
 _NEW_MOUNTS = 0x20000  # CLONE_NEWNS
-_BIND, _RECURSIVE, _PRIVATE = 0x1000, 0x4000, 1 << 18
+_BIND, _RECURSIVE, _PRIVATE = 0x1000, 0x4000, 1 << 18  # MS_BIND, MS_REC, MS_PRIVATE
 _NO_DEVICES = 0x2 | 0x4 | 0x8  # MS_NOSUID | MS_NODEV | MS_NOEXEC
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -32,14 +33,14 @@ def _mount(source: str | None, target: str, kind: str | None, flags: int) -> Non
 
 
 def main(source: str, target: str, *command: str) -> None:
-    """Keep this process's mounts apart, and become the command."""
+    """Make this process's mounts private, mount the source on the target, and exec the command."""
     root = os.open("/", os.O_PATH)
     own = os.open("/proc/self/ns/mnt", os.O_RDONLY)
     _call("setns", own, _NEW_MOUNTS)
     _mount(None, "/", None, _RECURSIVE | _PRIVATE)
     os.fchdir(root)
     os.chroot(".")
-    # Of the processes in this namespace alone.
+    # This /proc shows only the processes of our PID namespace.
     _mount("proc", "/proc", "proc", _NO_DEVICES)
     _mount(source, target, None, _BIND)
     os.execvp(command[0], command)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What this user may do on this host: make images, and use KVM. Found out by trying."""
+"""Find out, by trying, what this user may do on this host: make images, and use KVM."""
 
 import grp
 import os
@@ -13,19 +13,19 @@ from pathlib import Path
 
 from pyharness.host.programs import environment, requires
 
-# How long an attempt may take that is over in a moment (s).
+# The time limit of an attempt, which normally takes a moment (s).
 _SECONDS = 30.0
-# What the files of an image take while it is made (bytes).
+# The space that the files of an image need while it is made (bytes).
 _TREE_ROOM = 3 << 29
 
 
 @dataclass(frozen=True)
 class Obstacle:
-    """Something that a user may not do.
+    """Something that the user may not do.
 
     Attributes:
         what: the fact, as half a sentence.
-        fix: what to do, as half a sentence.
+        fix: what to do about it, as half a sentence.
     """
 
     what: str
@@ -38,11 +38,11 @@ class Obstacle:
 def to_make_images() -> Obstacle | None:
     """What keeps this user from making images; None if nothing does.
 
-    Root needs a mount namespace; any other user needs a user namespace with many ids, which
-    mmdebstrap itself tries to make here, and a folder for temporary files that takes programs.
+    Root needs a mount namespace. Any other user needs a user namespace with many ids, which is
+    tried with mmdebstrap's own helper, and a folder for temporary files that allows programs.
 
     Raises:
-        HostError: a program is missing.
+        HostError: a program is not installed.
     """
     if os.geteuid() == 0:
         requires("unshare")
@@ -71,21 +71,22 @@ def to_make_images() -> Obstacle | None:
 
 
 def temporary_folder() -> Path:
-    """Where files are made that need no place in the cache; ``TMPDIR`` names another.
+    """The folder for temporary files that need not be in the cache.
 
-    It has a plain name: apt and dpkg stumble on others.
+    It is ``TMPDIR`` if that is an absolute path of letters, digits, ``.``, ``_``, ``-`` and
+    ``/``, else ``/tmp``: apt and dpkg can't handle other characters.
     """
     named = os.environ.get("TMPDIR", "")
     return Path(named if re.fullmatch(r"/[\w./-]+", named, re.ASCII) else "/tmp")
 
 
 def why_no_place(folder: Path, *, free: int, takes_programs: bool) -> Obstacle | None:
-    """Why the files of an image can't be made in a folder; None if they can. Pure.
+    """Why the files of an image can't be created in a folder; None if they can. Pure.
 
     Args:
         folder: the folder.
-        free: how much room its disk has (bytes).
-        takes_programs: whether programs that are there can be run.
+        free: the free space on its disk, in bytes.
+        takes_programs: whether programs in it can be run: it is not mounted ``noexec``.
     """
     fix = "name another folder in TMPDIR, such as TMPDIR=/var/tmp"
     if not takes_programs:
@@ -101,12 +102,12 @@ def why_no_place(folder: Path, *, free: int, takes_programs: bool) -> Obstacle |
 def why_no_user_namespace(
     user: str, uid: int, *, read: Callable[[str], str], printed: str
 ) -> Obstacle:
-    """Why a user can't make a user namespace with many ids. Pure.
+    """Why a user can't make a user namespace with many ids. Pure, apart from ``read``.
 
     Args:
         user: the user's name.
         uid: the user's number.
-        read: gives a file's text, empty if there is no such file.
+        read: returns a file's text, empty if the file can't be read.
         printed: what the attempt printed.
     """
     for name in ("/etc/subuid", "/etc/subgid"):
@@ -136,11 +137,12 @@ def why_no_user_namespace(
     )
 
 
+# The size of a user's range of subordinate ids.
 _MANY = 65536
 
 
 def _first_free(ranges: str) -> int:
-    """The first id after all ranges of subordinate ids, as /etc/subuid has them."""
+    """The first id after all ranges of subordinate ids, given as /etc/subuid has them."""
     found = re.findall(r"^[^:\n]+:(\d+):(\d+)$", ranges, re.MULTILINE)
     return max([100_000, *(int(first) + int(count) for first, count in found)])
 
@@ -166,11 +168,11 @@ def why_no_access(
     """Why a user can't use a device. Pure.
 
     Args:
-        device: its path.
+        device: the device's path.
         user: the user's name.
         group: the device's group.
         group_may: whether that group may read and write the device.
-        is_member: whether the user is in that group by now, perhaps since after logging in.
+        is_member: whether the user is in that group; the session may have begun before that.
     """
     what = f"{user} may not use {device}"
     if not group_may:
@@ -181,7 +183,7 @@ def why_no_access(
 
 
 def _works(*command: str) -> tuple[bool, str]:
-    """Whether a command succeeds, and what it prints."""
+    """Whether a command succeeds, and its output."""
     try:
         done = subprocess.run(
             command,
@@ -207,7 +209,7 @@ def _read(name: str) -> str:
 
 
 def user_name() -> str | None:
-    """The name of the user that this process runs as; None if that has none, as in a container."""
+    """The name of this process's user; None if the user has none, as in a container."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

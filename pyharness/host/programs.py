@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What this host brings: its programs, its ports, and its processes' ends."""
+"""This host's programs and processes, and its TCP ports."""
 
 import os
 import shutil
@@ -12,32 +12,42 @@ from pathlib import Path
 from pyharness.errors import HostError
 from pyharness.host import packages
 
-# Where root's programs are (mke2fs, for one), which are not in every user's PATH.
+# The folders of root's programs, such as mke2fs, which are not in every user's PATH.
 _ROOTS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
 def search_path() -> str:
-    """The folders in which programs are looked up, as PATH has them."""
+    """The folders in which programs are looked up, in the form of PATH."""
     named = os.environ.get("PATH") or os.defpath
     folders = named.split(os.pathsep)
     return os.pathsep.join([*folders, *(folder for folder in _ROOTS if folder not in folders)])
 
 
 def which(program: str) -> str | None:
-    """Where a program is, None if it isn't installed."""
+    """The path of a program; None if it isn't installed."""
     return shutil.which(program, path=search_path())
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment for a program: it finds others where which() does."""
+    """The environment for a program, whose PATH has all folders in which which() looks.
+
+    Args:
+        more: further variables.
+    """
     return os.environ | {"PATH": search_path()} | more
 
 
 def completed(*command: str) -> "subprocess.CompletedProcess[str]":
-    """Run a program of this host to its end, however that is.
+    """Run a program of this host until it ends, whatever its exit status.
+
+    Args:
+        command: the program and its arguments.
+
+    Returns:
+        The exit status and the output; bytes that are not UTF-8 are replaced.
 
     Raises:
-        HostError: it isn't installed.
+        HostError: the program isn't installed.
     """
     requires(command[0])
     return subprocess.run(
@@ -52,10 +62,16 @@ def completed(*command: str) -> "subprocess.CompletedProcess[str]":
 
 
 def run(*command: str) -> str:
-    """Run a program of this host to its end; what it printed.
+    """Run a program of this host until it ends.
+
+    Args:
+        command: the program and its arguments.
+
+    Returns:
+        Its standard output.
 
     Raises:
-        HostError: it isn't installed, or fails; the message has its own words.
+        HostError: the program isn't installed, or fails; the message has its standard error.
     """
     done = completed(*command)
     if done.returncode:
@@ -65,10 +81,10 @@ def run(*command: str) -> str:
 
 
 def requires(*programs: str) -> None:
-    """Make sure that programs are installed.
+    """Check that programs are installed.
 
     Raises:
-        HostError: one isn't; the message says how to install it (see needs.advice).
+        HostError: one isn't; the message says how to install it.
     """
     if missing := [program for program in programs if not which(program)]:
         raise HostError(f"{', '.join(missing)} not found: {packages.advice(missing)}")
@@ -76,10 +92,10 @@ def requires(*programs: str) -> None:
 
 @cache
 def version_of(program: str) -> str:
-    """The first line that a program prints of its version.
+    """The first line that ``PROGRAM --version`` prints.
 
     Raises:
-        HostError: it isn't installed, fails, or prints nothing.
+        HostError: the program isn't installed, fails, or prints nothing.
     """
     lines = run(program, "--version").splitlines()
     if not lines:
@@ -88,30 +104,35 @@ def version_of(program: str) -> str:
 
 
 def began(pid: int) -> str:
-    """When a process began, such that no other with its number ever began then; "" if it is gone.
+    """A value that tells when a process began; empty if the process is gone.
 
-    It is counted from the host's boot: a wall clock that is set does not change it.
+    No other process with the same id ever has the same value. The time is counted from the host's
+    boot, so that setting the wall clock does not change it.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except (FileNotFoundError, ProcessLookupError):
         return ""
-    # What follows the name, which may have spaces and brackets, begins with field 3; see proc(5).
+    # The name may contain spaces and brackets. After it comes field 3, the state; see proc(5).
     return f"{boot}:{stat.rpartition(')')[2].split()[22 - 3]}"
 
 
 def die_with_parent(command: Sequence[str]) -> list[str]:
-    """A command that the kernel ends when who started it ends, even by SIGKILL.
+    """Extend a command such that the kernel kills it when the process that started it ends.
 
-    It replaces itself by the command, which has its process id.
+    The kernel does so even if SIGKILL ended the parent. setpriv replaces itself by the command, so
+    that the command has the process id that the parent sees.
+
+    Raises:
+        HostError: setpriv isn't installed.
     """
     requires("setpriv")
     return ["setpriv", "--pdeathsig", "KILL", "--", *command]
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    """A TCP port of 127.0.0.1 on which nothing listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Progress of long steps, shown while they last."""
+"""Show the progress of long steps while they run."""
 
 import sys
 import threading
@@ -13,29 +13,38 @@ from rich.console import Console
 
 
 class Task(Protocol):
-    """A step that is under way."""
+    """A step that is in progress."""
 
     def at(self, fraction: float, doing: str) -> None:
-        """Show how far it is, from 0 to 1, and what it is doing."""
+        """Show how far the step is.
+
+        Args:
+            fraction: the part that is done, from 0 to 1.
+            doing: what it is doing now.
+        """
 
 
 class Progress(Protocol):
-    """Shows the progress of steps that last."""
+    """Shows messages, and the progress of long steps."""
 
     def message(self, text: str) -> None:
         """Show one line."""
 
     def task(self, title: str) -> AbstractContextManager[Task]:
-        """Show that a step begins; it lasts as long as the context."""
+        """Show a step for as long as the context lasts.
+
+        Args:
+            title: the step's name.
+        """
 
 
 # Without a terminal, print a line after this many seconds without one, so that a reader of the
-# output knows that the step goes on.
+# output knows that the step is still running.
 _QUIET_SECONDS = 10.0
 
 
 class _Lines:
-    """A step as lines: one for each change, and one whenever there was none for a while."""
+    """Shows a step as lines: one for each change, and one after each period without a line."""
 
     def __init__(self, console: Console, title: str) -> None:
         self._console, self._title = console, title
@@ -54,7 +63,7 @@ class _Lines:
 
     @contextmanager
     def ticking(self) -> Iterator[None]:
-        """Print a line whenever there was none for a while, whatever else this process does."""
+        """Print a line after each period without one, in a thread of its own."""
         over = threading.Event()
 
         def tick() -> None:
@@ -109,7 +118,7 @@ class TerminalProgress:
 
     @contextmanager
     def task(self, title: str) -> Iterator[Task]:
-        """Show a bar with the time that has passed."""
+        """Show a step as a bar with the time that has passed; without a terminal, as lines."""
         if not self._console.is_terminal:
             lines = _Lines(self._console, title)
             with lines.ticking():

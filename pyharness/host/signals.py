@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The signals that end a command: Ctrl-C, SIGTERM, and SIGHUP of a terminal that is closed."""
+"""The signals that end a command: Ctrl-C, SIGTERM, and SIGHUP when its terminal is closed."""
 
 import errno
 import os
@@ -16,15 +16,15 @@ SIGNALS = {
     signal.SIGTERM: "terminated",
     signal.SIGHUP: "hung up",
 }
-# How long a process and its children may take to clean up and to end (s).
+# How long a process and its children may take to clean up, and then to end once killed.
 _LEAVE_SECONDS = 10.0
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ends this command.
+    """Raised when a signal ends this command.
 
     Attributes:
-        number: the signal's.
+        number: the signal's number.
     """
 
     def __init__(self, number: int) -> None:
@@ -33,16 +33,20 @@ class Interrupted(KeyboardInterrupt):
 
 
 class _Clean:
-    """Whether a signal has come, and this process cleans up."""
+    """The process's clean-up.
+
+    Attributes:
+        up: whether a signal has come, and this process is cleaning up.
+    """
 
     up = False
 
 
 def install() -> None:
-    """Have each of the signals raise Interrupted, once, unless it is ignored (nohup, &).
+    """Make each of the signals raise Interrupted, unless it is ignored (nohup, ``&`` in a shell).
 
-    Of those that follow, only Ctrl-C interrupts the clean-up: timeout(1) and a terminal that
-    is closed send theirs more than once.
+    During the clean-up that follows, only Ctrl-C raises it again: timeout(1) and a closed
+    terminal send their signals more than once.
     """
     for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
@@ -62,26 +66,26 @@ def _end(number: int) -> None:
 
 
 def drop_dead_streams() -> None:
-    """Connect standard output and error with /dev/null where nobody reads them any more.
+    """Redirect standard output and error to /dev/null if nothing reads them any more.
 
-    What is written to a terminal or pipe that is gone fails, and would break off the clean-up.
+    Writing to a terminal or pipe that is gone fails, and would abort the clean-up.
     """
     for stream in _dead(1, 2):
         silence(stream)
 
 
 def check_output() -> None:
-    """Make sure that somebody reads standard output.
+    """Check that something still reads standard output.
 
     Raises:
-        BrokenPipeError: nobody does any more.
+        BrokenPipeError: nothing does.
     """
     if _dead(1):
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def _dead(*streams: int) -> list[int]:
-    """Those of the streams that lead to a terminal or pipe that is gone."""
+    """The file descriptors, of those given, whose terminal or pipe is gone."""
     poll = select.poll()
     for stream in streams:
         poll.register(stream, 0)
@@ -89,7 +93,7 @@ def _dead(*streams: int) -> list[int]:
 
 
 def silence(stream: int) -> None:
-    """Connect a file descriptor with /dev/null."""
+    """Redirect a file descriptor to /dev/null."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     if nowhere != stream:
         os.dup2(nowhere, stream)
@@ -97,11 +101,12 @@ def silence(stream: int) -> None:
 
 
 class _Hold:
-    """A handler that holds signals back.
+    """A signal handler that only records signals.
 
     Attributes:
-        came: the signals that came.
-        interrupt: what Ctrl-C does where nothing is held; the second one does it.
+        came: the signals that came, in order.
+        interrupt: the handler that Ctrl-C had before; it is called for a Ctrl-C that follows
+            another signal.
     """
 
     def __init__(self, interrupt: object) -> None:
@@ -116,13 +121,17 @@ class _Hold:
 
 @contextmanager
 def held() -> Iterator[Callable[[], None]]:
-    """Hold the signals back until they are asked for; Ctrl-C comes through when it is the second.
+    """Hold the signals back during a block; a Ctrl-C that follows another signal is not held.
 
-    A signal that is ignored stays so, and in a thread that never gets one nothing is held.
+    Signals that are ignored stay ignored. Only the main thread receives signals, so that in any
+    other thread nothing is held.
 
     Yields:
-        What raises Interrupted if there was a signal: to be called wherever what is done can
-        be left.
+        A function that raises Interrupted if a signal has come. The caller calls it wherever
+        the work can be left.
+
+    Raises:
+        Interrupted: a signal came during the block, which has ended without an exception.
     """
     before = signal.getsignal(signal.SIGINT)
     hold = _Hold(before.interrupt if isinstance(before, _Hold) else before)
@@ -153,14 +162,14 @@ def held() -> Iterator[Callable[[], None]]:
 def ended(
     process: "subprocess.Popen[str] | subprocess.Popen[bytes]", *, gently: bool = False
 ) -> Iterator[None]:
-    """Wait for a process at the block's end; where the block is left by an exception, end it.
+    """Wait for a process at the end of a block; if the block raises an exception, kill it.
 
-    What it writes to a pipe is read until nobody has that open, so that its children are
-    gone, too.
+    The process's pipes are read until no process has them open, so that its children have
+    ended, too.
 
     Args:
-        process: the one to wait for.
-        gently: it is asked to end first, and has some seconds to clean up.
+        process: the process.
+        gently: whether it gets a SIGTERM first, and 10 seconds to clean up.
     """
     with process:
         try:

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Run a command that ends with its parent, whole: ``supervisor.py FD FOLDER COMMAND...``.
+"""Run a command, and kill it whole when the caller ends: ``supervisor.py FD FOLDER COMMAND...``.
 
-A program by itself. The kernel can end a process with its parent, but not with it that
-process's own children. This one ends them all as soon as FD, the reading end of a
-pipe, says that nobody has the other end open any more, even by SIGKILL. Then, or when
-the command ends by itself, what is left in FOLDER is removed, with the folder.
+A program by itself. The kernel can kill a process when its parent ends, but not that
+process's descendants. This program kills the command and all its descendants when the caller
+ends, even by SIGKILL. FD is the read end of a pipe, and reports that no process has the
+write end open any more. Then, or when the command ends by itself, this program removes
+FOLDER with everything in it.
 
-It is for a user's mmdebstrap, whose children are in a user namespace of its own: what
-they leave belongs to ids that only root of such a namespace may remove.
+It is used for mmdebstrap when that doesn't run as root. mmdebstrap's children then have a
+user namespace of their own, and their files belong to ids that only root of such a
+namespace may remove.
 """
 
 import ctypes
@@ -22,15 +24,17 @@ from pathlib import Path
 
 import psutil
 
-# What the arguments follow, see above.
+# This program as a command, to which its arguments are appended.
 COMMAND = (sys.executable, "-P", __file__)
 _CHILD_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
+# How often to check whether the command has ended.
 _LOOK_SECONDS = 0.2
+# When to give up killing processes.
 _END_SECONDS = 10.0
 
 
 def end_descendants() -> None:
-    """End all processes that descend from this one."""
+    """Kill all descendants of this process; some may be left if that takes over 10 seconds."""
     end = time.monotonic() + _END_SECONDS
     while (found := psutil.Process().children(recursive=True)) and time.monotonic() < end:
         for process in found:
@@ -43,19 +47,28 @@ def end_descendants() -> None:
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder of files that may belong to a user namespace's ids."""
+    """Remove a folder whose files may belong to the ids of a user namespace."""
     if left := [str(path) for path in folder.iterdir()]:
         subprocess.run(["mmdebstrap", "--unshare-helper", "rm", "-rf", "--", *left], check=False)
     folder.rmdir()
 
 
 def main(parent: str, folder: str, *command: str) -> int:
-    """Run the command; its exit status, 128 more than the signal's number if one ended it."""
-    # The command's orphans become children of this process, so that they can be found.
+    """Run the command, kill its descendants, and remove the folder.
+
+    Args:
+        parent: the file descriptor of a pipe's read end; the caller has the write end open.
+        folder: the folder that is removed at the end.
+        command: the command.
+
+    Returns:
+        The command's exit status; 128 more than the signal's number if a signal ended it.
+    """
+    # Orphans among the command's descendants become children of this process, which finds them.
     ctypes.CDLL(None).prctl(_CHILD_SUBREAPER, 1, 0, 0, 0)
     os.set_inheritable(int(parent), False)
     process = subprocess.Popen(command, close_fds=False)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command gets its own
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the command, too
     signal.signal(signal.SIGTERM, lambda _number, _frame: process.terminate())
     while process.poll() is None:
         if select.select([int(parent)], [], [], _LOOK_SECONDS)[0]:

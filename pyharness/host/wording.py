@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""How messages put things into words. Pure."""
+"""Wording that messages share. Pure."""
 
 
 def counted(number: int, thing: str) -> str:
-    """A number of things: ``1 warning``, ``2 warnings``."""
+    """A number with its noun, singular or plural: ``1 warning``, ``2 warnings``."""
     return f"{number} {thing}{'s' * (number != 1)}"

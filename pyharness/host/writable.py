@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Whether there can be written to what a user named, found out before it takes long."""
+"""Check, before long work begins, that the files and folders that a user named can be written."""
 
 import os
 from pathlib import Path
@@ -8,14 +8,14 @@ from pyharness.errors import UsageError
 
 
 def can_make_folder(folder: Path, what: str) -> None:
-    """Make sure that a folder can be written to, or made if there is none.
+    """Check that a folder can be written to, or be created if it is missing.
 
     Args:
-        folder: its path.
-        what: the option that names it, for the error's message.
+        folder: the folder's path.
+        what: the option that names it, for the error message.
 
     Raises:
-        UsageError: it can't.
+        UsageError: the folder can't be written to or created; the message says why.
     """
     there = folder.absolute()
     while not there.exists() and there != there.parent:
@@ -27,10 +27,14 @@ def can_make_folder(folder: Path, what: str) -> None:
 
 
 def can_write(file: Path, what: str) -> None:
-    """Make sure that a file can be written, and its folder be made; see can_make_folder().
+    """Check that a file can be written, and its folder be created if it is missing.
+
+    Args:
+        file: the file's path.
+        what: the option that names it, for the error message.
 
     Raises:
-        UsageError: it can't.
+        UsageError: the file can't be written; the message says why.
     """
     can_make_folder(file.parent, what)
     if file.is_dir():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The interceptor, seen from outside.
+"""The client of the interceptor, the kernel module that comes with this package.
 
 >>> import pyharness
 >>> from pyharness import interceptor

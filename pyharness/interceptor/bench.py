@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What an intercepted call costs, in instructions of the guest.
+"""Measures the cost of an intercepted system call, in instructions of the guest.
 
-QEMU counts instructions as time (``-icount``): the same figures to the
-hundredth on any machine, however loaded. The machine has the guest's own
-kernel, the built module and one program, ``inside/bench.c``.
+QEMU derives the guest's time from the number of instructions (``-icount``), so the figures are
+the same to the hundredth on any host, however loaded. The machine runs the guest's own kernel,
+with the built module and one program, ``inside/bench.c``.
 """
 
 import hashlib
@@ -25,11 +25,11 @@ from pyharness.linux import cpio
 from pyharness.machine import command_line
 from pyharness.machine.saved_states import SavedState
 
-_SECONDS = 240.0
-_MEMORY = 1024
+_SECONDS = 240.0  # for the whole measurement
+_MEMORY = 1024  # MiB
 _LINE = re.compile(r"bench: (\S+) (null|other) ([0-9.]+)")
 
-# The states in the order in which they are measured, and what each is, for a person.
+# The states of the module in the order in which they are measured, each with a description.
 STATES = {
     "base": "before load",
     "loaded": "loaded",
@@ -47,12 +47,13 @@ STATES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a system call costs in one state, in instructions.
+    """The cost of two system calls in one state of the module, in instructions per call.
 
     Attributes:
-        state: one of STATES.
-        null: getppid(), which is intercepted from the state of that name on.
-        other: getpgrp(), which is intercepted only when all are.
+        state: the state, one of STATES.
+        null: the cost of getppid(), which is intercepted in the states from ``intercepted`` to
+            ``monitored-30000``, and in those where all numbers are.
+        other: the cost of getpgrp(), which is intercepted only where all numbers are.
     """
 
     state: str
@@ -61,10 +62,13 @@ class Cost:
 
 
 def parse(console: str) -> list[Cost]:
-    """The figures that the program printed.
+    """Parse the figures that the benchmark's program printed on the console.
+
+    Returns:
+        The costs, in the order of STATES.
 
     Raises:
-        CheckFailed: some are missing.
+        CheckFailed: figures are missing.
     """
     found = {(state, call): float(cost) for state, call, cost in _LINE.findall(console)}
     missing = [s for s in STATES if (s, "null") not in found or (s, "other") not in found]
@@ -78,7 +82,18 @@ def parse(console: str) -> list[Cost]:
 
 
 def build_program(guest: Guest, module: Path) -> bytes:
-    """The program that measures, compiled in the guest; once."""
+    """Compile the program that measures in the guest, or return it from the cache.
+
+    Args:
+        guest: the guest.
+        module: the folder with the module's source, which has the header.
+
+    Returns:
+        The program's file.
+
+    Raises:
+        CheckFailed: it does not compile.
+    """
     source = Path(__file__).with_name("inside").joinpath("bench.c").read_bytes()
     header = (module / HEADER).read_bytes()
     made_of = hashlib.sha256(guest.saved_state.folder.name.encode() + source + header).hexdigest()[
@@ -102,16 +117,20 @@ def build_program(guest: Guest, module: Path) -> bytes:
 
 
 def run(saved_state: SavedState, ko: Path, program: bytes, *, progress: Progress) -> list[Cost]:
-    """Measure a module.
+    """Measure a module in a machine of its own.
 
     Args:
-        saved_state: the guest whose kernel it is.
-        ko: the module's file.
-        program: what build_program() gave.
-        progress: who hears how far it is.
+        saved_state: the saved state of the guest whose kernel the machine runs.
+        ko: the module's ``.ko`` file.
+        program: the program that measures, from build_program().
+        progress: shows how far the measurement is.
+
+    Returns:
+        The costs, in the order of STATES.
 
     Raises:
-        CheckFailed: it could not be measured to the end.
+        CheckFailed: the measurement did not come to its end.
+        HostError: this host lacks the QEMU for the guest's architecture.
     """
     requires(saved_state.spec.qemu)
     initrd = cpio.archive(
@@ -156,12 +175,12 @@ def run(saved_state: SavedState, ko: Path, program: bytes, *, progress: Progress
 
 
 def as_json(costs: list[Cost]) -> str:
-    """The figures as JSON: a list of objects, in instructions per call."""
+    """Format costs as JSON: a list of objects, with figures in instructions per call."""
     return json.dumps([asdict(cost) for cost in costs], indent=2)
 
 
 def as_table(costs: list[Cost]) -> str:
-    """The figures for a person: per call, and how much more than before load."""
+    """Format costs as a table: instructions per call, and the difference to before load."""
     base = costs[0]
     lines = [f"{'instructions per call':48} {'getppid':>16} {'getpgrp':>16}"]
     for cost in costs:

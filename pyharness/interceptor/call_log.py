@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The calls that the interceptor logs: its lines in the kernel log, parsed and formatted. Pure."""
+"""Parses and formats the lines that the interceptor writes into the kernel log. Pure."""
 
 import json
 import re
@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pyharness.linux.kmsg import DEBUG, Record
 from pyharness.linux.syscalls import SyscallRef, Syscalls
 
-# INTERCEPTOR_LOG_LINE of interceptor.h; a call by another ABI than the kernel's own ends with its
-# name.
+# INTERCEPTOR_LOG_LINE of interceptor.h. The name of the ABI follows if it is not the kernel's own.
 _LINE = re.compile(
     r"\[([0-9a-f]{1,8})\]([0-9a-f]{1,16})\(" + ",".join([r"([0-9a-f]{1,16})"] * 6) + r"\)"
     r"(?: (i386))?"
@@ -19,13 +18,13 @@ _LINE = re.compile(
 
 @dataclass(frozen=True)
 class Call:
-    """A call that the module logged.
+    """A system call that the module logged.
 
     Attributes:
-        record: the line's record in the kernel log.
-        pid: the id of the calling process.
-        syscall: which system call, by the ABI that it came by.
-        args: its six argument registers.
+        record: the record of the kernel log.
+        pid: the id of the calling thread; for the first thread of a process, the process id.
+        syscall: the system call, with the ABI through which it was issued.
+        args: the values of its six argument registers.
     """
 
     record: Record
@@ -34,12 +33,12 @@ class Call:
     args: tuple[int, ...]
 
     def __str__(self) -> str:
-        """For a person: ``[1207] mkdir(0xbf8e3a10, 0x1ff, …)``."""
+        """Return it in a readable form: ``[1207] mkdir(0xbf8e3a10, 0x1ff, …)``."""
         args = ", ".join(f"{arg:#x}" for arg in self.args)
         return f"[{self.pid}] {self.syscall}({args})"
 
     def as_json(self) -> str:
-        """A JSON object on one line; docs/command-line.md describes it."""
+        """Return it as a JSON object on one line; docs/command-line.md describes the fields."""
         return json.dumps(
             {
                 "time": self.record.microseconds / 1e6,
@@ -54,14 +53,17 @@ class Call:
 
 
 def parse(record: Record, syscalls: Syscalls) -> Call | None:
-    """The call that a record logs; None if it logs none.
+    """Parse a record of the kernel log.
 
-    The whole text has to be the module's line. A part of a line, or a line that is mixed
-    with other text, is no call.
+    The record's whole text has to be a line of the module: a part of such a line, or one mixed
+    with other text, does not count.
 
     Args:
-        record: of the kernel log.
+        record: the record.
         syscalls: the system calls of the kernel that logged it.
+
+    Returns:
+        The call; None if the record is not the module's line for one.
     """
     found = _LINE.fullmatch(record.text)
     if not found or record.level != DEBUG:
@@ -73,5 +75,10 @@ def parse(record: Record, syscalls: Syscalls) -> Call | None:
 
 
 def calls(records: Iterable[Record], syscalls: Syscalls) -> Iterator[Call]:
-    """The calls that records log, in their order; see parse()."""
+    """Yield the calls that records of the kernel log have, in order; skip all other records.
+
+    Args:
+        records: the records.
+        syscalls: the system calls of the kernel that logged them.
+    """
     return (call for record in records if (call := parse(record, syscalls)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The main job, shown step by step in a guest of its own."""
+"""Demonstrates the interceptor from build to unload, step by step, in a guest of its own."""
 
 import errno
 import time
@@ -16,7 +16,8 @@ from pyharness.interceptor.call_log import Call
 from pyharness.interceptor.module import Interceptor, load
 from pyharness.linux import trouble
 
-# A call that everybody knows, or what has taken its place: arm64 has no mkdir().
+# The system calls that the demo can intercept, with their arguments; it takes the first that the
+# guest has. arm64 has no mkdir().
 _CALLS: dict[str, tuple[int | str, ...]] = {
     "mkdir": ("/tmp", 0o755),
     "mkdirat": (-100, "/tmp", 0o755),
@@ -25,14 +26,23 @@ _CALLS: dict[str, tuple[int | str, ...]] = {
 
 @dataclass
 class _Stage:
-    """What the steps hand on to each other."""
+    """The state that the steps share.
+
+    Attributes:
+        guest: the guest.
+        folder: the folder with the module's source.
+        modules: the loaded module, once the step load is done.
+        actors: the actors that were started, by name.
+        before: the result of traces() before the module was loaded.
+        start: the mark of the kernel log at the beginning.
+    """
 
     guest: Guest
     folder: Path
     modules: list[Interceptor] = field(default_factory=list)
     actors: dict[str, Actor] = field(default_factory=dict)
     before: str = ""
-    start: int = field(init=False)  # where the kernel log was
+    start: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.start = self.guest.log.mark()
@@ -42,18 +52,18 @@ class _Stage:
         return self.modules[0]
 
     def actor(self, name: str, user: str = "nobody") -> Actor:
-        """The actor of that name, started when first called."""
+        """Return the actor of a name, started on first use with the rights of a user."""
         if name not in self.actors:
             self.actors[name] = self.guest.actor(user)
         return self.actors[name]
 
     @property
     def call(self) -> str:
-        """The system call that it is shown with."""
+        """The name of the system call that the demo intercepts."""
         return next(call for call in _CALLS if call in self.guest.syscalls.numbers)
 
     def traces(self) -> str:
-        """What shows in the guest whether a module was ever there."""
+        """Describe what a loaded module changes: its custom system call, /proc, and the modules."""
         custom = self.guest.root.syscall("restart_syscall", 99, 0, 0)
         files = self.guest.run("cat /proc/modules | cut -d' ' -f1 | sort; ls /proc | grep -c inter")
         return f"{custom} {files.stdout}"
@@ -92,7 +102,7 @@ def _monitor(stage: _Stage) -> str:
 
 
 def _calls_of(stage: _Stage, name: str) -> list[Call]:
-    """What the log has of a call by that actor, which must return what it always did."""
+    """Issue the call from the actor of a name, check its result, and return the logged calls."""
     mark = stage.guest.log.mark()
     result = stage.actor(name).syscall(stage.call, *_CALLS[stage.call])
     _check(result.errno == errno.EEXIST, f"{stage.call} of /tmp gives {result}, not -EEXIST")
@@ -145,7 +155,7 @@ def _unload(stage: _Stage) -> str:
 
 def _healthy(stage: _Stage) -> str:
     stage.guest.health.check()
-    # What the kernel reported earlier, when it was booted, is no module's fault.
+    # Earlier reports are from the boot, and not the module's fault.
     since = stage.guest.log.since(stage.start)
     bad = [record.text for record in since if trouble.is_trouble(record.text)]
     _check(not bad, f"it reported {bad}")
@@ -167,16 +177,16 @@ _STEPS: list[tuple[str, Callable[[_Stage], str]]] = [
 
 
 def run(name: str, folder: Path, progress: Progress, echo: Callable[[str], object]) -> int:
-    """Show the main job.
+    """Run the demo.
 
     Args:
-        name: the guest.
-        folder: the module's.
-        progress: shows the steps that last.
-        echo: called with each step's outcome.
+        name: the name of the guest to start for it.
+        folder: the folder with the module's source.
+        progress: shows the steps that take long.
+        echo: called with a line about the outcome of each step.
 
     Returns:
-        An exit status: 0 if every step did what it was to do.
+        An exit status: 0 if each step succeeded, otherwise that of the error.
     """
     begin = time.monotonic()
     with Guest.boot(name, progress=progress) as guest:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The module's interface, read from its own header. Pure."""
+"""The module's interface, read from its own header, ``interceptor.h``."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _DEFINE = re.compile(r"^[ \t]*#[ \t]*define[ \t]+(\w+)[ \t]+(\S+)", re.MULTILINE
 
 
 class Command(IntEnum):
-    """What my_syscall() is asked to do."""
+    """The commands of my_syscall(), the custom system call."""
 
     INTERCEPT = 1
     RELEASE = 2
@@ -32,12 +32,12 @@ _MACROS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Interface:
-    """How to talk to a module.
+    """The numbers and paths by which the module is used.
 
     Attributes:
-        custom_syscall: the number that takes commands.
+        custom_syscall: the number of the system call that takes commands.
         commands: the value of each command.
-        status: the status file's path, None if the module has none.
+        status: the path of the status file; None if the module has none.
     """
 
     custom_syscall: int
@@ -46,18 +46,19 @@ class Interface:
 
     @classmethod
     def parse(cls, header: str, syscalls: Syscalls) -> "Interface":
-        """Read the interface from the text of ``interceptor.h``.
+        """Parse the text of ``interceptor.h``.
 
         Args:
             header: the text.
-            syscalls: the numbers that a name such as ``__NR_restart_syscall`` stands for.
+            syscalls: the guest's system calls, for names such as ``__NR_restart_syscall``.
+
+        Returns:
+            The interface.
 
         Raises:
-            UsageError: a definition is missing or isn't a number.
+            UsageError: a definition is missing or is not a number.
         """
-        defined = dict(
-            re.findall(r"^[ \t]*#[ \t]*define[ \t]+(\w+)[ \t]+(\S+)", header, re.MULTILINE)
-        )
+        defined = dict(_DEFINE.findall(header))
 
         def number(macro: str) -> int:
             text = defined.get(macro)
@@ -79,10 +80,17 @@ class Interface:
 
     @classmethod
     def load(cls, folder: Path, syscalls: Syscalls) -> "Interface":
-        """The interface of the module in a folder.
+        """Read the interface from ``interceptor.h`` in a module's folder.
+
+        Args:
+            folder: the folder with the module's source.
+            syscalls: the guest's system calls, for names such as ``__NR_restart_syscall``.
+
+        Returns:
+            The interface.
 
         Raises:
-            UsageError: the folder has no such header, or it isn't one.
+            UsageError: the folder has no readable header, or the header lacks a definition.
         """
         try:
             header = (folder / HEADER).read_text(encoding="utf-8")

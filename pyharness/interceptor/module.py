@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The interceptor, loaded in a guest: its four commands, its log, its status, its end."""
+"""The interceptor, loaded in a guest: its four commands, its log lines and its status file."""
 
 import errno
 from collections.abc import Iterator
@@ -18,8 +18,8 @@ from pyharness.interceptor.call_log import Call
 from pyharness.interceptor.interface import Command, Interface
 from pyharness.linux.syscalls import SyscallName, SyscallRef
 
-_NO_COMMAND = 99
-# The system call that the module takes its commands by, in each ABI other than the kernel's own.
+_NO_COMMAND = 99  # a value that is no command
+# The custom system call, which takes commands, in each ABI other than the kernel's own.
 _CUSTOM = "restart_syscall"
 
 
@@ -27,12 +27,12 @@ class Interceptor(LoadedModule):
     """The interceptor, loaded in a guest.
 
     Attributes:
-        guest: where it is loaded.
-        interface: the numbers that it goes by.
+        guest: the guest in which it is loaded.
+        interface: the numbers of its header.
     """
 
     def __init__(self, guest: Guest, interface: Interface, name: str) -> None:
-        """The interceptor that is loaded in that guest under that name."""
+        """Represent the interceptor that is loaded in a guest under a name."""
         super().__init__(guest.run, name)
         self.guest = guest
         self.interface = interface
@@ -40,16 +40,17 @@ class Interceptor(LoadedModule):
     def command(
         self, command: Command | int, call: SyscallName, pid: int = 0, *, by: Actor | None = None
     ) -> Result:
-        """Issue a command, as any process would: by system call 0 on i386.
+        """Issue a command by the custom system call, as any process would.
 
         Args:
-            command: which one; a number may be no command.
-            call: the system call that the command is about. The command is issued by its ABI.
-            pid: the process that the command is about, 0 for all processes.
-            by: the process that issues it, one of root's if none is given.
+            command: the command, or a number, which need not be one of the module's commands.
+            call: the system call that the command is about. The command itself is issued
+                through the same ABI.
+            pid: the process that the command is about; 0: all processes.
+            by: the actor that issues the command; None: one of root's.
 
         Returns:
-            What the module returned.
+            The result of the custom system call. An error raises nothing; see expect().
         """
         ref = self.guest.syscalls.ref(call)
         custom: SyscallName = self.interface.custom_syscall
@@ -63,27 +64,64 @@ class Interceptor(LoadedModule):
         )
 
     def intercept(self, call: SyscallName, *, by: Actor | None = None) -> Result:
-        """Have a system call intercepted."""
+        """Intercept a system call, by the command REQUEST_SYSCALL_INTERCEPT.
+
+        Args:
+            call: the system call.
+            by: the actor that issues the command; None: one of root's.
+
+        Returns:
+            The result of the custom system call. An error raises nothing; see expect().
+        """
         return self.command(Command.INTERCEPT, call, by=by)
 
     def release(self, call: SyscallName, *, by: Actor | None = None) -> Result:
-        """End the interception of a system call."""
+        """End the interception of a system call, by the command REQUEST_SYSCALL_RELEASE.
+
+        Args:
+            call: the system call.
+            by: the actor that issues the command; None: one of root's.
+
+        Returns:
+            The result of the custom system call. An error raises nothing; see expect().
+        """
         return self.command(Command.RELEASE, call, by=by)
 
     def start(self, call: SyscallName, pid: int = 0, *, by: Actor | None = None) -> Result:
-        """Log each such call of a process, or of all processes (pid 0)."""
+        """Start to log calls of an intercepted system call, by REQUEST_START_MONITORING.
+
+        Args:
+            call: the system call.
+            pid: the process whose calls are logged; 0: all processes.
+            by: the actor that issues the command; None: one of root's.
+
+        Returns:
+            The result of the custom system call. An error raises nothing; see expect().
+        """
         return self.command(Command.START, call, pid, by=by)
 
     def stop(self, call: SyscallName, pid: int = 0, *, by: Actor | None = None) -> Result:
-        """Stop logging such calls of a process, or of all processes (pid 0)."""
+        """Stop logging calls of an intercepted system call, by REQUEST_STOP_MONITORING.
+
+        Args:
+            call: the system call.
+            pid: the process whose calls are not logged any more; 0: all processes.
+            by: the actor that issues the command; None: one of root's.
+
+        Returns:
+            The result of the custom system call. An error raises nothing; see expect().
+        """
         return self.command(Command.STOP, call, pid, by=by)
 
     @contextmanager
     def intercepted(self, *calls: SyscallName) -> Iterator[None]:
-        """Have system calls intercepted as long as the context lasts.
+        """Intercept system calls until the ``with`` block ends.
+
+        Args:
+            *calls: the system calls.
 
         Raises:
-            CheckFailed: one can't be intercepted; none is then.
+            CheckFailed: one of them can't be intercepted; the others are released again.
         """
         done: list[SyscallName] = []
         try:
@@ -96,14 +134,14 @@ class Interceptor(LoadedModule):
                 self.release(call)
 
     def logged(self, mark: int) -> list[Call]:
-        """The calls that the module has logged after a mark of the guest's kernel log."""
+        """Return the calls that the module has logged since a mark of ``guest.log.mark()``."""
         return list(call_log.calls(self.guest.log.since(mark), self.guest.syscalls))
 
     def status(self) -> dict[SyscallRef, status.Intercepted]:
-        """The calls that are intercepted, and the processes that are monitored.
+        """Read the status file: the intercepted system calls, and the monitored processes.
 
         Raises:
-            CheckFailed: the module has no status file.
+            CheckFailed: the module has no status file, or the file has an unknown line.
         """
         if self.interface.status is None:
             raise CheckFailed(f"{self.name} has no status file")
@@ -111,20 +149,25 @@ class Interceptor(LoadedModule):
 
     @staticmethod
     def expect(result: Result, wanted: int, what: str) -> None:
-        """Make sure of a result: 0, or an error's number.
+        """Make sure that a command had the result that was wanted.
+
+        Args:
+            result: the result of the command.
+            wanted: 0 for success, or the number of the error that is wanted.
+            what: the command in words, for the message.
 
         Raises:
-            CheckFailed: it is another.
+            CheckFailed: it had another result.
         """
         if result.errno != wanted or (not wanted and result.value):
             name = errno.errorcode.get(wanted, "0")
             raise CheckFailed(f"{what}: {result}, not {'-' * bool(wanted)}{name}")
 
     def prove(self) -> None:
-        """Prove that the module's hooks work: that it takes commands, and serves exit_group.
+        """Prove that the module's hooks work: it takes commands, and logs an exit_group call.
 
-        A module that loads and whose hooks never fire is the most common failure of its
-        kind, such as on a kernel that does not dispatch through the table that it patches.
+        The most common failure of such a module is that it loads, but its hooks never run: for
+        example, on a kernel that does not dispatch through the table that the module patches.
 
         Raises:
             CheckFailed: a hook does not work.
@@ -152,16 +195,22 @@ class Interceptor(LoadedModule):
 
 
 def load(guest: Guest, folder: Path = MODULE, /, **parameters: str | int) -> Interceptor:
-    """Build, inspect and load the interceptor, and prove that its hooks work.
+    """Build, check and load the interceptor, and prove that its hooks work.
 
     Args:
-        guest: where.
-        folder: with the module's source.
-        **parameters: the module's.
+        guest: the guest.
+        folder: the folder with the module's source.
+        **parameters: the module's parameters.
+
+    Returns:
+        The loaded interceptor.
 
     Raises:
-        UsageError: a module of that name is loaded already.
-        ModuleRefused: it can't be loaded, or a hook does not work: then it is unloaded again.
+        CheckFailed: the build failed.
+        UsageError: a module of that name is loaded already, or the folder has no usable
+            ``interceptor.h``.
+        ModuleRefused: the kernel would not load the module, or refused it; or a hook does not
+            work, and the module was unloaded again.
     """
     interface = Interface.load(folder, guest.syscalls)
     loaded = Interceptor(guest, interface, guest.load(folder, **parameters).name)
@@ -177,15 +226,15 @@ def load(guest: Guest, folder: Path = MODULE, /, **parameters: str | int) -> Int
 
 
 def attach(guest: Guest, folder: Path, name: str) -> Interceptor:
-    """The interceptor that is loaded in a guest already.
+    """Return the interceptor that is loaded in a guest already.
 
     Args:
-        guest: where.
-        folder: with the module's source.
-        name: what the kernel calls it.
+        guest: the guest.
+        folder: the folder with the module's source, for its header.
+        name: the module's name in the kernel.
 
     Raises:
-        UsageError: it is not loaded.
+        UsageError: it is not loaded, or the folder has no usable ``interceptor.h``.
     """
     if not guest.is_loaded(name):
         raise UsageError(f"{name} is not loaded: pyharness load")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The module's status file: which calls are intercepted, and which processes monitored. Pure."""
+"""Parses the module's status file, which lists the calls and processes it watches. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -13,13 +13,15 @@ _LINE = re.compile(rf"((?:i386:)?\d+) ({'|'.join(MODES)})((?: \d+)*)( off)?")
 
 @dataclass(frozen=True)
 class Intercepted:
-    """One line of the status file.
+    """An intercepted system call: one line of the status file.
 
     Attributes:
         syscall: the system call; of another ABI only if the kernel's own has no such call.
-        mode: one of MODES.
-        pids: the processes that are monitored (listed), or are not (everybody-except).
-        off: something else has switched off the hook, so the call is not intercepted now.
+        mode: which processes are monitored, one of MODES.
+        pids: the processes that are monitored (mode ``listed``), or the only ones that are not
+            (mode ``everybody-except``).
+        off: whether something else has switched off the hook, so that the call is not
+            intercepted now.
     """
 
     syscall: SyscallRef
@@ -29,14 +31,17 @@ class Intercepted:
 
 
 def parse(text: str, syscalls: Syscalls) -> dict[SyscallRef, Intercepted]:
-    """The lines of the status file, by system call.
+    """Parse the text of the status file.
 
     Args:
-        text: of the file.
-        syscalls: the system calls of the kernel that it is of.
+        text: the file's text.
+        syscalls: the system calls of the guest's kernel.
+
+    Returns:
+        The lines, by system call.
 
     Raises:
-        CheckFailed: it isn't a status file.
+        CheckFailed: the text has a line that is not a status file's.
     """
     found = {}
     for line in text.splitlines():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Run a command in the guest and see its system calls as they come."""
+"""Runs a command in the guest, and shows its system calls while it runs."""
 
 import errno
 import os
@@ -22,7 +22,7 @@ from pyharness.linux.syscalls import SyscallName, SyscallRef
 from pyharness.transport.ssh import pump
 
 _CHUNK = 1 << 16
-_LOOK_SECONDS = 0.05
+_LOOK_SECONDS = 0.05  # between two looks at the kernel log
 
 
 def trace(
@@ -34,33 +34,39 @@ def trace(
     user: str = "root",
     show: Callable[[Call], object],
 ) -> int:
-    """Run a command, monitored from before its first instruction to its end.
+    """Run a command in the guest, and monitor it from before its first instruction to its end.
 
-    Its standard streams are this process's. The module's state is afterwards what it was.
+    The command uses this process's standard streams. The module's state is restored at the end:
+    calls that were not intercepted before are released.
 
     Args:
-        guest: where.
-        module: that is loaded there.
-        calls: the system calls to see, whichever ABI they come by.
-        argv: the command.
-        user: who runs it.
-        show: called with each call.
+        guest: the guest.
+        module: the interceptor, loaded in the guest.
+        calls: the system calls to show; each is shown whatever ABI it was issued through.
+        argv: the command and its arguments.
+        user: the user who runs it.
+        show: called with each of the command's calls.
 
     Returns:
-        The command's exit status, 128 more than the signal's number if one ended it.
+        The command's exit status; 128 plus the signal's number if a signal ended it.
+
+    Raises:
+        CheckFailed: a call can't be intercepted or monitored, or the exit status is not known.
+        GuestError: the guest does not answer, or crashed.
     """
     wanted = [guest.syscalls.canonical(guest.syscalls.ref(call)) for call in calls]
     before = module.status() if module.interface.status else {}
     mark = guest.log.mark()
     launcher = program("launch", guest.agent.address, *argv, user=user)
-    # An interrupt amid a request to the agent would leave nobody to give back what was taken.
+    # Signals are held back: an interrupted request closes the agent, and without it the system
+    # calls could not be released.
     with (
         signals.held() as interruption,
         guest.ssh.open(launcher) as channel,
         _intercepted(module, wanted),
     ):
         pid = _meet(guest, channel, interruption)
-        if pid is None:  # it could not be executed, and has said why
+        if pid is None:  # the command could not be executed; the launcher prints why
             return _carry(channel, interruption)
         try:
             for syscall in wanted:
@@ -73,7 +79,8 @@ def trace(
                 nonlocal shown
                 interruption()
                 for call in module.logged(shown):
-                    # Where other processes are monitored, too, its pid tells it from them.
+                    # A call that was intercepted before may be monitored for other processes, too:
+                    # of those, show only the command's own.
                     syscall = guest.syscalls.canonical(call.syscall)
                     if syscall in wanted and (syscall not in before or call.pid == pid):
                         show(call)
@@ -88,7 +95,7 @@ def trace(
 
 @contextmanager
 def _intercepted(module: Interceptor, calls: Sequence[SyscallRef]) -> Iterator[None]:
-    """Intercept those that aren't intercepted yet, and release just those at the end."""
+    """Intercept the calls that aren't intercepted yet, and release just those at the end."""
     mine = []
     try:
         for call in calls:
@@ -115,13 +122,21 @@ def _meet(guest: Guest, channel: paramiko.Channel, interruption: Callable[[], No
 
 def _kill(guest: Guest, pid: int) -> None:
     try:
-        guest.agent.kill(-pid, signal.SIGKILL)  # it leads a group, with all it started
+        guest.agent.kill(-pid, signal.SIGKILL)  # the process group: the command and its children
     except GuestError:
         return
 
 
 def _carry(channel: paramiko.Channel, look: Callable[[], None]) -> int:
-    """Connect the channel with this process's streams until it ends; its status."""
+    """Connect the channel with this process's streams until the command ends.
+
+    Args:
+        channel: the channel of the command.
+        look: called repeatedly, and once at the end.
+
+    Returns:
+        The command's exit status.
+    """
     stdin = sys.stdin.fileno() if sys.stdin and not sys.stdin.closed else None
     looked = 0.0
 
@@ -151,7 +166,7 @@ def _carry(channel: paramiko.Channel, look: Callable[[], None]) -> int:
 
 
 def feed(channel: paramiko.Channel, data: bytes) -> bool:
-    """Send a command its input, or the end of it if there is no data.
+    """Send data to a command's standard input, or close that if the data are empty.
 
     Returns:
         Whether the command may read more.
@@ -167,7 +182,7 @@ def feed(channel: paramiko.Channel, data: bytes) -> bool:
 
 
 def write_all(stream: int, data: bytes) -> None:
-    """Write all of the data to a file descriptor, even if that does not block."""
+    """Write all data to a file descriptor; wait whenever a non-blocking one takes no more."""
     left = memoryview(data)
     while left:
         try:

@@ -1,21 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0
-"""An initial file system for a kernel: a cpio archive in the "newc" format. Pure."""
+"""Build an initramfs: a cpio archive in the "newc" format. Pure."""
 
 import stat
 from dataclasses import dataclass
 
+# Each header and each file's data is padded to a multiple of this size (bytes).
 _ALIGN = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """A file, folder or character device.
+    """A file, folder or character device in an archive.
 
     Attributes:
-        path: without a leading slash.
-        mode: type and permissions, as stat(2) has them.
-        data: a file's content.
-        device: a device's major and minor number.
+        path: the path in the archive, without a leading slash.
+        mode: type and permissions, as in ``st_mode`` of stat(2).
+        data: the content of a file; empty for other types.
+        device: the major and minor number of a device; (0, 0) for other types.
     """
 
     path: str
@@ -25,17 +26,17 @@ class Node:
 
 
 def file(path: str, data: bytes, *, executable: bool = False) -> Node:
-    """A file."""
+    """A regular file that root owns, with mode 0755 if it is executable, else 0644."""
     return Node(path=path, mode=stat.S_IFREG | (0o755 if executable else 0o644), data=data)
 
 
 def folder(path: str) -> Node:
-    """A folder."""
+    """A folder that root owns, with mode 0755."""
     return Node(path=path, mode=stat.S_IFDIR | 0o755)
 
 
 def character_device(path: str, major: int, minor: int) -> Node:
-    """A character device."""
+    """A character device that root owns, with mode 0600."""
     return Node(path=path, mode=stat.S_IFCHR | 0o600, device=(major, minor))
 
 
@@ -53,6 +54,10 @@ def _entry(number: int, node: Node) -> bytes:
 
 
 def archive(nodes: list[Node]) -> bytes:
-    """The archive of those nodes; folders come before what is in them."""
+    """Pack nodes into an archive.
+
+    Args:
+        nodes: in the order of the archive; each folder comes before its contents.
+    """
     trailer = Node(path="TRAILER!!!", mode=0)
     return b"".join(_entry(number, node) for number, node in enumerate([*nodes, trailer], 1))

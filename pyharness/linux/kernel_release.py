@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Releases of kernels, compared. Pure."""
+"""Compare kernel releases. Pure."""
 
 import operator
 import re
@@ -18,12 +18,17 @@ _WANTED = re.compile(rf"({'|'.join(_COMPARE)})\s*(\d+(?:\.\d+)*)")
 
 
 def matches(release: str, wanted: Sequence[str]) -> bool:
-    """Whether a kernel's release, such as ``6.1.0-50-686-pae``, is as wanted: ``>=6.1``.
+    """Whether a kernel's release is within all limits.
 
-    It is compared as far as what is wanted goes: 6.1.0 is not above 6.1.
+    Only as many numbers are compared as the limit has: ``>6.1`` does not match 6.1.0.
+
+    Args:
+        release: the kernel's release, such as ``6.1.0-50-686-pae``.
+        wanted: the limits, such as ``>=6.1``; the operators are ``>=``, ``<=``, ``==``, ``>``
+            and ``<``. Without any limit, every release matches.
 
     Raises:
-        UsageError: that is not how something is wanted.
+        UsageError: a limit has another form.
     """
     found = re.match(r"\d+(?:\.\d+)*", release)
     numbers = [int(part) for part in found[0].split(".")] if found else []

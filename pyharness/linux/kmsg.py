@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel log as ``/dev/kmsg`` gives it. Pure.
+"""Records of the kernel log, as ``/dev/kmsg`` returns them. Pure.
 
-A record is ``PRIORITY,SEQUENCE,MICROSECONDS,FLAGS;TEXT``, with lines of its
-dictionary after it (Documentation/ABI/testing/dev-kmsg in the kernel's source).
-Sequence numbers leave no gap: one that is missing is a record that was lost.
+A record is ``PRIORITY,SEQUENCE,MICROSECONDS,FLAGS;TEXT``, followed by the lines of
+its dictionary (Documentation/ABI/testing/dev-kmsg in the kernel's source). Sequence
+numbers are consecutive: a missing number is a record that was lost.
 """
 
 import re
@@ -18,12 +18,12 @@ DEBUG = 7  # the level of pr_debug() and KERN_DEBUG
 
 @dataclass(frozen=True)
 class Record:
-    """One message of the kernel.
+    """One message of the kernel log.
 
     Attributes:
-        level: 0 (emergency) to 7 (debug).
-        sequence: its number, one more than the record's before it.
-        microseconds: since boot.
+        level: the severity, from 0 (emergency) to 7 (debug).
+        sequence: the record's number, one more than that of the record before it.
+        microseconds: the time since boot.
         text: the message, without its newline.
     """
 
@@ -34,7 +34,7 @@ class Record:
 
 
 def parse_record(raw: str) -> Record | None:
-    """A record of ``/dev/kmsg``; None if it is damaged."""
+    """Parse a record of ``/dev/kmsg``; None if it is damaged."""
     found = _RECORD.match(raw)
     if not found:
         return None
@@ -44,6 +44,6 @@ def parse_record(raw: str) -> Record | None:
 
 
 def lost(records: Iterable[Record]) -> int:
-    """How many records are missing between the first and the last."""
+    """Count the records that are missing between the first and the last."""
     sequences = [record.sequence for record in records]
     return sequences[-1] - sequences[0] + 1 - len(sequences) if sequences else 0

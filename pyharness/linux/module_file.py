@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a ``.ko`` file says of itself, and whether a kernel would load it. Pure."""
+"""Read a ``.ko`` file, and check whether a kernel would load it. Pure."""
 
 import io
 import re
@@ -14,33 +14,34 @@ from elftools.elf.sections import SymbolTableSection
 
 from pyharness.errors import ModuleRefused, UsageError
 
-# What each Debian architecture's modules are made for.
+# ELF's name of each Debian architecture.
 _MACHINES = {"i386": "EM_386", "amd64": "EM_X86_64", "arm64": "EM_AARCH64"}
 # include/linux/license.h, license_is_gpl_compatible()
 _GPL = {
     "GPL", "GPL v2", "GPL and additional rights",
     "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL",
 }  # fmt: skip
-# What the kernel itself takes as a parameter of any module.
+# Parameters that the kernel itself handles for every module.
 _ANY_MODULES = ("dyndbg", "async_probe")
-# As kernel/params.c says it.
+# Messages of kernel/params.c.
 _WRONG_VALUE = re.compile(r"`(.*)' (?:invalid|too large) for parameter `([^']+)'")
 _TOO_LONG = re.compile(r"(\S+): string parameter too long")
-# What separates parameters, for the kernel.
+# Bytes at which the kernel separates parameters. A newline is one, too; quoted() refuses it.
 _SPACES = {*b"\t\v\f\r ", 0xA0}
 _VERSION_ENTRY = 64  # sizeof(struct modversion_info)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModuleFile:
-    """What a module's file says.
+    """The contents of a module's file.
 
     Attributes:
-        machine: ELF's name of the machine it is for, such as ``EM_386``.
-        info: the fields of ``.modinfo``; ``parm`` and others may come more than once.
-        undefined: the kernel's symbols that it uses.
-        versions: the checksum that it expects of each such symbol.
-        has_lines: whether it has the file and line of each address.
+        machine: ELF's name of the architecture, such as ``EM_386``.
+        info: the values of each field of ``.modinfo``; ``parm`` and others may have several.
+        undefined: the kernel symbols that the module needs; weak ones are left out.
+        versions: the CRC that the module expects of each of these symbols; empty if the
+            kernel was configured without CONFIG_MODVERSIONS.
+        has_lines: whether the file has DWARF line tables (``.debug_line``).
     """
 
     machine: str
@@ -50,20 +51,20 @@ class ModuleFile:
     has_lines: bool
 
     def get(self, field: str) -> str:
-        """The first value of a field of ``.modinfo``, empty if there is none."""
+        """The first value of a field of ``.modinfo``; empty if there is none."""
         return (self.info.get(field) or ("",))[0]
 
     @property
     def parameters(self) -> dict[str, str]:
-        """The type of each of its parameters, as the kernel calls it, by the parameter's name."""
+        """The kernel's name for the type of each parameter, such as ``int``, by parameter."""
         return dict(entry.split(":", 1) for entry in self.info.get("parmtype", ()) if ":" in entry)
 
 
 def read(data: bytes) -> ModuleFile:
-    """Read a module's file.
+    """Parse a module's file.
 
     Raises:
-        ModuleRefused: it is no kernel module, or not a whole one.
+        ModuleRefused: the file is not a kernel module, or is truncated or damaged.
     """
     if data[:4] != b"\x7fELF":
         raise ModuleRefused("not an ELF file: build the module with make")
@@ -133,10 +134,12 @@ def _versions(elf: Any) -> dict[str, int]:
 
 
 def check_parameters(module: ModuleFile, names: Iterable[str]) -> None:
-    """Refuse what a module has no parameter for: the kernel logs and ignores it.
+    """Refuse parameters that a module doesn't have; the kernel would only log and ignore them.
+
+    As for the kernel, ``-`` and ``_`` are the same in a name.
 
     Raises:
-        ModuleRefused: there is no such parameter; the message has those there are.
+        ModuleRefused: a parameter doesn't exist; the message lists those that do.
     """
     known = module.parameters
     same = {name.replace("-", "_") for name in (*known, *_ANY_MODULES)}
@@ -149,12 +152,17 @@ def check_parameters(module: ModuleFile, names: Iterable[str]) -> None:
 
 
 def quoted(name: str, value: str) -> str:
-    """A parameter's value as the kernel takes it: one with a space stands in double quotes.
+    """Write a parameter's value for the kernel: in double quotes if it contains a space.
+
+    Args:
+        name: the parameter's name, for the error message.
+        value: the value that the module is to get.
 
     Raises:
-        UsageError: there is no spelling that the kernel would take as this value.
+        UsageError: the value has a double quote, newline or zero byte, which the kernel
+            does not accept.
     """
-    # isspace() of the kernel, which takes bytes as Latin-1: a no-break space is one, too.
+    # The kernel's isspace() reads bytes as Latin-1, where 0xA0 is a no-break space.
     raw = value.encode(errors="surrogateescape")
     if '"' in value or "\n" in value or "\0" in value:
         raise UsageError(
@@ -165,11 +173,14 @@ def quoted(name: str, value: str) -> str:
 
 
 def wrong_value(module: ModuleFile, log: str) -> str:
-    """The parameter whose value the kernel refuses, as a sentence; empty if it's another reason.
+    """Explain which parameter's value made the kernel refuse a module.
 
     Args:
-        module: that was to be loaded.
-        log: what the kernel logged about that.
+        module: the module that was to be loaded.
+        log: what the kernel logged during the attempt.
+
+    Returns:
+        A clause that names the parameter; empty if the kernel refused for another reason.
     """
     if found := _TOO_LONG.search(log):
         return f"the value of {found[1]} is too long"
@@ -181,22 +192,23 @@ def wrong_value(module: ModuleFile, log: str) -> str:
 
 
 def parse_exports(symvers: str) -> dict[str, int]:
-    """The checksum of each symbol that a kernel exports, from its ``Module.symvers``."""
+    """Parse ``Module.symvers``: the CRC of each symbol that a kernel exports, by symbol."""
     lines = (line.split("\t") for line in symvers.splitlines())
     return {words[1]: int(words[0], 16) for words in lines if len(words) >= 2}
 
 
 def check(module: ModuleFile, *, architecture: str, vermagic: str, exports: dict[str, int]) -> None:
-    """Refuse what that kernel would refuse, in its own order, with the fix.
+    """Refuse a module that a kernel would refuse; the checks are in the kernel's own order.
 
     Args:
-        module: what to load.
-        architecture: Debian's name of the guest's.
-        vermagic: what a module for its kernel says.
-        exports: the kernel's symbols and their checksums.
+        module: the module to load.
+        architecture: the guest's architecture, by Debian's name.
+        vermagic: the ``vermagic`` field of modules built for the guest's kernel.
+        exports: the CRC of each symbol that the guest's kernel exports, by symbol.
 
     Raises:
-        ModuleRefused: the kernel would not load it, or not let it use GPL symbols.
+        ModuleRefused: the kernel would not load the module, or not let it use GPL symbols;
+            the message names the fix.
     """
     machine = _MACHINES[architecture]
     if module.machine != machine:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The file, line and function of an address in a module. Pure."""
+"""Find the source line and function of an address in a module. Pure."""
 
 import bisect
 import io
@@ -12,8 +12,9 @@ from typing import Any
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
-# Where st_value stands in a symbol, and how wide it is (Elf32_Sym, Elf64_Sym).
+# The offset and struct format of st_value in a symbol (Elf32_Sym, Elf64_Sym), by ELF class.
 _VALUE = {32: (4, "I"), 64: (8, "Q")}
+# The distance between sections whose address the caller did not give (bytes).
 _APART = 1 << 24
 
 
@@ -26,7 +27,13 @@ class _Function:
 
 @dataclass(frozen=True)
 class _Row:
-    """Where the code of a line begins; no line where code ends."""
+    """The address at which the code of a source line begins.
+
+    Attributes:
+        address: the first address.
+        line: ``file:line``; empty where a sequence of code ends.
+        own: whether the line is in the module's sources, rather than in the kernel's headers.
+    """
 
     address: int
     line: str
@@ -34,7 +41,7 @@ class _Row:
 
 
 def _path(program: Any, entry: Any) -> PurePosixPath:
-    """A file of a line table."""
+    """The path of an entry in a line table's list of files."""
     folders = program["include_directory"]
     index = entry.dir_index if program["version"] >= 5 else entry.dir_index - 1
     folder = folders[index].decode() if 0 <= index < len(folders) else ""
@@ -42,27 +49,25 @@ def _path(program: Any, entry: Any) -> PurePosixPath:
 
 
 class Symbolizer:
-    """The lines of one module's file, which must have been built with ``-g``."""
+    """Finds source lines in one module, whose file must have been built with ``-g``."""
 
     def __init__(self, ko: bytes, sections: dict[str, int] | None = None) -> None:
-        """Read a module's file.
+        """Take a module's file.
 
         Args:
-            ko: the file.
-            sections: where the kernel has put its sections, by name
-                (``/sys/module/NAME/sections``); not needed to find a place by
-                its function.
+            ko: the content of the ``.ko`` file.
+            sections: the address at which the kernel loaded each section, by the section's
+                name (``/sys/module/NAME/sections``). line_in() does not need it.
         """
         self._ko = bytearray(ko)
         self._sections = sections or {}
 
     @cached_property
     def _elf(self) -> Any:
-        """The file, as if linked: each section has a place of its own.
+        """The file with an address for each section, as if it were linked.
 
-        In a module's file each section begins at 0, so that an address means
-        one of several places. The symbols are what all addresses in the line
-        tables are made from, by relocation.
+        In a ``.ko`` every section begins at 0, so that an address is ambiguous. The line tables'
+        addresses are relocations against symbols: moving the symbols moves them all.
         """
         elf: Any = ELFFile(io.BytesIO(bytes(self._ko)))
         bases = self._bases(elf)
@@ -93,7 +98,7 @@ class Symbolizer:
 
     @cached_property
     def _rows(self) -> list[_Row]:
-        """Where each line's code begins, in the order of addresses."""
+        """The rows of all line tables, in the order of their addresses."""
         rows: list[_Row] = []
         if self._elf.get_section_by_name(".debug_line") is None:
             return rows
@@ -109,14 +114,16 @@ class Symbolizer:
                 path = paths[state.file - first]
                 line = "" if state.end_sequence else f"{path.name}:{state.line}"
                 rows.append(_Row(state.address, line, path.is_relative_to(here)))
-        # Where one ends another may begin: that one counts.
+        # Where one sequence ends and another begins, the beginning counts: it is sorted last.
         return sorted(rows, key=lambda row: (row.address, row.line != ""))
 
     def line_at(self, address: int) -> str:
-        """The line of an address, empty if it is none of the module's code.
+        """The source line of an address.
 
-        In a function that the compiler has put in place, of the kernel's
-        headers: the module's own line that is nearest before it, and that one.
+        Returns:
+            ``file:line``. In a function that the compiler inlined from the kernel's headers,
+            ``own:line (header:line)``: the nearest line of the module's sources before the address,
+            and the header's. Empty if the address is not in the module's code.
         """
         found = bisect.bisect_right(self._rows, address, key=lambda row: row.address) - 1
         if found < 0 or not (line := self._rows[found].line):
@@ -129,13 +136,17 @@ class Symbolizer:
         return line
 
     def line_in(self, function: str, offset: int, size: int) -> str:
-        """The line of a place in a function, empty if that is unknown.
+        """The source line at an offset in a function.
 
         Args:
-            function: its name.
-            offset: from its beginning, in bytes.
-            size: the function's, as the kernel says it: up to the next function.
-                More than one may have the same name; the nearest in size is meant.
+            function: the function's name.
+            offset: from the function's beginning, in bytes.
+            size: the function's size in bytes as the kernel prints it, up to the next function.
+                Of several functions with the same name, the one nearest in size is taken.
+
+        Returns:
+            ``file:line``; ``own:line (header:line)`` in code inlined from the kernel's headers;
+            empty if the function or its line is unknown.
         """
         named = [known for known in self._functions if known.name == function]
         if not named:
@@ -144,7 +155,10 @@ class Symbolizer:
         return self.line_at(meant.begin + offset)
 
     def describe(self, address: int) -> str:
-        """The line of an address and its function, empty if it is in none of the module's."""
+        """The source line and function of an address, as ``file:line, function()``.
+
+        Empty if the address is in none of the module's functions.
+        """
         for function in self._functions:
             if function.begin <= address < function.begin + function.size:
                 return f"{self.line_at(address)}, {function.name}()"

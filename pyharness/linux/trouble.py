@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a kernel says when it is in trouble, found in its log. Pure.
+"""Find a kernel's reports of trouble (oops, panic, hang …) in its log. Pure.
 
-A log is a serial console's output, or what dmesg prints: the kernel's lines
-have a time before them, those of programs that write there too have none.
+A log is a serial console's output, or what dmesg prints. The kernel's lines begin with
+a timestamp; those of programs that write to the same console do not.
 """
 
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-WARNING = "warning"  # the one kind after which a kernel goes on as if nothing had been
-# How each kind of report begins, as the kernel's own code prints it.
+WARNING = "warning"  # the only kind after which a kernel continues normally
+# How each kind of report begins, as the kernel's code prints it. The first match decides.
 _KINDS = (
     ("panic", r"(?<!end )Kernel panic - not syncing"),
     ("double fault", r"PANIC: double fault|traps: PANIC|double fault:"),
@@ -29,7 +29,7 @@ _KINDS = (
     ("bug", r"BUG: "),
 )  # fmt: skip
 _BEGIN = [(kind, re.compile(pattern)) for kind, pattern in _KINDS]
-# What the lines of a report look like that don't begin one.
+# How the other lines of a report begin.
 _BODY = re.compile(
     r"\s|CPU: |Hardware name: |Comm: |PID: |Workqueue: |[ER]?IP: |[ER][A-DS][XIPL]: |R\d\d: "
     r"|[C-GS]S: |[CD]R\d: |pc : |lr : |sp : |x\d+ ?: |pstate: |Code: |Call [Tt]race:|Stack: ?"
@@ -41,7 +41,8 @@ _BODY = re.compile(
     r"|Do you have a strange power saving|Dazed and confused"
 )
 _END = re.compile(r"---\[ end (?:trace|Kernel panic)")
-# A crash's ends with that mark, all others' with a stack; amd64 says where that ends.
+# Reports of these kinds end with the _END mark. All others end with a stack trace, whose own end
+# is marked on amd64.
 _MARKED = ("panic", "oops", "double fault", "stack overflow", WARNING)
 _STACK_END = re.compile(r"^ ?</TASK>")
 _STAMP = re.compile(r"(?:<\d+>)?\[ *(\d+\.\d+)\](?:\[ *[CT]\d+\])? ?")
@@ -51,12 +52,16 @@ _PLACE = re.compile(
     r"|(?P<function>[A-Za-z_][\w.]*)\+0x(?P<offset>[0-9a-f]+)/0x(?P<size>[0-9a-f]+)"
     r"(?: \[(?P<module>\w+)\])?"
 )
+# The length at which a report without an end is cut off (lines).
 _LINES = 400
-# What WARN() was given stands between that mark and its report, mostly in one line.
+# WARN() prints its message, mostly one line, between this mark and the report.
 _CUT_HERE = "[ cut here ]"
+# How far before a report the mark is looked for (lines).
 _MESSAGE_LINES = 20
+# How many foreign lines in succession may interrupt a report.
 _STRANGERS = 8
-_PAUSE = 3.0
+# A line whose timestamp is this much later than the line before is not of the same report.
+_PAUSE_SECONDS = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +69,9 @@ class Report:
     """One report of trouble.
 
     Attributes:
-        kind: what sort of trouble; ``panic``, ``oops``, ``hung task`` …
-        lines: the report, without times, its first line first.
-        whole: it ends as such a report does; one that doesn't was cut off.
+        kind: the sort of trouble: ``panic``, ``oops``, ``hung task`` …
+        lines: the report's lines in order, without timestamps.
+        whole: whether the report has its usual end; if not, it was cut off.
     """
 
     kind: str
@@ -75,7 +80,7 @@ class Report:
 
     @property
     def title(self) -> str:
-        """Its first line."""
+        """The report's first line."""
         return self.lines[0]
 
     def __str__(self) -> str:
@@ -85,14 +90,17 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class CodeLocation:
-    """A place in code: ``function+0xoffset/0xsize [module]``, or where nothing is known of it.
+    """A place in the kernel's code, as a line of a report names it.
+
+    Either ``function+0xoffset/0xsize [module]``, or only an address.
 
     Attributes:
-        function: its name, empty where there is just an address.
+        function: the function's name; empty if only the address is known.
         offset: from the function's beginning, in bytes.
-        size: the function's.
-        module: whose it is, empty for the kernel's own.
-        address: where no function is known (any more): a module that is gone.
+        size: the function's size, in bytes.
+        module: the module that has the function; empty for the kernel itself.
+        address: the address where no function is known, as of a module that was unloaded;
+            0 otherwise.
     """
 
     function: str = ""
@@ -103,12 +111,12 @@ class CodeLocation:
 
 
 def kind_of(line: str) -> str:
-    """What sort of trouble begins with that message, empty if none does."""
+    """The kind of report that begins with a line; empty if none does."""
     return next((kind for kind, pattern in _BEGIN if pattern.search(line)), "")
 
 
 def is_trouble(text: str) -> bool:
-    """Whether a message of the kernel begins a report of trouble."""
+    """Whether any line of a kernel's message begins a report of trouble."""
     return any(kind_of(line) for line in text.splitlines())
 
 
@@ -119,10 +127,10 @@ class _Line:
 
 
 def _kernel_lines(text: str) -> list[_Line]:
-    """The kernel's own lines of a log; all lines, if none has a time."""
+    """The lines of a log that have a timestamp, and so are the kernel's; all lines if none has."""
     lines = []
     for raw in _TERMINAL.sub("", text).split("\n"):
-        # A program may have begun a line that the kernel then goes on with.
+        # The timestamp may be in mid-line: a program had begun the line.
         stamp = _STAMP.search(raw)
         lines.append(_Line(float(stamp[1]), raw[stamp.end() :]) if stamp else _Line(None, raw))
     stamped = [line for line in lines if line.when is not None]
@@ -130,18 +138,23 @@ def _kernel_lines(text: str) -> list[_Line]:
 
 
 class _Open:
-    """A report that is being read."""
+    """A report whose end has not been read yet."""
 
     def __init__(self, kind: str, first: _Line) -> None:
         self.kind = kind
         self.lines: list[str] = []
-        self.marked = False  # it is a crash's
-        self.has_stack = False  # which stands near a report's end
+        self.marked = False  # whether it ends with the _END mark
+        self.has_stack = False  # whether a stack trace, which is near the end, has begun
         self.strangers = 0
         self.when = first.when
 
     def takes(self, line: _Line) -> bool:
-        """Take a line of its own; a few others may stand between."""
+        """Add a line if it belongs to the report.
+
+        Returns:
+            Whether the report goes on. It does after a few foreign lines, too: those of other
+            programs and CPUs may stand in between.
+        """
         if not self.lines or _BODY.match(line.text) or _END.search(line.text) or kind_of(line.text):
             self.lines.append(line.text.rstrip())
             self.marked |= self.kind in _MARKED or kind_of(line.text) in _MARKED
@@ -153,29 +166,39 @@ class _Open:
         return self.strangers <= _STRANGERS
 
     def is_over(self, line: _Line, kind: str) -> bool:
-        """Whether that line is not of it any more: too late, or another report begins."""
-        late = line.when is not None and self.when is not None and line.when - self.when > _PAUSE
+        """Whether the report ended before this line.
+
+        It did if the line comes too late, begins another report, or the report is too long.
+        """
+        late = (
+            line.when is not None
+            and self.when is not None
+            and line.when - self.when > _PAUSE_SECONDS
+        )
         return late or (kind != "" and self.has_stack) or len(self.lines) >= _LINES
 
     def ends_with(self, line: _Line) -> bool:
-        """Whether that line, which it has taken, is its last."""
+        """Whether this line, which was added to the report, is the last one."""
         return bool(_END.search(line.text) or (not self.marked and _STACK_END.match(line.text)))
 
     def closed(self) -> Report:
         return Report(kind=self.kind, lines=tuple(self.lines), whole=self._is_whole())
 
     def _is_whole(self) -> bool:
-        """A crash ends with a mark; what the kernel survives ends with a stack, or is one line."""
+        """Whether the report is complete.
+
+        A crash's report ends with the _END mark, any other with a stack. A single line is complete.
+        """
         if any(_END.search(line) for line in self.lines) or len(self.lines) == 1:
             return True
         return not self.marked and self.has_stack
 
 
 def reports(text: str) -> list[Report]:
-    """The reports of trouble in a log, in their order.
+    """Find the reports of trouble in a log, in their order.
 
     Args:
-        text: a saved log or a serial console's output.
+        text: a saved log, or a serial console's output.
     """
     return list(_reports(_kernel_lines(text)))
 
@@ -200,11 +223,11 @@ def _reports(lines: list[_Line]) -> Iterator[Report]:
 
 @dataclass(frozen=True, kw_only=True)
 class Said:
-    """A report, and all that the kernel said with it.
+    """A report, and the message that the kernel printed before it.
 
     Attributes:
-        report: what was found.
-        text: the report, and before it the message that WARN() was given.
+        report: the report.
+        text: the message that WARN() was given, if any, and then the report.
     """
 
     report: Report
@@ -212,7 +235,11 @@ class Said:
 
 
 def with_message(text: str) -> list[Said]:
-    """The reports of trouble in a log, each with the message that stands before it."""
+    """Find the reports of trouble in a log, each with the message that WARN() was given.
+
+    Args:
+        text: a saved log, or a serial console's output.
+    """
     lines = [line.text.rstrip() for line in _kernel_lines(text)]
     found, at = [], 0
     for report in reports(text):
@@ -224,19 +251,19 @@ def with_message(text: str) -> list[Said]:
 
 
 def _message(lines: list[str]) -> list[str]:
-    """What of the lines before a report belongs to it: what follows the last mark in them."""
+    """The lines directly before a report that belong to it: those after _CUT_HERE, if any."""
     marks = [place for place, line in enumerate(lines) if _CUT_HERE in line or _END.search(line)]
     return lines[marks[-1] + 1 :] if marks and _CUT_HERE in lines[marks[-1]] else []
 
 
 def annotate(text: str, line_of: Callable[[CodeLocation], str]) -> str:
-    """A report with the source line after each place in the code that has one.
+    """Append the source line to each line of a report that names a place in code.
 
     Args:
         text: the report.
-        line_of: the ``file:line`` of a place, empty where that is unknown. On
-            the stack stand addresses to return to, and code that is gone was
-            returned to: it is asked for the byte before.
+        line_of: returns the ``file:line`` of a place; empty if that is unknown. For an address
+            on the stack, and for a page fault in code that was unloaded, it gets the byte
+            before: these are return addresses, and the call is what stands before them.
     """
 
     def annotated(line: str) -> str:

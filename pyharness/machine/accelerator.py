@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""By which accelerator a guest runs, KVM or TCG, as far as it is known; see kvm_probe.py."""
+"""The accelerator that runs a guest, KVM or TCG, if known without a probe; see kvm_probe.py."""
 
 import json
 import os
@@ -13,11 +13,11 @@ from pyharness.host import cache, json_store, privileges
 from pyharness.host.programs import version_of
 from pyharness.machine.guest_specs import GuestSpec
 
-# Names the accelerator to use, kvm or tcg, instead of finding out.
+# The environment variable that names the accelerator, kvm or tcg; then none is probed.
 ENV_VAR = "PYHARNESS_ACCEL"
 _DEVICE = Path("/dev/kvm")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-# The host architectures whose KVM runs an emulator's guests.
+# The host architecture on which each emulator can use KVM.
 _NATIVE = {
     "qemu-system-i386": "x86_64",
     "qemu-system-x86_64": "x86_64",
@@ -27,12 +27,12 @@ _NATIVE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Accelerator:
-    """How a guest's instructions are carried out.
+    """How a guest's instructions are executed.
 
     Attributes:
         name: ``kvm`` or ``tcg``.
-        reason: why this one, for a person.
-        timeout_factor: what a time limit is multiplied by.
+        reason: why this accelerator was chosen, for people.
+        timeout_factor: the factor by which time limits are multiplied.
     """
 
     name: str
@@ -40,37 +40,53 @@ class Accelerator:
 
     @property
     def timeout_factor(self) -> float:
-        """How much longer to wait than on real hardware."""
+        """The factor by which time limits for real hardware are multiplied."""
         return 1.0 if self.name == "kvm" else 6.0
 
     def arguments(self, spec: GuestSpec) -> list[str]:
-        """QEMU's arguments; without KVM the guest has the CPU of its description."""
+        """QEMU's arguments for this accelerator and the CPU.
+
+        With KVM the guest has the host's CPU, with TCG the CPU of its description.
+
+        Args:
+            spec: the guest's description.
+
+        Raises:
+            HostError: QEMU isn't installed, or does not print its version.
+        """
         if self.name == "kvm":
             return ["-accel", "kvm", "-cpu", "host"]
         return ["-accel", f"tcg,thread={_threads(spec.qemu)}", "-cpu", spec.cpu]
 
 
 def _threads(emulator: str) -> str:
-    """Whether each emulated CPU can have a thread of its own.
+    """TCG's thread mode: ``multi`` if each emulated CPU can have a thread of its own.
 
-    In QEMU 7.2 one may go on with instructions that another has patched by
-    then: a kernel that hooks a busy function jumps to address 0, or misses the
-    hook. Not so in 10.0.
+    In QEMU 7.2 a CPU may continue to execute instructions that another CPU has patched: a
+    kernel that hooks a busy function then jumps to address 0, or misses the hook. QEMU 10.0
+    does not have this fault.
     """
     found = re.search(r"version (\d+)", version_of(emulator))
     return "multi" if found and int(found[1]) >= 10 else "single"
 
 
 def tcg(reason: str) -> Accelerator:
-    """QEMU's own emulation, and why."""
+    """QEMU's own emulation.
+
+    Args:
+        reason: why it was chosen, for people.
+    """
     return Accelerator(name="tcg", reason=reason)
 
 
 def known_accelerator(spec: GuestSpec) -> Accelerator | None:
-    """The accelerator, where no kernel need be booted to know it.
+    """The accelerator of a guest; None if a kernel must be booted to find it out.
+
+    Args:
+        spec: the guest's description.
 
     Raises:
-        UsageError: PYHARNESS_ACCEL names none.
+        UsageError: ``PYHARNESS_ACCEL`` is neither ``kvm`` nor ``tcg``.
     """
     if _NATIVE.get(spec.qemu) != platform.machine():
         return tcg(f"{spec.architecture} guests on {platform.machine()} hosts can't use KVM")
@@ -86,7 +102,12 @@ def known_accelerator(spec: GuestSpec) -> Accelerator | None:
 
 
 def remember(spec: GuestSpec, accelerator: Accelerator) -> None:
-    """Keep what was found out for this host, until its next boot."""
+    """Store the accelerator that was found for an emulator, until the host's next boot.
+
+    Args:
+        spec: the guest's description, which names the emulator.
+        accelerator: what was found.
+    """
     memory = _memory(spec)
     memory.parent.mkdir(exist_ok=True)
     facts = asdict(accelerator) | {"boot": _boot_id()}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Every command line by which QEMU is started. Pure.
+"""Every command line that starts QEMU.
 
-QEMU runs in a folder of its own, and files in that folder are given by name alone: it splits
-paths in options at commas.
+QEMU runs in a folder of its own. Options name the files in that folder without a path, as
+QEMU splits options at commas, which a path may have.
 """
 
 from pyharness.machine.accelerator import Accelerator
@@ -18,31 +18,34 @@ _BARE = ("-nodefaults", "-no-user-config", "-display", "none")
 def for_guest(
     spec: GuestSpec, image: Image, accel: Accelerator, *, port: int, incoming: str | None = None
 ) -> list[str]:
-    """How QEMU is called, in the machine's own folder.
+    """The command line that runs a guest in its machine's folder.
 
     Args:
-        spec: the guest.
-        image: its image; DISK in that folder is what it writes to.
-        accel: how its instructions are carried out.
-        port: the port of 127.0.0.1 that leads to the guest's SSH.
-        incoming: a file with the saved state to go on from, by its name in that folder:
-            a shell reads it, which would split other paths.
+        spec: the guest's description.
+        image: the guest's image; the guest writes to DISK in the machine's folder.
+        accel: how the guest's instructions are executed.
+        port: the port of 127.0.0.1 that is forwarded to the guest's SSH.
+        incoming: the name of a file in the machine's folder, with a saved state to resume
+            from; None to boot. A shell reads it, and would split other paths.
+
+    Raises:
+        HostError: QEMU isn't installed, or does not print its version.
     """
     return [
         spec.qemu,
         "-machine", spec.machine, *accel.arguments(spec),
         "-smp", str(spec.cpus), "-m", str(spec.memory),
         *_BARE,
-        # A panic leaves the machine as it is, to be looked at, and a reboot ends it.
+        # After a panic the machine pauses, so that it can be examined; a reboot ends it.
         "-action", "panic=pause,reboot=shutdown", "-device", spec.panic,
         "-kernel", str(image.kernel), "-initrd", str(image.initrd),
         "-append",
         f"root=/dev/vda rw console={spec.console} net.ifnames=0 log_buf_len=8M"
-        # The kernel reports a CPU that lets nobody else run before any time limit ends (s).
+        # The kernel reports a CPU that lets nothing else run, before any time limit ends (s).
         " rcupdate.rcu_cpu_stall_timeout=20",
-        # The disk is thrown away with the machine: no need to wait for the host's.
+        # The disk is deleted with the machine, so it need not be flushed to the host's.
         "-drive", f"file={DISK},format=qcow2,if=virtio,cache=unsafe,discard=unmap",
-        # restrict: the guest reaches nothing but what connects to it through that port.
+        # restrict: the guest can't connect to anything; it only accepts connections on that port.
         "-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22",
         "-device", "virtio-net-pci,netdev=net,romfile=",
         "-device", "virtio-rng-pci",
@@ -55,12 +58,14 @@ def for_guest(
 
 
 def for_kvm_probe(spec: GuestSpec, image: Image, console: str) -> list[str]:
-    """How QEMU is called to see whether KVM works: without a root file system the kernel panics.
+    """The command line that tests KVM.
+
+    The kernel has no root file system: if KVM works, it panics.
 
     Args:
-        spec: the guest.
-        image: whose kernel it is.
-        console: the name of the file that its serial console is written to.
+        spec: the guest's description.
+        image: the image whose kernel is booted.
+        console: the name of the file that gets the serial console's output.
     """
     return [
         spec.qemu, "-machine", spec.machine, "-accel", "kvm", "-cpu", "host", "-m", "256",
@@ -73,14 +78,14 @@ def for_kvm_probe(spec: GuestSpec, image: Image, console: str) -> list[str]:
 def for_bench(
     spec: GuestSpec, image: Image, *, memory: int, initrd: str, console: str
 ) -> list[str]:
-    """How QEMU is called to count instructions: its time is what the guest has carried out.
+    """The command line that counts instructions: the guest's time counts those it has executed.
 
     Args:
-        spec: the guest.
-        image: whose kernel it is.
-        memory: of the guest, in MiB.
-        initrd: the name of the file with all that the guest needs.
-        console: the name of the file that its serial console is written to.
+        spec: the guest's description.
+        image: the image whose kernel is booted.
+        memory: the guest's memory, in MiB.
+        initrd: the name of the initramfs, which has everything that the guest needs.
+        console: the name of the file that gets the serial console's output.
     """
     return [
         spec.qemu, "-machine", spec.machine, "-accel", "tcg,thread=single",

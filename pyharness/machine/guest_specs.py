@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Guest descriptions: which kernels there are to test on, from ``vm/guests.toml``. Pure."""
+"""Guest descriptions: the kernels that tests can run on, from ``vm/guests.toml``."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ from typing import Any
 from pyharness.errors import UsageError
 from pyharness.host import bundled
 
-# PYHARNESS_GUEST names another.
+# The guest that is used if none is named; the variable PYHARNESS_GUEST overrides it.
 DEFAULT_GUEST = os.environ.get("PYHARNESS_GUEST") or (
     "bookworm-arm64" if platform.machine() == "aarch64" else "bookworm-i386"
 )
@@ -19,7 +19,7 @@ DEFAULT_GUEST = os.environ.get("PYHARNESS_GUEST") or (
 
 @dataclass(frozen=True, kw_only=True)
 class GuestSpec:
-    """What a guest is made of; see ``vm/guests.toml`` for each field."""
+    """The description of a guest; the head of ``vm/guests.toml`` explains each field."""
 
     name: str
     suite: str
@@ -40,12 +40,12 @@ class GuestSpec:
 
     @property
     def all_packages(self) -> tuple[str, ...]:
-        """Every package to install by name, each once, in a stable order."""
+        """The names of all packages to install, each once, in a stable order."""
         return tuple(sorted({*self.packages, *self.kernel, *self.tools}))
 
     @property
     def image_inputs(self) -> tuple[str, ...]:
-        """What its image is made from; the rest is said to QEMU."""
+        """What the guest's image depends on; the other fields don't change it."""
         return (self.name, self.suite, self.architecture, *self.all_packages, str(self.disk))
 
 
@@ -66,10 +66,10 @@ def _spec(name: str, table: dict[str, Any]) -> GuestSpec:
 
 
 def parse(text: str) -> dict[str, GuestSpec]:
-    """Guest descriptions by name.
+    """Parse the text of a ``guests.toml`` into guest descriptions, by name.
 
     Raises:
-        UsageError: a table isn't a guest's description.
+        UsageError: the text is not TOML, or one of its tables does not describe a guest.
     """
     try:
         tables = tomllib.loads(text)
@@ -87,22 +87,29 @@ def parse(text: str) -> dict[str, GuestSpec]:
 
 
 def load(path: Path | None = None) -> dict[str, GuestSpec]:
-    """The guests of a file, by default the project's own."""
+    """Read guest descriptions from a file, by name.
+
+    Args:
+        path: the file; None for the project's own ``vm/guests.toml``.
+
+    Raises:
+        UsageError: the file is not TOML, or one of its tables does not describe a guest.
+    """
     return parse((path or bundled.VM / "guests.toml").read_text(encoding="utf-8"))
 
 
 def find(
     name: str = DEFAULT_GUEST, *, cpus: int | None = None, memory: int | None = None
 ) -> GuestSpec:
-    """The guest of that name.
+    """The description of a guest in the project's ``vm/guests.toml``.
 
     Args:
-        name: its name.
-        cpus: how many it is to have, if not as many as its description says.
-        memory: likewise, in MiB.
+        name: the guest's name.
+        cpus: the number of CPUs; None for the number in the description.
+        memory: the memory in MiB; None for the size in the description.
 
     Raises:
-        UsageError: there is none; the message has those there are.
+        UsageError: there is no such guest; the message lists those that exist.
     """
     known = load()
     if name not in known:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """A guest's disk image, made on this host from Debian packages by ``mmdebstrap``.
 
-An image is a folder of the cache, named by a hash of what made it::
+An image is a folder of the cache, named after a hash of what it was made from::
 
     images/bookworm-i386-0123456789ab/
-        root.raw     the root file system, sparse; never written to again
-        vmlinuz      kernel and initial file system, which QEMU boots directly
-        initrd
-        image.json   what it is: see Image
+        root.raw     the root file system, sparse; read-only once it is made
+        vmlinuz      the kernel, which QEMU boots directly
+        initrd       the initial file system, which QEMU loads with it
+        image.json   the facts of class Image
 """
 
 import fcntl
@@ -41,12 +41,13 @@ from pyharness.host.progress import NoProgress, Progress, Task
 from pyharness.machine.guest_specs import GuestSpec
 from pyharness.machine.mirrors import Mirrors, base_of
 
-# Counts up whenever this file makes images differently: then all are made anew.
+# To be increased when this file makes images differently: all images are then made again.
 FORMAT = 2
-# What making an image needs, at its most (bytes).
+# The space that making an image needs at most (bytes).
 ROOM = 3 << 30
 
-# How mmdebstrap's own lines begin, and how much of the whole is done then (measured).
+# How mmdebstrap's lines begin, the fraction of the time that has passed then (measured), and
+# what comes next.
 _STAGES = (
     ("I: running apt-get update", 0.02, "reading package lists"),
     ("I: downloading packages", 0.08, "downloading the base system"),
@@ -58,21 +59,22 @@ _STAGES = (
     ("I: cleaning", 0.99, "cleaning up"),
 )
 
-# mke2fs must not descend into what is mounted on the tree: a bind mount of just
-# the tree hides that. Its output is a file that is open already, as nobody but
-# this host's user may pass through the cache's folder.
+# mke2fs must not descend into what is mounted on the tree: a bind mount of just the tree hides
+# that. It writes to a file that is open already, as only this host's user can enter the cache's
+# folder.
 _WRITE_DISK = """mkdir "$1.tree" && mount --bind "$1" "$1.tree" &&
 mke2fs -q -F -t ext4 -O ^metadata_csum_seed -m 0 -d "$1.tree" /proc/self/fd/{fd} {mib}M &&
 umount "$1.tree" && rmdir "$1.tree\""""
 
 
+# The lowest descriptor that a hook gets; see _high().
 _HIGH = 100
-# Of the tree, what is kept beside the disk.
+# The paths in the tree of what is taken out of it.
 _KERNEL = "boot/vmlinuz-"
 _HOST_KEY = "etc/ssh/ssh_host_ed25519_key.pub"
 _STATUS = "var/lib/dpkg/status"
 
-# Keeps the mounts and processes of a command of root's apart; see private_mounts.py.
+# Gives a command that runs as root mounts and processes of its own; see private_mounts.py.
 _APART = (
     *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "unchanged", "--"),
     *(sys.executable, "-I", "-S", private_mounts.__file__),
@@ -81,13 +83,13 @@ _APART = (
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """A finished image.
+    """A complete image.
 
     Attributes:
-        folder: where it is.
-        release: of its kernel, as ``uname -r`` has it.
-        version: of the kernel's package.
-        host_key: the guest's public SSH key.
+        folder: the image's folder.
+        release: the kernel's release, as ``uname -r`` prints it.
+        version: the version of the kernel's package; ``unknown`` if dpkg does not list it.
+        host_key: the public key of the guest's SSH server, in OpenSSH's format.
     """
 
     folder: Path
@@ -97,23 +99,27 @@ class Image:
 
     @property
     def root(self) -> Path:
-        """The root file system."""
+        """The file of the root file system."""
         return self.folder / "root.raw"
 
     @property
     def kernel(self) -> Path:
-        """The kernel."""
+        """The file of the kernel."""
         return self.folder / "vmlinuz"
 
     @property
     def initrd(self) -> Path:
-        """The initial file system."""
+        """The file of the initial file system."""
         return self.folder / "initrd"
 
 
 @cache.as_host_error()
 def user_key() -> Path:
-    """The private key with which this user enters guests; made if there is none."""
+    """The file of the private key that logs in to guests, made if it is missing.
+
+    Raises:
+        HostError: the key can't be made.
+    """
     key = cache.folder() / "ssh" / "id_ed25519"
     with cache.locked("ssh"):
         if not key.exists():
@@ -128,14 +134,14 @@ def _public_key() -> str:
 
 
 def overlay(files: Path, public_key: str) -> bytes:
-    """The project's own files for an image, and who may enter it, as a tar archive.
+    """Pack the files that the project adds to an image into a tar archive.
 
-    Owners and modes are the project's decision, whatever the modes of its checkout:
-    what begins as a script does can be executed.
+    Owners and modes don't depend on those of the checkout: everything is root's, and a file
+    that begins with ``#!`` is executable.
 
     Args:
-        files: the folder that has them as they are to be in the guest.
-        public_key: who may enter.
+        files: a folder with the files, laid out as in the guest.
+        public_key: the key that may log in as root, in OpenSSH's format.
     """
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
@@ -157,12 +163,12 @@ def overlay(files: Path, public_key: str) -> bytes:
 
 
 def digest(spec: GuestSpec, public_key: str, files: Path) -> str:
-    """A hash of all that an image is made of.
+    """A hash of everything that an image is made from, as 12 hex digits.
 
     Args:
-        spec: the guest.
-        public_key: who may enter it.
-        files: the folder of the project's ``vm`` files.
+        spec: the guest's description.
+        public_key: the key that may log in as root, in OpenSSH's format.
+        files: the project's folder ``vm``.
     """
     made_of = hashlib.sha256(f"{FORMAT} {spec.image_inputs}\n".encode())
     for data in (
@@ -175,18 +181,22 @@ def digest(spec: GuestSpec, public_key: str, files: Path) -> str:
 
 
 def folder_of(spec: GuestSpec) -> Path:
-    """Where the image of that guest is, or will be."""
+    """The folder of a guest's image, whether or not the image is made."""
     return cache.folder() / "images" / f"{spec.name}-{digest(spec, _public_key(), bundled.VM)}"
 
 
 @cache.as_host_error()
 def find(spec: GuestSpec) -> Image | None:
-    """The image of that guest, if it is made."""
+    """The image of a guest; None if it is not made.
+
+    Raises:
+        HostError: the cache can't be read.
+    """
     return read(folder_of(spec))
 
 
 def read(folder: Path) -> Image | None:
-    """The image in a folder, if there is one."""
+    """The image in a folder; None if there is none, or it is not complete."""
     facts = json_store.read(
         folder / "image.json", dict.fromkeys(("release", "version", "host_key"), str)
     )
@@ -199,10 +209,14 @@ def read(folder: Path) -> Image | None:
 
 @cache.as_host_error()
 def ensure(spec: GuestSpec, *, progress: Progress | None = None) -> Image:
-    """The image of that guest, made if there is none. Takes minutes then.
+    """The image of a guest, which takes minutes to make if it is missing.
+
+    Args:
+        spec: the guest's description.
+        progress: shows what is done; None shows nothing.
 
     Raises:
-        HostError: this host can't make it; the message says what it lacks.
+        HostError: this host can't make the image; the message says what it lacks.
     """
     progress = progress or NoProgress()
 
@@ -263,10 +277,13 @@ _OUT_OF_STEP = re.compile(r"unexpected size|Hash Sum mismatch|does not have a Re
 
 
 def _mmdebstrap(spec: GuestSpec, sources: list[str], folder: Path, task: Task) -> None:
-    """Make the disk and what goes with it in that folder.
+    """Make an image's disk, and the files beside it, in a folder.
 
-    A hook is a line for a shell, and mmdebstrap's own ones are split at spaces: no
-    hook has a path of this host. Files come and go by their descriptors.
+    A hook is a shell command, and mmdebstrap splits its special hooks at spaces, so no hook has
+    a path of this host: files are passed by descriptor.
+
+    Raises:
+        _MmdebstrapError: mmdebstrap failed, or its result has no kernel.
     """
     excluded = [
         line for line in (bundled.VM / "excluded").read_text().splitlines() if line.startswith("/")
@@ -285,7 +302,7 @@ def _mmdebstrap(spec: GuestSpec, sources: list[str], folder: Path, task: Task) -
             f"--include={','.join(spec.all_packages)}",
             '--aptopt=Acquire::Check-Valid-Until "false"',
             '--aptopt=Acquire::Languages "none"',
-            # A kernel of an addition needs what the addition has newer, too.
+            # A kernel of an additional suite also needs that suite's versions of other packages.
             f'--aptopt=APT::Default-Release "{spec.suite}"',
             *(f"--dpkgopt=path-exclude={path}" for path in excluded),
             f'--essential-hook=tar -C "$1" -xpf /proc/self/fd/{files}',
@@ -296,7 +313,7 @@ def _mmdebstrap(spec: GuestSpec, sources: list[str], folder: Path, task: Task) -
         ]  # fmt: skip
         process = subprocess.Popen(
             command,
-            cwd="/",  # which the root of a user namespace may enter, too
+            cwd="/",  # which root of a user namespace can enter, too
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -327,7 +344,7 @@ def _mmdebstrap(spec: GuestSpec, sources: list[str], folder: Path, task: Task) -
 
 @contextmanager
 def _in_memory(data: bytes = b"") -> Iterator[int]:
-    """An open file that needs no folder, and that any user can open by its descriptor."""
+    """Yield the descriptor of a file in memory, which any user can open by that descriptor."""
     with _high(os.memfd_create("pyharness")) as fd:
         os.write(fd, data)
         os.lseek(fd, 0, os.SEEK_SET)
@@ -336,7 +353,10 @@ def _in_memory(data: bytes = b"") -> Iterator[int]:
 
 @contextmanager
 def _high(fd: int) -> Iterator[int]:
-    """An open file by a high number: mmdebstrap needs low ones, as a shell can say just those."""
+    """Yield a copy of a descriptor with a high number, and close the original.
+
+    Low numbers are left to mmdebstrap: its shell can't name others.
+    """
     try:
         high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)
     finally:
@@ -349,7 +369,10 @@ def _high(fd: int) -> Iterator[int]:
 
 @contextmanager
 def _disk(path: Path) -> Iterator[int]:
-    """An open file that the root of a user namespace can write to, too."""
+    """Yield the descriptor of a file that root of a user namespace can write to, too.
+
+    The file is read-only afterwards.
+    """
     with _high(os.open(path, os.O_RDWR | os.O_CREAT, 0o666)) as fd:
         os.fchmod(fd, 0o666)
         yield fd
@@ -358,15 +381,18 @@ def _disk(path: Path) -> Iterator[int]:
 
 @contextmanager
 def _tree(folder: Path) -> Iterator[tuple[list[str], Path, list[int]]]:
-    """What a command is to begin with that makes a tree of files, where, and what it inherits.
+    """Prepare a folder in which a command makes a tree of files.
 
-    Root's is beside the image, where it is cleaned up for sure, and is mounted where
-    its path is plain: apt and dpkg stumble on others. Mounts and processes are apart:
-    killed in the middle, the command leaves neither, as the kernel ends both.
+    As root, that folder is beside the image, where it is sure to be cleaned up, and mounted at a
+    plain path, as apt and dpkg can't handle others. The command has mounts and processes of its
+    own: the kernel ends both, even if the command is killed.
 
-    As a plain user mmdebstrap does that by itself, in a user namespace whose root can't
-    pass through a private home: then it's a folder for temporary files. The kernel does
-    not end it with this process; warden.py does.
+    As another user, mmdebstrap itself makes a user namespace, whose root can't enter a private
+    home folder: so it is a folder for temporary files. As the kernel does not end that namespace's
+    processes with this one, supervisor.py does.
+
+    Yields:
+        The words that the command begins with, the folder, and the descriptors to inherit.
     """
     plain = Path(tempfile.mkdtemp(prefix="pyharness-", dir=privileges.temporary_folder()))
     if os.geteuid():
@@ -390,7 +416,7 @@ def _tree(folder: Path) -> Iterator[tuple[list[str], Path, list[int]]]:
 
 
 def _describe(folder: Path, results: tarfile.TarFile) -> None:
-    """Take the newest kernel, and write image.json, which makes it an image."""
+    """Extract the newest kernel, then write image.json, which makes the folder an image."""
 
     def read(name: str) -> bytes:
         file = results.extractfile(name)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Whether KVM works on this host: found out by booting a kernel, then remembered.
+"""Find out whether KVM works on this host: boot a kernel, and remember the result.
 
-A ``/dev/kvm`` that exists and opens proves nothing. There are machines (nested ones, PVM) where
-a stock kernel hangs under it at its first instructions, with the CPU at 100 %.
+That ``/dev/kvm`` exists and can be opened proves nothing. On some machines (nested ones, PVM)
+a stock kernel hangs under KVM at its first instructions, with the CPU at 100 %.
 """
 
 import subprocess
@@ -17,12 +17,20 @@ from pyharness.machine.accelerator import Accelerator, known_accelerator, rememb
 from pyharness.machine.guest_specs import GuestSpec
 from pyharness.machine.image import Image
 
-# A kernel panics 2 s after its start under KVM; one that hangs never does.
+# Under KVM a kernel panics 2 s after its start; one that hangs never does.
 _PROBE_SECONDS = 10.0
 
 
 def choose(spec: GuestSpec, image: Image) -> Accelerator:
-    """The accelerator to use; takes some seconds the first time after the host's boot."""
+    """The accelerator of a guest; the first time after the host's boot, finding it takes seconds.
+
+    Args:
+        spec: the guest's description.
+        image: the guest's image, whose kernel is booted.
+
+    Raises:
+        UsageError: ``PYHARNESS_ACCEL`` is neither ``kvm`` nor ``tcg``.
+    """
     if known := known_accelerator(spec):
         return known
     with cache.locked("accel"):

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The machines of this user: started from a saved state, suspended, switched off, found, ended.
+"""Start, suspend, switch off, find and end the machines of this user.
 
-run/bookworm-i386/                   a machine that runs: see qemu_process.Machine
-    state          that is suspended: its memory and devices
-    off            that was switched off: what is on its disk stays
-run/bookworm-i386.4711-1/            one that ends with process 4711
+run/bookworm-i386/                   a persistent machine: see qemu_process.Machine
+    state          its memory and devices, while it is suspended
+    off            a mark that it was switched off; its disk is kept
+run/bookworm-i386.4711-1/            a machine that ends with process 4711
 """
 
 import itertools
@@ -31,19 +31,21 @@ _count = itertools.count(1)
 
 
 class RunsAlready(UsageError):
-    """A machine is to be started that runs."""
+    """The machine that is to be started is running."""
 
 
 @cache.as_host_error()
 def start(saved_state: SavedState, *, persistent: bool = False) -> Machine:
-    """Start a machine from the saved state.
+    """Start a machine from a saved state.
 
     Args:
-        saved_state: what to start.
-        persistent: it outlives this process and is the one that the command line uses.
+        saved_state: the state to start from.
+        persistent: whether the machine outlives this process, and is the one of its guest that
+            the command line uses.
 
     Raises:
-        RunsAlready: the one that stays does.
+        RunsAlready: the guest's persistent machine is running.
+        HostError: QEMU does not start, or can't load the state.
     """
     name = (
         saved_state.spec.name
@@ -51,7 +53,7 @@ def start(saved_state: SavedState, *, persistent: bool = False) -> Machine:
         else f"{saved_state.spec.name}.{os.getpid()}-{next(_count)}"
     )
     folder = cache.run_folder() / name
-    # Nobody else starts one that this process alone uses.
+    # A machine that is not persistent needs no lock: only this process uses its name.
     with cache.locked(f"run-{name}") if persistent else nullcontext():
         if (old := Machine.of(folder)) and old.alive:
             raise RunsAlready(f"{name} runs already: pyharness down ends it")
@@ -78,7 +80,15 @@ def start(saved_state: SavedState, *, persistent: bool = False) -> Machine:
 def _start(
     saved_state: SavedState, folder: Path, *, persistent: bool, saved: str | None, fix: str = ""
 ) -> Machine:
-    """Start a machine in its folder, by a boot or from a state saved there; see wait_running()."""
+    """Start a machine in its folder: resume it from a state, or boot it.
+
+    Args:
+        saved_state: the state that the machine was first started from.
+        folder: the machine's folder.
+        persistent: whether the machine outlives this process.
+        saved: the path of the state to resume from, relative to the folder; None to boot.
+        fix: what to do if QEMU can't load the state, for the error message.
+    """
     if saved and not qemu_process.is_state(folder / saved):
         raise HostError(f"QEMU can't go on from the saved state: {saved} is not whole: {fix}")
     machine = Machine.start(
@@ -100,9 +110,20 @@ def _start(
 
 @cache.as_host_error()
 def start_again(name: str) -> Machine:
-    """Start the machine that stays, which is suspended or switched off, from its own disk."""
+    """Start a persistent machine that is suspended or switched off, from its own disk.
+
+    Args:
+        name: the guest's name.
+
+    Raises:
+        RunsAlready: it runs; another process may have started it meanwhile.
+        GuestError: the saved state that the machine was first started from is gone.
+        HostError: QEMU does not start, or can't load the machine's state.
+    """
     folder = cache.run_folder() / name
     with cache.locked(f"run-{name}"):
+        if (old := Machine.of(folder)) and old.alive:
+            raise RunsAlready(f"{name} runs already: pyharness down ends it")
         saved_state = saved_states.read((folder / _STARTED_FROM).resolve(), name)
         if saved_state is None:
             raise GuestError(f"what {name} was started from is gone: pyharness reset")
@@ -121,10 +142,10 @@ def start_again(name: str) -> Machine:
 
 @cache.as_host_error()
 def suspend(machine: Machine) -> None:
-    """End a machine that stays such that it can go on where it was.
+    """Save the state of a persistent machine, and end it; start_again() resumes it.
 
     Raises:
-        HostError: its state can't be saved; it goes on.
+        HostError: the state can't be saved; the machine keeps running.
     """
     try:
         machine.save(machine.folder / STATE)
@@ -135,9 +156,13 @@ def suspend(machine: Machine) -> None:
 
 
 def switch_off(machine: Machine, *, seconds: float) -> None:
-    """End a machine that stays such that what is on its disk is there when it's started again.
+    """Shut a persistent machine down; start_again() boots it from the same disk.
 
-    Its system is asked to; one that does not in time is cut off.
+    The guest's system is asked to power off. If it does not in time, QEMU is killed.
+
+    Args:
+        machine: the machine.
+        seconds: the time limit for the SSH connection, for the request, and for the shutdown.
     """
     if machine.status() == "running":
         with suppress(GuestError):
@@ -152,11 +177,11 @@ def switch_off(machine: Machine, *, seconds: float) -> None:
 
 
 def state_of(name: str) -> str:
-    """How the machine of that guest is that stays.
+    """The state of a guest's persistent machine.
 
     Returns:
-        ``absent``, ``running``, ``suspended``, ``off``, or ``crashed``: it has
-        panicked, or its QEMU ended by itself.
+        ``absent``, ``running``, ``suspended``, ``off``, or ``crashed``: the guest has stopped,
+        as after a panic, or its QEMU ended by itself.
     """
     folder = cache.run_folder() / name
     machine = Machine.of(folder)
@@ -170,7 +195,17 @@ def state_of(name: str) -> str:
 
 
 def settle(ssh: Ssh, *, seconds: float) -> None:
-    """After a thaw: the host's clock, and randomness that no other thaw has."""
+    """Set the clock of a guest that was resumed, and add randomness that no other guest has.
+
+    Args:
+        ssh: a connection to the guest.
+        seconds: the time limit.
+
+    Raises:
+        CheckFailed: the guest can't do so.
+        GuestTimeout: the guest does not answer in time.
+        GuestError: the connection is lost.
+    """
     ssh.run(
         f"date -s @{time.time():.3f} >/dev/null && cat > /dev/urandom",
         seconds=seconds,
@@ -179,34 +214,41 @@ def settle(ssh: Ssh, *, seconds: float) -> None:
 
 
 def running(spec_name: str) -> Machine | None:
-    """The machine of that guest that stays, if it runs; one that is being started is waited for."""
+    """The persistent machine of a guest; None if it does not run.
+
+    If another process is starting the machine, wait until that is done.
+    """
     machine = Machine.of(cache.run_folder() / spec_name)
     if machine and machine.alive:
-        with cache.locked(f"run-{spec_name}"):  # the process that starts it holds that
+        with cache.locked(f"run-{spec_name}"):  # held by the process that starts it
             return machine if machine.alive else None
     return None
 
 
 def all_machines() -> list[Machine]:
-    """Every machine with a live QEMU, whoever started it."""
+    """All machines in the user's folders whose QEMU runs, whichever process started them."""
     folders = [*cache.run_folder().glob("*/"), *(cache.folder() / "frozen").glob(".*/")]
     found = (Machine.of(folder) for folder in sorted(folders))
     return [machine for machine in found if machine and machine.alive]
 
 
 def find_persistent(name: str) -> Machine | None:
-    """The machine of that guest that stays, whether it runs or not."""
+    """The persistent machine of a guest, running or not; None if there is none."""
     return Machine.of(cache.run_folder() / name)
 
 
 def end(machine: Machine) -> None:
-    """End a machine and remove what belongs to it."""
+    """End a machine, and remove its folder."""
     machine.end()
     shutil.rmtree(machine.folder, ignore_errors=True)
 
 
 def sweep() -> None:
-    """Remove what machines left that have ended."""
+    """Remove the folders of machines that have ended.
+
+    A persistent machine that is suspended or switched off is kept, and so is the folder of any
+    other machine for as long as the process that it belongs to lives.
+    """
     for folder in cache.run_folder().glob("*/"):
         machine = Machine.of(folder)
         if machine is None or machine.alive:
@@ -217,10 +259,10 @@ def sweep() -> None:
 
 
 def saved_state_of(machine: Machine) -> SavedState:
-    """What a machine was started from, which need not be what would be started now.
+    """The saved state that a machine was started from; the guest's current one may differ.
 
     Raises:
-        GuestError: that is gone.
+        GuestError: that state is gone.
     """
     saved_state = saved_states.read((machine.folder / _STARTED_FROM).resolve(), machine.guest)
     if saved_state is None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Where Debian's packages come from: apt's sources on this host, or the mirrors that it is given.
+"""Debian mirrors, from which images are made: those of this host's apt, or others that are named.
 
-``PYHARNESS_MIRROR`` and ``PYHARNESS_SECURITY_MIRROR`` name Debian mirrors by their URLs, for hosts
-whose apt knows none (Ubuntu, Fedora).
+``PYHARNESS_MIRROR`` and ``PYHARNESS_SECURITY_MIRROR`` name mirrors by their URLs, for hosts whose
+apt has none of Debian's (Ubuntu, Fedora).
 """
 
 import os
@@ -21,12 +21,12 @@ _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 @dataclass(frozen=True)
 class Mirrors:
-    """The URLs of a Debian mirror and of its security archive; empty where none is known.
+    """The URLs of a Debian mirror and of its security archive.
 
     Attributes:
-        main: the mirror.
-        security: the security archive.
-        keyring: the file of keys that sign both, where apt does not trust them by itself.
+        main: the mirror's URL; empty if none is known.
+        security: the security archive's URL; empty if none is known.
+        keyring: the file of the keys that sign both; empty where apt trusts them already.
     """
 
     main: str
@@ -35,7 +35,7 @@ class Mirrors:
 
     @classmethod
     def of_this_host(cls) -> "Mirrors":
-        """As the environment says, else as apt is set up here."""
+        """The mirrors that the environment names, else those that apt uses on this host."""
         listed = ""
         if which("apt-get"):
             command = ["apt-get", "indextargets", "--format", "$(LABEL)|$(REPO_URI)"]
@@ -47,14 +47,17 @@ class Mirrors:
         return chosen(listed, os.environ, keyring)
 
     def choices(self, suite: str) -> list[list[str]]:
-        """Package sources for that suite, as lines of apt's sources.list, the best first.
+        """The alternative package sources for a suite, the best first.
 
-        The index of the security suite may be out of step with its mirror: then an
-        image without it is better than none. An empty list means the mirrors that
-        mmdebstrap knows by itself.
+        The last one lacks the security archive, as the archive's index may be out of step with its
+        mirror: an image without it is better than none.
+
+        Returns:
+            Alternatives, each a list of lines for apt's sources.list; an empty list of lines stands
+            for the mirrors that mmdebstrap uses by default.
 
         Raises:
-            HostError: no mirror is known that has it.
+            HostError: no mirror is known, which the suite needs.
         """
         base = base_of(suite)
         if not self.main:
@@ -72,16 +75,16 @@ class Mirrors:
 
 
 def chosen(listed: str, environment: Mapping[str, str], keyring: str) -> Mirrors:
-    """The mirrors to use. Pure.
+    """Choose the mirrors to use. Pure.
 
     Args:
-        listed: the index targets of Debian's that apt knows, each as LABEL|URL.
-        environment: may name mirrors.
-        keyring: the file of Debian's keys, "" if there is none.
+        listed: apt's index targets from Debian, one LABEL|URL a line.
+        environment: the environment variables, which may name mirrors.
+        keyring: the file of Debian's keys; empty if there is none.
     """
-    # Of several mirrors the first counts, as for apt.
+    # The first of several mirrors is used, as by apt.
     urls = dict(reversed([line.split("|", 1) for line in listed.splitlines()]))
-    # Debian's apt trusts Debian's keys by itself.
+    # An apt that uses Debian's mirrors trusts Debian's keys already.
     keyring = "" if "Debian" in urls else keyring
     if main := environment.get(NAMED, ""):
         return Mirrors(main, environment.get(_SECURITY_NAMED, ""), keyring)
@@ -89,5 +92,5 @@ def chosen(listed: str, environment: Mapping[str, str], keyring: str) -> Mirrors
 
 
 def base_of(suite: str) -> str:
-    """The suite that another is an addition to: ``trixie`` for ``trixie-backports``."""
+    """The suite that another adds to: ``trixie`` for ``trixie-backports``."""
     return suite.removesuffix("-backports")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""One QEMU process: its command line, its monitor (QMP), its end.
+"""One QEMU process: start it, talk to its monitor (QMP), save its state, end it.
 
-A machine is a folder with all that belongs to it. QEMU runs in that folder, so
-that its sockets have short names; ``machine.json`` says which process it is,
-for whoever comes later to use it or to end it.
+A machine is a folder with everything that belongs to it. QEMU runs in that folder, so that the
+paths of its sockets are short. ``machine.json`` identifies the process, so that other processes
+can use or end it later.
 """
 
 import asyncio
@@ -37,25 +37,29 @@ from pyharness.transport.ssh import Ssh
 SOCKETS = (CONSOLE_SOCKET, QMP_SOCKET)
 QEMU_LOG = "qemu.log"
 FACTS = "machine.json"
-# A guest answers by SSH in 3 s after its boot, or its start from a saved state, under emulation;
-# the limit is some times that, in seconds of real hardware (60 s emulated).
+# Under emulation a guest answers by SSH within 3 s after it has booted, or was started from a saved
+# state. The limit is several times that, in seconds of real hardware (60 s emulated).
 ANSWER_SECONDS = 10.0
+# The time limits of a conversation by QMP and of saving a state, of QEMU's start, and of its end.
 _QMP_SECONDS = 60.0
 _START_SECONDS = 30.0
 _END_SECONDS = 10.0
-# Loading a state takes 1 to 3 s on an idle machine; counted while QEMU can run.
+# Loading a state takes 1 to 3 s on an idle machine. Only time in which QEMU can run counts.
 _THAW_SECONDS = 60.0
+# The name of a state that is being saved.
 _SAVING = "state.new"
-_GROWN = 1 << 20  # bytes
+# How much is written to a file to see whether it can grow (bytes).
+_GROWN = 1 << 20
 _STATE_BEGIN = b"QEVM"
+# How much of the console's output last_words() returns.
 _LAST_LINES = 12
 
-# The processes that this one started: their ends are for it to take note of.
+# The processes that this process started, by id, which it must wait for when they end.
 _started: dict[int, "subprocess.Popen[bytes]"] = {}
 
 
 def _text(log: Path) -> str:
-    """What a log has, empty if there is none."""
+    """The text of a log; empty if there is none."""
     try:
         return log.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -63,7 +67,10 @@ def _text(log: Path) -> str:
 
 
 def _refusal(file: Path) -> str:
-    """Why a file can't grow, empty if it can: QEMU does not pass on what its writer met."""
+    """Why a file can't grow; empty if it can.
+
+    QEMU does not report the error of the command through which it writes the file.
+    """
     try:
         with file.open("ab") as grown:
             grown.write(bytes(_GROWN))
@@ -73,7 +80,7 @@ def _refusal(file: Path) -> str:
 
 
 def is_state(file: Path) -> bool:
-    """Whether a file may have a machine's saved state; of an empty one QEMU 7.2 reads for ever."""
+    """Whether a file begins like a machine's saved state; QEMU 7.2 reads an empty one for ever."""
     try:
         with file.open("rb") as state:
             return state.read(len(_STATE_BEGIN)) == _STATE_BEGIN
@@ -82,16 +89,25 @@ def is_state(file: Path) -> bool:
 
 
 def make_overlay(disk: Path, backing: Path, form: str) -> None:
-    """Make a disk that holds only what differs from another."""
+    """Create a disk that holds only what differs from another.
+
+    Args:
+        disk: the file to create, in the format qcow2.
+        backing: the file of the other disk.
+        form: the format of the other disk, ``raw`` or ``qcow2``.
+
+    Raises:
+        HostError: the disk can't be created.
+    """
     run("qemu-img", "create", "-q", "-f", "qcow2", "-F", form, "-b", str(backing), str(disk))
 
 
 def instruction_pointers(registers: str) -> list[int]:
-    """Where each CPU is, by what QEMU's monitor prints of all their registers. Pure."""
+    """The instruction pointer of each CPU, from the output of ``info registers -a``. Pure."""
     return [int(found, 16) for found in re.findall(r"\b(?:[ER]IP|PC)=([0-9a-f]+)", registers)]
 
 
-# What machine.json has.
+# The type of each field of machine.json.
 _KINDS = {
     "guest": str,
     "accel": str,
@@ -107,14 +123,14 @@ class Machine:
     """A QEMU process, running or not.
 
     Attributes:
-        folder: all that belongs to it.
+        folder: everything that belongs to the machine.
         guest: the guest's name.
         accel: ``kvm`` or ``tcg``.
-        port: the port of 127.0.0.1 that leads to the guest's SSH.
-        pid: QEMU's process.
-        began: when that began, see host.began(): a number that is used again is not
-            taken for it.
-        owner: the process that it ends with, or None if it stays.
+        port: the port of 127.0.0.1 that is forwarded to the guest's SSH.
+        pid: the id of QEMU's process.
+        began: when that process began, as programs.began() returns it; it distinguishes the
+            process from a later one with the same id.
+        owner: the id of the process with which the machine ends; None if it is persistent.
     """
 
     folder: Path
@@ -139,15 +155,16 @@ class Machine:
         """Start QEMU in a folder that has its ``disk.qcow2``.
 
         Args:
-            spec: the guest.
-            image: its image.
-            accel: how its instructions are carried out.
-            folder: the machine's.
-            persistent: it outlives this process, until somebody ends it.
-            incoming: see command_line.for_guest().
+            spec: the guest's description.
+            image: the guest's image.
+            accel: how the guest's instructions are executed.
+            folder: the machine's folder.
+            persistent: whether the machine outlives this process.
+            incoming: the name of a file in the folder, with a saved state to resume from; None
+                to boot.
 
         Raises:
-            HostError: QEMU doesn't start; the message is QEMU's.
+            HostError: QEMU doesn't start; the message has QEMU's output.
         """
         requires(spec.qemu)
         for _ in range(5):
@@ -179,12 +196,12 @@ class Machine:
             if machine._is_up(process):
                 return machine
             said = machine._said()
-            if "Could not set up host forwarding rule" not in said:  # the port was taken
+            if "Could not set up host forwarding rule" not in said:  # another process took the port
                 break
         raise HostError(f"{spec.qemu} does not start: {said or 'it said nothing'}")
 
     def _is_up(self, process: "subprocess.Popen[bytes]") -> bool:
-        """Wait until QEMU answers (True) or has ended."""
+        """Wait until QEMU has created its QMP socket (True) or has ended (False)."""
         end = time.monotonic() + _START_SECONDS
         while process.poll() is None:
             if (self.folder / QMP_SOCKET).exists():
@@ -202,31 +219,34 @@ class Machine:
 
     @classmethod
     def of(cls, folder: Path) -> "Machine | None":
-        """The machine of a folder; None if none was ever started there."""
+        """The machine in a folder; None if none was ever started there."""
         facts = json_store.read(folder / FACTS, _KINDS)
         return cls(folder=folder, **facts) if facts else None
 
     @property
     def console_log(self) -> Path:
-        """All that came out of the serial console."""
+        """The file with all output of the serial console."""
         return self.folder / CONSOLE_LOG
 
     def console(self, *, timeout_factor: float = 1.0) -> Console:
-        """Connect to the root shell on its serial console.
+        """Connect to the root shell on the machine's serial console.
 
         Args:
-            timeout_factor: what time limits are multiplied by.
+            timeout_factor: the factor by which time limits are multiplied.
+
+        Raises:
+            GuestError: the console can't be connected to, as when the machine has ended.
         """
         return Console(
             self.folder, self.guest, timeout_factor=timeout_factor, clock=Clock(self.pid)
         )
 
     def ssh(self, image: Image, *, watch: Callable[[], object] = lambda: None) -> Ssh:
-        """A connection to the guest by SSH, which is not connected yet.
+        """Prepare an SSH connection to the guest, which the caller then makes by its connect().
 
         Args:
-            image: the guest's, which has the host key.
-            watch: see Ssh.
+            image: the guest's image, which has the public key of its SSH server.
+            watch: called now and then while the guest is waited for; raises to give up.
         """
         return Ssh(
             "127.0.0.1",
@@ -238,11 +258,11 @@ class Machine:
         )
 
     def _said(self) -> str:
-        """What QEMU itself has said."""
+        """The output of QEMU itself."""
         return _text(self.folder / QEMU_LOG).strip()
 
     def last_words(self) -> str:
-        """The end of what came out of the serial console, and what QEMU itself has said."""
+        """The end of the serial console's output, and then the output of QEMU itself."""
         lines = _text(self.console_log).splitlines()[-_LAST_LINES:]
         return "\n".join(filter(None, (*map(str.rstrip, lines), self._said())))
 
@@ -256,20 +276,24 @@ class Machine:
 
     @property
     def alive(self) -> bool:
-        """Whether its QEMU still runs."""
+        """Whether the machine's QEMU runs."""
         return self._process() is not None
 
     @property
     def orphaned(self) -> bool:
-        """Whether the process that it belongs to is gone."""
+        """Whether the process with which the machine was to end is gone."""
         return self.owner is not None and not psutil.pid_exists(self.owner)
 
     def end(self) -> None:
-        """End it; nothing happens if it has ended."""
+        """Kill QEMU, and wait until it has ended; nothing happens if it has already.
+
+        Raises:
+            HostError: QEMU does not end.
+        """
         if process := self._process():
             process.kill()
             end = time.monotonic() + _END_SECONDS
-            while self.alive:  # not until it's gone: it may be a child that nobody waits for
+            while self.alive:  # a zombie has ended: its parent may not wait for it
                 if time.monotonic() > end:
                     raise HostError(f"QEMU process {self.pid} does not end")
                 time.sleep(0.01)
@@ -277,16 +301,22 @@ class Machine:
             started.wait()
 
     def qmp(self, *commands: str | tuple[str, dict[str, Any]]) -> Any:
-        """Give QEMU commands; the last one's answer.
+        """Run QMP commands, one after another.
+
+        Args:
+            commands: the name of each command, or a tuple of its name and arguments.
+
+        Returns:
+            The last command's result.
 
         Raises:
-            GuestError: QEMU is gone, or refuses.
-            GuestTimeout: it does not answer.
+            GuestError: QEMU is gone, or a command failed.
+            GuestTimeout: QEMU does not answer.
         """
 
         async def converse() -> Any:
             client = QMPClient("pyharness")
-            # A path by way of an open folder is short, however long the folder's own is.
+            # Through the folder's descriptor the path is short enough for a socket's address.
             folder = os.open(self.folder, os.O_PATH)
             try:
                 await self._connect(client, f"/proc/self/fd/{folder}/qmp.sock")
@@ -309,7 +339,10 @@ class Machine:
             raise GuestError(f"QEMU of {self.guest} can't be asked: {error}") from error
 
     async def _connect(self, client: QMPClient, path: str) -> None:
-        """Connect; between QEMU's bind() and its listen() the socket is there and refuses."""
+        """Connect to QEMU; try again if it refuses.
+
+        It does so between the socket's bind() and listen().
+        """
         end = time.monotonic() + _START_SECONDS
         while True:
             try:
@@ -327,30 +360,32 @@ class Machine:
         return str(self.qmp("query-status")["status"])
 
     def check_disk(self) -> None:
-        """Make sure that what the guest writes can be kept.
+        """Check that QEMU has not stopped the guest because its writes fail.
 
         Raises:
-            HostError: there was no room for it, so QEMU has stopped the guest.
+            HostError: it has, as this host's disk is full.
         """
-        with suppress(GuestError):  # it is another's to notice that QEMU has ended
+        with suppress(GuestError):  # if QEMU has ended, other code reports that
             if self.status() == "io-error":
                 raise self.no_room()
 
     def no_room(self) -> HostError:
-        """The error for what check_disk() looks for."""
+        """Return the error that check_disk() raises."""
         return HostError(f"no room left in {self.folder}: make room, then pyharness reset")
 
     def save(self, state: Path) -> None:
-        """Stop it and save its state to a file. It can't go on after that.
+        """Stop the machine, and save its state to a file. It can't go on after that.
 
         Args:
-            state: the file, in the machine's folder.
+            state: the file, which must be in the machine's folder.
 
         Raises:
-            HostError: the state could not be written, so there is no such file; the
-                machine is stopped, and can go on.
+            HostError: the state could not be written, and there is no such file; the machine is
+                stopped, but can go on.
+            GuestError: QEMU is gone, or a command failed.
+            GuestTimeout: QEMU does not answer.
         """
-        # Under another name until it is whole; a shell reads that name.
+        # The file has another name until it is complete. A shell reads that name.
         self.qmp("stop", ("migrate", {"uri": f"exec:cat > {_SAVING}"}))
         end = time.monotonic() + _QMP_SECONDS
         while (status := self.qmp("query-migrate")["status"]) != "completed":
@@ -365,10 +400,14 @@ class Machine:
         (self.folder / _SAVING).rename(state)
 
     def monitor(self, command: str) -> str:
-        """Give QEMU a command of its monitor for people; what it printed.
+        """Run a command of QEMU's human monitor (HMP), and return its output.
+
+        Args:
+            command: the command's line, such as ``info registers -a``.
 
         Raises:
-            GuestError: it says that it can't.
+            GuestError: QEMU is gone, or the command failed.
+            GuestTimeout: QEMU does not answer.
         """
         said = str(self.qmp(("human-monitor-command", {"command-line": command}))).strip()
         if said.startswith("Error"):
@@ -376,25 +415,26 @@ class Machine:
         return said
 
     def instruction_pointers(self) -> list[int]:
-        """Where each of its CPUs is, whatever its kernel is able to say.
+        """The instruction pointer of each of the guest's CPUs, even if its kernel does not respond.
 
         Raises:
-            GuestError: see qmp().
+            GuestError: QEMU is gone, or the command failed.
+            GuestTimeout: QEMU does not answer.
         """
         return instruction_pointers(self.monitor("info registers -a"))
 
     def wait_running(self, *, fix: str) -> None:
-        """Wait until a saved state is loaded, and go on from it.
+        """Wait until QEMU has loaded a saved state, and resume the guest from it.
 
         Args:
-            fix: what to do if QEMU can't, for the error's message.
+            fix: what to do if QEMU can't load the state, for the error message.
 
         Raises:
-            HostError: QEMU can't load it.
+            HostError: QEMU can't load the state.
         """
         clock = Clock(self.pid)
         while (status := self._thawing()) != "running":
-            if status == "paused":  # as it was saved
+            if status == "paused":  # it was saved in this state
                 self.qmp("cont")
             if status in ("ended", "failed") or clock() > _THAW_SECONDS:
                 said = self._said() or f"it is {status}"
@@ -402,11 +442,15 @@ class Machine:
             time.sleep(0.02)
 
     def _thawing(self) -> str:
-        """How far QEMU is with a saved state; ``failed`` or ``ended`` if it can't load it."""
+        """QEMU's run state while it loads a saved state.
+
+        It is ``failed`` or ``ended`` if QEMU can't load the state, and ``silent`` if QEMU does not
+        answer.
+        """
         try:
             if (status := self.status()) == "inmigrate":
                 loading = str(self.qmp("query-migrate").get("status"))
                 return "failed" if loading == "failed" else status
-        except GuestError:  # it may just be ending
+        except GuestError:  # QEMU may be about to end
             return "silent" if self.alive else "ended"
         return status

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Saved states: each guest is booted once, saved, and started from the saved state.
+"""Saved states: each guest is booted once and saved; machines start from the saved state.
 
-frozen/bookworm-i386-0123456789ab/   a booted guest, saved; read-only
+frozen/bookworm-i386-0123456789ab/   a saved state; read-only
     disk.qcow2     what differs from the image
-    state          its memory and devices
+    state          the guest's memory and devices
     exports        the kernel's exported symbols (Module.symvers)
-    frozen.json    facts of the guest's kernel
+    frozen.json    facts about the guest and its kernel
 """
 
 import hashlib
@@ -29,14 +29,14 @@ from pyharness.machine.image import Image
 from pyharness.machine.qemu_process import Machine
 from pyharness.transport.ssh import Ssh
 
-# Counts up whenever this file boots or saves guests differently: then all are booted anew.
+# To be increased when this file boots or saves guests differently: all are then booted again.
 FORMAT = 2
-# How often a guest is booted until its kernel reports no trouble: a host that is
-# busy for a moment is not so for long.
+# How often a guest is booted at most until its kernel reports no trouble: trouble that comes from
+# a busy host does not last.
 _BOOTS = 3
-# A guest boots to its prompt in 25 s under emulation on an idle machine. The limit is many times
+# Under emulation on an idle machine a guest boots to its prompt in 25 s. The limit is many times
 # that, in seconds of real hardware in which the guest could run (360 s emulated): beside ten busy
-# processes it took over 180 s, and a boot that fails is noticed at once.
+# processes a boot took over 180 s. A boot that fails is noticed at once.
 _BOOT_SECONDS = 60.0
 _FACTS = {"vermagic": str, "image": str, "accel": dict, "cpus": int, "memory": int}
 _ACCEL_FACTS = {"name": str, "reason": str}
@@ -45,14 +45,14 @@ STATE = "state"
 
 @dataclass(frozen=True, kw_only=True)
 class SavedState:
-    """A booted guest, saved.
+    """The saved state of a booted guest.
 
     Attributes:
-        folder: where it is.
+        folder: the saved state's folder.
         spec: the guest's description.
-        image: what it was booted from.
-        accel: under which accelerator; it goes on under the same one.
-        vermagic: what a module for this kernel must say of itself.
+        image: the image that the guest was booted from.
+        accel: the accelerator that the guest was booted with, and must be resumed with.
+        vermagic: the ``vermagic`` field of modules for the guest's kernel.
     """
 
     folder: Path
@@ -63,17 +63,21 @@ class SavedState:
 
     @property
     def exports(self) -> Path:
-        """The kernel's exported symbols, as Module.symvers has them."""
+        """The file of the kernel's exported symbols, in the format of Module.symvers."""
         return self.folder / "exports"
 
 
 @cache.as_host_error()
 def ensure(spec: GuestSpec, *, progress: Progress | None = None) -> SavedState:
-    """The guest, booted and saved; boots it (and makes its image) if that is still to do.
+    """The saved state of a guest; if it is missing, make the guest's image, boot it, and save it.
+
+    Args:
+        spec: the guest's description.
+        progress: shows what is done; None shows nothing.
 
     Raises:
-        HostError: this host can't.
-        GuestError: the guest does not boot.
+        HostError: this host can't do so; the message says what it lacks.
+        GuestError: the guest does not boot, or its kernel reports trouble at each boot.
     """
     progress = progress or NoProgress()
     made = image.ensure(spec, progress=progress)
@@ -96,7 +100,15 @@ def ensure(spec: GuestSpec, *, progress: Progress | None = None) -> SavedState:
 
 
 def read(folder: Path, name: str) -> SavedState | None:
-    """The saved guest in a folder, if there is one with the image that it needs."""
+    """The saved state in a folder; None if there is none, or its image is gone.
+
+    Args:
+        folder: the saved state's folder.
+        name: the guest's name.
+
+    Raises:
+        UsageError: there is no such guest.
+    """
     facts = json_store.read(folder / "frozen.json", _FACTS)
     accel = facts and json_store.checked(facts["accel"], _ACCEL_FACTS)
     if facts is None or accel is None:
@@ -157,18 +169,22 @@ def _boot_and_save(
 
 
 def unexpected_reports(found: Sequence[Report], before: Sequence[Report]) -> list[Report]:
-    """The reports of a boot that make its state not worth saving. Pure.
+    """The reports of a boot because of which its state must not be saved. Pure.
 
-    Each report does: the kernel has lost something, or the host was too busy for
-    it, and all that is started from the state would begin with that. The exception
-    is a warning that the boot before gave, too: the kernel always warns here, and goes on.
+    A report means that the kernel is damaged, or that the host was too busy for it, and every
+    machine started from the state would begin with that. The exception is a warning that the
+    boot before gave, too: this kernel always warns at that place, and continues.
+
+    Args:
+        found: the reports of the boot.
+        before: the reports of the boot before.
     """
     usual = {_where(report) for report in before if report.kind == "warning"}
     return [report for report in found if _where(report) not in usual]
 
 
 def _where(report: Report) -> str:
-    """What stays the same of a report's first line from boot to boot."""
+    """The part of a report's first line that is the same at each boot."""
     return re.sub(r"\b(CPU|PID): \d+|, CPU#\d+: .*", r"\1", report.title)
 
 
@@ -176,7 +192,7 @@ def _where(report: Report) -> str:
 def _booted(
     spec: GuestSpec, made: Image, chosen: Accelerator, folder: Path, task: Task
 ) -> Iterator[Machine]:
-    """A guest that has booted and is stopped; what is known of its kernel is in the folder."""
+    """Boot a guest, write the facts about its kernel to the folder, and yield the stopped guest."""
     task.at(0.05, "kernel")
     qemu_process.make_overlay(folder / "disk.qcow2", made.root, "raw")
     machine = Machine.start(spec, made, chosen, folder=folder, persistent=False)
@@ -209,10 +225,19 @@ def _booted(
 
 
 def kernel_facts(ssh: Ssh, *, seconds: float) -> tuple[str, str]:
-    """What a module for a guest's kernel must say of itself, and the symbols that it exports.
+    """Read from a guest what modules for its kernel must match.
+
+    Args:
+        ssh: a connection to the guest.
+        seconds: the time limit of each command.
+
+    Returns:
+        The ``vermagic`` field of modules for the kernel, and the text of its Module.symvers.
 
     Raises:
         CheckFailed: the guest lacks the kernel's modules or headers.
+        GuestTimeout: the guest does not answer in time.
+        GuestError: the connection is lost.
     """
     folder = "/lib/modules/$(uname -r)"
     find = f"find {folder}/kernel -name '*.ko*' -print -quit"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""States of a running machine, by name, kept in its own disk."""
+"""Snapshots of a running machine, by name, kept in its own disk."""
 
 import re
 
@@ -12,20 +12,21 @@ _LINE = re.compile(r"^\S+\s+(\S+)\s+\d", re.MULTILINE)
 
 
 def names(machine: Machine) -> list[str]:
-    """The snapshots of a machine, the oldest first."""
+    """The names of a machine's snapshots, the oldest first."""
     return parse(machine.monitor("info snapshots"))
 
 
 def parse(said: str) -> list[str]:
-    """The names in what QEMU prints of its snapshots. Pure."""
+    """The names in the output of QEMU's command ``info snapshots``. Pure."""
     return _LINE.findall(said)
 
 
 def save(machine: Machine, name: str) -> None:
-    """Take a machine's state; one that has the name is replaced.
+    """Take a snapshot of a machine; one of the same name is replaced.
 
     Raises:
-        UsageError: it is no name.
+        UsageError: the name does not begin with a letter, or has other characters than letters,
+            digits, ``_``, ``.`` and ``-``.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} is no name for a snapshot: a letter, then letters and digits")
@@ -33,10 +34,10 @@ def save(machine: Machine, name: str) -> None:
 
 
 def restore(machine: Machine, name: str) -> None:
-    """Go back to a state that was taken.
+    """Return a machine to a snapshot, and wait until the guest answers by SSH.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is no snapshot of that name; the message lists those that exist.
     """
     _find(machine, name)
     machine.monitor(f"loadvm {name}")
@@ -49,10 +50,10 @@ def restore(machine: Machine, name: str) -> None:
 
 
 def delete(machine: Machine, name: str) -> None:
-    """Forget a state that was taken.
+    """Delete a snapshot of a machine.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is no snapshot of that name; the message lists those that exist.
     """
     _find(machine, name)
     machine.monitor(f"delvm {name}")

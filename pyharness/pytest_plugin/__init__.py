@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The pytest plugin: guests, modules and processes that act there, as fixtures for any project.
+"""The pytest plugin: fixtures for guests, kernel modules and actors, for any project.
 
-It comes with the package; ``docs/plugin.md`` describes it. Tests share a guest.
-A test that fails, or in which the kernel reports trouble, costs its guest: the
-next test gets another.
+``docs/plugin.md`` describes it. Tests share a guest. If a test fails, or the kernel reports
+trouble during it, the guest is discarded, and the next test gets another.
 """
 
 import hashlib
@@ -37,12 +36,13 @@ from pyharness.pytest_plugin.guest_use import GuestUse
 from pyharness.pytest_plugin.results import Report
 
 VAGRANT = "vagrant"
-_NAME = 200  # characters of an artifact's name; file systems take 255
-_DIGEST = 8  # characters that tell names apart
-_PLAIN = re.compile(r"[\w./]+(::\w+)*", re.ASCII)  # a test's id that its file's name is made of
+_NAME = 200  # characters of an artifact's name; file systems allow 255 for the whole name
+_DIGEST = 8  # characters of the hash that makes names unique
+# A test's node ID that needs no hash in the name of its artifact.
+_PLAIN = re.compile(r"[\w./]+(::\w+)*", re.ASCII)
 _LAB = pytest.StashKey[GuestPool]()
 _VISIT = pytest.StashKey[GuestUse]()
-_SPOILT = pytest.StashKey[list[Guest]]()  # tests failed in these
+_SPOILT = pytest.StashKey[list[Guest]]()  # guests in which tests failed
 
 
 # ---- options and markers ----
@@ -75,7 +75,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     },
     "--results": {"metavar": "FILE", "help": "write a report of the run to FILE, as JSON"},
 }
-# Options of pytest's own with which nothing is run, as it keeps their values.
+# pytest's options that list tests or fixtures and run nothing, by their names in its namespace.
 _LISTS = ("collectonly", "showfixtures", "show_fixtures_per_test", "setupplan")
 _MARKERS = (
     "cpus(number): give the test a guest with this number of CPUs",
@@ -113,20 +113,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def is_worker(config: pytest.Config) -> bool:
-    """Whether this is a process of pytest-xdist that runs tests for another."""
+    """Return whether this process is a worker of pytest-xdist."""
     return hasattr(config, "workerinput")
 
 
 def only_lists(config: pytest.Config) -> bool:
-    """Whether this run shows tests or fixtures, and runs neither."""
+    """Return whether this run only lists tests or fixtures."""
     return any(getattr(config.option, name, False) for name in _LISTS)
 
 
 def check_options(config: pytest.Config) -> None:
-    """Find mistakes that concern all tests before the first one.
+    """Check the options that concern all tests.
 
     Raises:
-        pytest.UsageError: there is one.
+        pytest.UsageError: one has a wrong value.
     """
     root_folder.check(config, _OPTIONS)
     with _as_usage_error():
@@ -139,17 +139,20 @@ def check_options(config: pytest.Config) -> None:
 
 
 def absolute(config: pytest.Config, path: str | Path) -> Path:
-    """A path that the command line names, wherever a test has moved to since."""
+    """Resolve a path of the command line, against the folder in which pytest was started.
+
+    A test may have changed the working directory since.
+    """
     return config.invocation_params.dir / path
 
 
 def artifacts_of(config: pytest.Config) -> Path:
-    """Where to keep the console's output."""
+    """Return the folder for the files with the serial console's output."""
     return absolute(config, config.getoption("artifacts") or "artifacts")
 
 
 def module_folder_of(config: pytest.Config) -> Path:
-    """The folder of the module to test, by options and configuration."""
+    """Return the folder of the module to test, according to options and configuration."""
     named = config.getoption("module")
     return (
         absolute(config, named)
@@ -163,13 +166,15 @@ def module_folder_of(config: pytest.Config) -> Path:
 
 @dataclass(frozen=True)
 class Target:
-    """Where tests run.
+    """The guest on which the tests of a run are executed.
 
     Attributes:
-        spec: the guest's description; of one known by SSH alone, what it was found to be.
-        description: what it is, for a person.
-        enter: gives the guest that tests share.
-        release: of its kernel, if others like it can't be started.
+        spec: the guest's description. For a guest that is known by SSH alone, it is made from
+            what the guest answered.
+        description: what kind of guest it is, for the line about the guest; may be empty.
+        enter: starts, or connects to, the guest that tests share.
+        release: the release of its kernel, if no other guests like it can be started; otherwise
+            empty.
     """
 
     spec: GuestSpec
@@ -179,7 +184,7 @@ class Target:
 
     @property
     def boots(self) -> bool:
-        """Whether others like it can be started."""
+        """Whether more guests like it can be started."""
         return not self.release
 
 
@@ -187,10 +192,10 @@ _TARGET = pytest.StashKey[Target]()
 
 
 def target_of(config: pytest.Config) -> Target:
-    """Where this run's tests run, found out once.
+    """Return the target of this run, which is determined on first use.
 
     Raises:
-        pytest.UsageError: that can't be had.
+        pytest.UsageError: the options or the configuration name no usable guest.
     """
     if _TARGET not in config.stash:
         with _as_usage_error():
@@ -200,7 +205,7 @@ def target_of(config: pytest.Config) -> Target:
 
 @contextmanager
 def _as_usage_error() -> Iterator[None]:
-    """Have pytest say in a sentence what keeps it from running tests."""
+    """Turn this package's errors into usage errors, which pytest shows without a traceback."""
     try:
         yield
     except HarnessError as error:
@@ -230,7 +235,7 @@ def _find_target(config: pytest.Config) -> Target:
 
 
 def _elsewhere(config: pytest.Config, address: ssh_only.Address) -> Target:
-    """A guest that is known by SSH alone."""
+    """Return a target that is known by SSH alone, after connecting to it once."""
     _alone(config, f"{address} is one guest")
     with ssh_only.enter(address) as guest:
         spec, release = guest.saved_state.spec, guest.saved_state.image.release
@@ -238,7 +243,7 @@ def _elsewhere(config: pytest.Config, address: ssh_only.Address) -> Target:
 
 
 def _vagrants(config: pytest.Config, box: vagrant.Box) -> Target:
-    """The guest that Vagrant runs."""
+    """Return the target for the guest that Vagrant runs."""
     _alone(config, "Vagrant runs one guest")
     if box.guest is None:
         return replace(_elsewhere(config, box.address), description="Vagrant's, known by SSH alone")
@@ -255,11 +260,14 @@ _READY = pytest.StashKey[SavedState]()
 
 
 def make_ready(config: pytest.Config, *cpus: int) -> None:
-    """Make images and saved states before the first test, and show progress.
+    """Make images and saved states before the first test, and show the progress.
+
+    It does nothing for a target of which no more guests can be started.
 
     Args:
-        config: of this run.
-        cpus: with how many CPUs the guest is wanted, 0 for as many as usual.
+        config: the configuration of this run.
+        *cpus: the numbers of CPUs for which guests are needed; 0, as by default: as many as
+            usual.
     """
     target = target_of(config)
     if target.boots:
@@ -272,10 +280,10 @@ def make_ready(config: pytest.Config, *cpus: int) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Find mistakes in options, and the guest if it is known that one is wanted.
+    """Check the options; determine the target if options or configuration name a guest.
 
-    With workers (pytest -n) also make it ready before they start, as their
-    progress is not shown.
+    With workers (pytest -n), also make the guest ready before they start, because their progress
+    is not shown.
     """
     config = session.config
     if not is_worker(config) and not only_lists(config):
@@ -287,7 +295,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def needs_guest(item: pytest.Item) -> bool:
-    """Whether a test asks for a guest."""
+    """Return whether a test uses the fixture ``guest``, itself or through another fixture."""
     return "guest" in getattr(item, "fixturenames", ())
 
 
@@ -296,7 +304,10 @@ _USAGE_ERROR = "pyharness_usage_error"
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
-    """Hand a worker's usage error on: pytest-xdist would show an internal error instead."""
+    """Pass a worker's usage error to the main process.
+
+    pytest-xdist would show an internal error instead.
+    """
     try:
         return (yield)
     except pytest.UsageError as error:
@@ -307,14 +318,17 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Raise a worker's usage error where it is shown, once."""
+    """Raise a worker's usage error in the main process, which shows it."""
     if said := getattr(node, "workeroutput", {}).get(_USAGE_ERROR):
         raise pytest.UsageError(said)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is not for this guest; nothing is booted just to list tests."""
+    """Check the markers, and deselect the tests that are not for this run's guest.
+
+    A run that only lists tests skips this, so that no guest is booted for it.
+    """
     if only_lists(config):
         return
     for item in items:
@@ -330,7 +344,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def is_for(item: pytest.Item, config: pytest.Config) -> bool:
-    """Whether a test is for the guest of this run."""
+    """Return whether the markers of a test allow the guest of this run."""
     target = target_of(config)
     architecture = item.get_closest_marker("architecture")
     if architecture and target.spec.architecture not in architecture.args:
@@ -342,25 +356,25 @@ def is_for(item: pytest.Item, config: pytest.Config) -> bool:
 
 
 def release_of(config: pytest.Config) -> str:
-    """The release of the guest's kernel, once the guest is known or ready."""
+    """Return the release of the guest's kernel; is_known() must be true."""
     return target_of(config).release or config.stash[_READY].image.release
 
 
 def is_known(config: pytest.Config) -> bool:
-    """Whether the guest of this run can be described."""
+    """Return whether enough is known about this run's guest to describe it."""
     return _READY in config.stash or (_TARGET in config.stash and not target_of(config).boots)
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    """The line about the guest, if workers collect the tests."""
+    """Return the line about the guest, if workers collect the tests and it is known already."""
     early = config.getoption("numprocesses", None) and is_known(config)
     return f"guest: {describe(config)}" if early and not only_lists(config) else None
 
 
-# Before the terminal's own, which asks for the line about the guest.
+# This has to run before the hook of pytest's terminal, which asks for the line about the guest.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Make ready what the tests ask for, once it is known that they do."""
+    """Check the folders, and make the guests ready, that the collected tests need."""
     config = session.config
     wanting = [item for item in session.items if needs_guest(item)]
     if not wanting or only_lists(config):
@@ -373,7 +387,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def takes_module_folder(item: pytest.Item) -> bool:
-    """Whether a test takes the module from the folder that is configured, not from its own."""
+    """Return whether a test uses this plugin's fixture ``module_folder``, not an override of it."""
     known = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
     found = known.get("module_folder", ())
     return bool(found) and getattr(found[-1].func, "__module__", "") == __name__
@@ -382,14 +396,14 @@ def takes_module_folder(item: pytest.Item) -> bool:
 def pytest_report_collectionfinish(
     config: pytest.Config, items: list[pytest.Item]
 ) -> list[str] | None:
-    """The line about the guest, if tests are collected here."""
+    """Return the line about the guest, if this process collects the tests and they need one."""
     if not any(map(needs_guest, items)) or only_lists(config):
         return None
     return [f"guest: {describe(config)}"]
 
 
 def describe(config: pytest.Config) -> str:
-    """The guest of this run, its kernel, and its accelerator."""
+    """Describe the guest of this run, its kernel and its accelerator in one line."""
     target = target_of(config)
     if target.boots:
         saved_state = config.stash[_READY]
@@ -400,23 +414,24 @@ def describe(config: pytest.Config) -> str:
     return f"{said}, {target.description}" if target.description else said
 
 
-# ---- what a test does there ----
+# ---- setup, call and teardown ----
 
 
 def attend(item: pytest.Item, *, ends: bool) -> Generator[None, object, object]:
-    """Look after the guest while a test is set up and runs.
+    """Check the guest's kernel after a phase of a test, as a hook wrapper.
 
-    A report of trouble by the kernel outranks the test's own result. A guest in
-    which a test failed can't be trusted: it's thrown away, the next test gets another.
+    Trouble that the kernel reported replaces the test's own result. A guest in which a test
+    failed can't be trusted: it is marked to be discarded, and the next test gets another.
 
     Args:
         item: the test.
-        ends: what it expects of the kernel must have come after this.
+        ends: whether each warning that the test expects must have occurred by the end of this
+            phase.
     """
     result, error = None, None
     try:
         result = yield
-    except BaseException as raised:  # a test's outcome, whatever it is
+    except BaseException as raised:  # a failure, a skip, or an interruption
         error = raised
         simplify(item, error)
     visit = item.stash.get(_VISIT, None)
@@ -442,13 +457,13 @@ def attend(item: pytest.Item, *, ends: bool) -> Generator[None, object, object]:
 
 
 def simplify(item: pytest.Item, error: BaseException) -> None:
-    """Have an error of this package's shown without what led to it in this package."""
+    """Hide the cause of an error that this package raised on purpose, except with --full-trace."""
     if not item.config.getoption("fulltrace"):
         tracebacks.forget_cause(error)
 
 
 def log_of(visit: GuestUse) -> str:
-    """The kernel log of a test, if it can be read."""
+    """Return the kernel log of a test as text, or a note that it can't be read."""
     try:
         return "\n".join(f"{r.microseconds / 1e6:12.6f} {r.text}" for r in visit.records())
     except GuestError:
@@ -456,7 +471,7 @@ def log_of(visit: GuestUse) -> str:
 
 
 def console_name(test: str) -> str:
-    """The name of the file with the console's output of a test; no other test's is the same."""
+    """Return the name of the file for a test's console output, unique to its node ID."""
     name = re.sub(r"[^\w.]+", "-", test, flags=re.ASCII).strip("-")
     if len(name) > _NAME or not _PLAIN.fullmatch(test):
         digest = hashlib.sha256(test.encode(errors="surrogatepass")).hexdigest()
@@ -465,12 +480,12 @@ def console_name(test: str) -> str:
 
 
 def keep_console(item: pytest.Item, visit: GuestUse) -> str:
-    """Keep what came out of the serial console during a test, and return it."""
+    """Write the serial console's output during a test to a file, and return it."""
     text = visit.console_text()
     folder = artifacts_of(item.config)
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        # So that neither git nor the module's build takes the folder for a part of the project.
+        # Has git, and the search for the module's source, ignore the folder.
         (folder / ".gitignore").write_text("*\n", encoding="ascii")
     path = folder / console_name(item.nodeid)
     path.write_text(text, encoding="utf-8")
@@ -491,13 +506,13 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     return (yield from attend(item, ends=True))
 
 
-# Before the fixtures' ends; after the debugger, which needs the guest (--pdb).
+# Runs before the teardown of fixtures, but after the debugger of --pdb, which needs the guest.
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
     discard_spoilt(item.config)
 
 
-# Likewise, of a test whose end pytest was kept from.
+# For a test whose teardown pytest did not run, such as after an interruption.
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     discard_spoilt(session.config)
@@ -514,10 +529,10 @@ def discard_spoilt(config: pytest.Config) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the test's own lines first, not this package's."""
+    """Have a failure's report show the test's own lines, not this package's."""
     if call.excinfo is None or item.config.getoption("fulltrace"):
         return (yield)
-    if call.when == "teardown":  # of the others, attend() has seen to it
+    if call.when == "teardown":  # attend() does so for the other phases
         tracebacks.forget_cause(call.excinfo.value)
     tracebacks.shorten(call.excinfo)
     report = yield
@@ -530,7 +545,7 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session")
 def lab(pytestconfig: pytest.Config) -> Iterator[GuestPool]:
-    """The guests that this run's tests share."""
+    """The pool of the guests that the tests of this run share."""
     target = target_of(pytestconfig)
     shared = GuestPool(target.enter, target.spec.name, boots=target.boots)
     pytestconfig.stash[_LAB] = shared
@@ -557,7 +572,7 @@ def guest(request: pytest.FixtureRequest, lab: GuestPool) -> Iterator[Guest]:
         raise
     if fresh:
         entered.close()
-    elif warned:  # its kernel is tainted, and WARN_ONCE() has nothing more to say
+    elif warned:  # its kernel is tainted, and a WARN_ONCE() would not warn again
         lab.discard(entered)
 
 
@@ -585,7 +600,7 @@ def module(
     loaded = guest.load(module_folder, name, **module_parameters)
     yield loaded
     if not guest.closed and guest.is_loaded(loaded.name):
-        guest.dismiss()  # an actor may have something of the module's open
+        guest.dismiss()  # an actor may have a file of the module open
         loaded.unload()
 
 
@@ -615,11 +630,11 @@ def kernel_log(request: pytest.FixtureRequest, guest: Guest) -> KernelLogOfTest:
     return visit.records
 
 
-# ---- the report ----
+# ---- the results ----
 
 
 class Reporter:
-    """Writes the report; with workers, the process that they report to does."""
+    """Writes the results of a run to the file of --results; only the main process has one."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config

@@ -12,13 +12,14 @@ from pyharness.linux.kmsg import Record
 
 @dataclass
 class GuestUse:
-    """A test's use of a guest.
+    """The use of a guest by one test, from its begin() on.
 
     Attributes:
-        guest: the one that it uses.
-        log: where the kernel log was when it began.
-        console: likewise, the serial console.
-        expected: the warnings of the kernel that are no trouble, and have to come.
+        guest: the guest.
+        log: the mark of the kernel log when the test began.
+        console: the size of the serial console's output when the test began, in bytes.
+        expected: patterns of the kernel's warnings that do not fail the test, and of which each
+            has to occur.
     """
 
     guest: Guest
@@ -28,16 +29,22 @@ class GuestUse:
 
     @classmethod
     def begin(cls, guest: Guest, expected: tuple[re.Pattern[str], ...] = ()) -> "GuestUse":
-        """Take note of where the guest is."""
+        """Record the present ends of the guest's kernel log and console output.
+
+        Args:
+            guest: the guest that the test uses.
+            expected: patterns of the warnings that the test expects of the kernel.
+        """
         return cls(guest, guest.log.mark(), guest.health.console_size(), expected)
 
     def records(self) -> list[Record]:
-        """What the kernel has logged since.
+        """Return what the kernel has logged since the test began.
 
-        The agent reads it. Where that is gone or does not answer, a command does.
+        The agent reads the log; if it has ended or does not answer, a shell command does.
 
         Raises:
-            GuestError: it can't be read.
+            GuestCrashed: the kernel crashed.
+            GuestError: the log can't be read.
         """
         try:
             return self.guest.log.since(self.log)
@@ -49,21 +56,21 @@ class GuestUse:
             return self._records_by_command()
 
     def _records_by_command(self) -> list[Record]:
-        # dd copies record by record, and ends with an error when there are no more.
+        # Each read() of dd returns one record; it fails with EAGAIN after the last one.
         read = "dd if=/dev/kmsg iflag=nonblock bs=8192 2>/dev/null || true"
         found = map(kmsg.parse_record, self.guest.run(read).check().stdout.splitlines())
         return [record for record in found if record and record.sequence >= self.log]
 
     def console_text(self) -> str:
-        """What came out of the serial console since."""
+        """Return the serial console's output since the test began."""
         return self.guest.health.console_text(self.console)
 
     def examine(self) -> None:
-        """Make sure that the kernel is well, and was since.
+        """Make sure that the kernel runs, and has reported nothing unexpected since the test began.
 
         Raises:
-            GuestCrashed: it isn't.
-            UsageError: the guest was closed, so that it can't be known.
+            GuestCrashed: the kernel crashed, or reported trouble that the test does not expect.
+            UsageError: the guest was closed, so that its kernel can't be examined.
         """
         if self.guest.closed:
             raise UsageError(
@@ -80,14 +87,14 @@ class GuestUse:
             )
 
     def has_warned(self) -> bool:
-        """Whether a warning came that was expected."""
+        """Return whether the kernel has issued a warning that the test expects."""
         return bool(self.expected) and any(map(self._is_expected, self._reports()))
 
     def expect_all(self) -> None:
-        """Make sure that each warning that was expected has come.
+        """Make sure that the kernel has issued each warning that the test expects.
 
         Raises:
-            CheckFailed: one has not.
+            CheckFailed: it has not issued one of them.
         """
         said = [warned.text for warned in self._reports() if warned.report.kind == trouble.WARNING]
         for pattern in self.expected:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the markers of a test say, and whether they say it rightly."""
+"""Reads and checks the arguments of a test's markers."""
 
 import re
 
@@ -9,14 +9,14 @@ from pyharness.machine import guest_specs
 
 
 def check(item: pytest.Item, *, uses_guest: bool) -> None:
-    """Find mistakes in a test's markers.
+    """Check a test's markers.
 
     Args:
         item: the test.
-        uses_guest: it asks for a guest.
+        uses_guest: whether the test uses a guest.
 
     Raises:
-        pytest.UsageError: there is one.
+        pytest.UsageError: a marker has wrong arguments, or makes no sense without a guest.
     """
     cpus_of(item)
     if expected_of(item) and not uses_guest:
@@ -27,10 +27,10 @@ def check(item: pytest.Item, *, uses_guest: bool) -> None:
 
 
 def cpus_of(item: pytest.Item) -> int:
-    """How many CPUs the guest of a test is to have, 0 for as many as usual.
+    """Return the number of CPUs that a test's guest needs; 0: as many as usual.
 
     Raises:
-        pytest.UsageError: its marker has no number.
+        pytest.UsageError: the marker ``cpus`` does not have one positive number.
     """
     marker = item.get_closest_marker("cpus")
     if marker is None:
@@ -42,10 +42,10 @@ def cpus_of(item: pytest.Item) -> int:
 
 
 def _check_architectures(item: pytest.Item) -> None:
-    """Make sure that a test is for architectures that guests have.
+    """Make sure that the marker ``architecture`` of a test names architectures of guests.
 
     Raises:
-        pytest.UsageError: it is for one that none has, or for none.
+        pytest.UsageError: it names none, or one that no guest has.
     """
     known = sorted({spec.architecture for spec in guest_specs.load().values()})
     for marker in item.iter_markers("architecture"):
@@ -58,10 +58,11 @@ def _check_architectures(item: pytest.Item) -> None:
 
 
 def expected_of(item: pytest.Item) -> tuple[re.Pattern[str], ...]:
-    """The warnings of the kernel that a test expects.
+    """Return the patterns of the kernel's warnings that a test expects.
 
     Raises:
-        pytest.UsageError: its marker has something that is no regular expression.
+        pytest.UsageError: the marker ``expects_warning`` has no argument, or one that is no
+            regular expression.
     """
     found = []
     for marker in item.iter_markers("expects_warning"):
@@ -81,7 +82,12 @@ def expected_of(item: pytest.Item) -> tuple[re.Pattern[str], ...]:
 
 
 def _compiled(pattern: object) -> re.Pattern[str]:
-    """A regular expression; one that is compiled already is taken as it is."""
+    """Compile a regular expression, unless it is compiled already.
+
+    Raises:
+        TypeError: it is neither a string nor a compiled pattern for strings.
+        re.error: it is no valid regular expression.
+    """
     match pattern:
         case str():
             return re.compile(pattern, re.MULTILINE)

@@ -1,28 +1,28 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The report of a test run as one JSON object; ``docs/results.md`` has its schema. Pure."""
+"""Collects the results of a test run as one JSON object; docs/results.md has its schema. Pure."""
 
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 SCHEMA = 1
-# From what is worst to what is best: a test's outcome is the worst of its parts'.
+# From the worst to the best: a test's outcome is the worst outcome of its phases.
 OUTCOMES = ("error", "failed", "skipped", "passed")
-# A run's outcome, where no test says otherwise, by pytest's exit status.
+# The outcome of a run without a failure, by pytest's exit status.
 _RUNS = {0: "passed", 2: "interrupted", 5: "no tests"}
 
 
 @dataclass
 class Test:
-    """One test, or a file that could not be collected.
+    """The result of one test, or of a file that could not be collected.
 
     Attributes:
-        id: pytest's name for it.
+        id: its node ID in pytest.
         outcome: one of OUTCOMES.
-        seconds: how long it took, with what it was prepared by.
-        message: why it did not pass.
-        properties: what it recorded by ``record_property``.
-        console: the file with what came out of the serial console, beside the report.
+        seconds: how long it took, with setup and teardown.
+        message: why it did not pass; empty if it did.
+        properties: what the test recorded by ``record_property``.
+        console: the path of the file with the serial console's output; None if there is none.
     """
 
     id: str
@@ -34,10 +34,10 @@ class Test:
 
 
 class Report:
-    """A run's tests, as they end."""
+    """The results of a run, collected phase by phase."""
 
     def __init__(self, started: float) -> None:
-        """A run that started then, in seconds since the epoch."""
+        """Begin the report of a run that started at a time, in seconds since the epoch."""
         self._started = started
         self._tests: dict[str, Test] = {}
 
@@ -51,15 +51,15 @@ class Report:
         message: str = "",
         properties: dict[str, Any] | None = None,
     ) -> None:
-        """Add a part of a test.
+        """Add the result of one phase of a test.
 
         Args:
-            name: the test's.
+            name: the test's node ID.
             phase: ``collect``, ``setup``, ``call`` or ``teardown``.
-            outcome: of the part, as pytest has it.
-            seconds: how long it took.
+            outcome: the phase's outcome in pytest: ``passed``, ``failed`` or ``skipped``.
+            seconds: how long the phase took.
             message: why it did not pass.
-            properties: what the test recorded so far.
+            properties: what the test has recorded by ``record_property`` so far.
         """
         test = self._tests.setdefault(name, Test(name))
         if outcome == "failed" and phase != "call":
@@ -74,12 +74,12 @@ class Report:
     def as_json(
         self, guest: dict[str, Any] | None, ended: float, exit_status: int
     ) -> dict[str, Any]:
-        """All of it.
+        """Return the report as an object for JSON.
 
         Args:
-            guest: what the tests ran on, None if none was asked for.
-            ended: when, in seconds since the epoch.
-            exit_status: of pytest.
+            guest: the facts about the guest of the run; None if it had none.
+            ended: the end of the run, in seconds since the epoch.
+            exit_status: the exit status of pytest.
         """
         tests = [test | {"seconds": round(test["seconds"], 3)} for test in self._listed()]
         counts = {kind: sum(test["outcome"] == kind for test in tests) for kind in OUTCOMES}

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Paths that pytest takes for a project's, as it does not know yet that they are an option's.
+"""Finds options whose separate values mislead pytest about its root folder.
 
-pytest looks for its root folder before it loads plugins that come by an entry
-point. In ``--results FILE`` it sees an unknown option and a path, and if the path
-exists, looks for the project there. ``--results=FILE`` is one word.
+pytest determines its root folder before it loads the plugins of entry points. In
+``--results FILE`` it then sees an unknown option and a path and, if the path exists, looks for
+the project there. ``--results=FILE`` has no such effect.
 """
 
 import inspect
@@ -17,10 +17,14 @@ import pytest
 
 
 def check(config: pytest.Config, options: Collection[str]) -> None:
-    """Make sure that the root folder is what it is without the values of these options.
+    """Make sure that no value of these options has changed pytest's root folder.
+
+    Args:
+        config: the configuration of this run.
+        options: the options that take a value.
 
     Raises:
-        pytest.UsageError: it isn't; the message has the spelling that works.
+        pytest.UsageError: one has; the message has the spelling that works.
     """
     words = [*shlex.split(os.environ.get("PYTEST_ADDOPTS", "")), *config.invocation_params.args]
     apart = [(str(name), str(value)) for name, value in pairwise(words) if name in options]
@@ -33,9 +37,9 @@ def check(config: pytest.Config, options: Collection[str]) -> None:
 
 
 def _root(config: pytest.Config, words: list[str]) -> Path | None:
-    """The root folder, now that all options are known; None if pytest can't be asked.
+    """Return the root folder that pytest would find knowing all options.
 
-    There is no public function for it.
+    pytest has no public function for it. The result is None if the private one has changed.
     """
     try:
         from _pytest.config.findpaths import determine_setup  # noqa: PLC0415

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What pytest shows of an error that this package raised: the test's own lines, then the error."""
+"""Shortens the tracebacks of this package's errors to the test's own lines, and the error."""
 
 from itertools import zip_longest
 from types import TracebackType
 
 import pytest
 
-# What an error is shown by; there are no public names.
+# The classes that represent a failure in a report; pytest has no public names for them.
 from _pytest._code.code import ExceptionChainRepr, ReprFileLocation
 
 from pyharness.errors import HarnessError
@@ -29,7 +29,10 @@ def _frames(error: BaseException) -> list[TracebackType]:
 
 
 def is_reported(error: BaseException) -> bool:
-    """Whether this package raised an error on purpose: it says all that a test's author needs."""
+    """Return whether this package raised an error on purpose, so that its message is enough.
+
+    These are its own exceptions, and the OSErrors of files in the guest.
+    """
     frames = _frames(error)
     if not frames or _package_of(frames[-1]) != _PACKAGE:
         return False
@@ -38,7 +41,7 @@ def is_reported(error: BaseException) -> bool:
 
 
 def forget_cause(error: BaseException) -> None:
-    """Have nothing shown of an error that this package caught, to raise another on purpose."""
+    """Hide the cause of an error if this package caught it, to raise the error on purpose."""
     cause = error.__cause__ or error.__context__
     if cause and is_reported(error):
         frames = _frames(cause)
@@ -47,20 +50,23 @@ def forget_cause(error: BaseException) -> None:
 
 
 def hide_frames(error: BaseException) -> None:
-    """Leave out this package's functions, of an error that it raised on purpose."""
+    """Remove this package's frames from the traceback of an error that it raised on purpose.
+
+    If no frames but pytest's are left, these are removed as well.
+    """
     if not is_reported(error):
         return
     kept = [trace for trace in _frames(error) if _package_of(trace) != _PACKAGE]
     if all(_package_of(trace) in _PYTEST for trace in kept):
         kept = []
-    # In place, as pytest goes on from each entry to its next one.
+    # The entries are changed in place: pytest walks from one to the next by tb_next.
     for trace, following in zip_longest(kept, kept[1:]):
         trace.tb_next = following
     error.__traceback__ = kept[0] if kept else None
 
 
 def shorten(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-    """Do so for what failed a test, and for the test's own error before it."""
+    """Hide this package's frames of the error that failed a test, and of each of its causes."""
     error: BaseException | None = excinfo.value
     while error:
         hide_frames(error)
@@ -72,14 +78,19 @@ def shorten(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
 
 
 def place(report: pytest.TestReport, error: BaseException) -> None:
-    """Name the test as the place of an error that has none, for a report's summary."""
+    """Give a report without a crash location the test's own, for pytest's summary.
+
+    Args:
+        report: the report.
+        error: the error that it shows.
+    """
     shown = report.longrepr
     if isinstance(shown, ExceptionChainRepr) and shown.reprcrash is None:
         file, line, _ = report.location
         message = f"{type(error).__module__}.{type(error).__qualname__}: {error}"
         crash = ReprFileLocation(file, (line or 0) + 1, message)
         trace, _, description = shown.chain[-1]
-        for entry in trace.reprentries:  # as where there is a place: a mark at each line
+        for entry in trace.reprentries:  # each line of an error begins with "E" in pytest's output
             entry.lines = [f"E{line[1:]}" for line in entry.lines]
-        # A worker of pytest-xdist sends the chain, from which all else is made again.
+        # A worker of pytest-xdist sends only the chain; the rest is made from it again.
         report.longrepr = ExceptionChainRepr([*shown.chain[:-1], (trace, crash, description)])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The guest that Vagrant runs, if it runs one."""
+"""Finds the guest that Vagrant runs for a Vagrantfile."""
 
 import io
 import os
@@ -13,8 +13,8 @@ from pyharness.errors import GuestError, UsageError
 from pyharness.guest.ssh_only import Address
 from pyharness.host.programs import environment, requires, which
 
-_SECONDS = 60.0
-# The provider of vm/vagrant.rb, whose machines' ids are the guests' names.
+_SECONDS = 60.0  # for vagrant ssh-config
+# The provider of vm/vagrant.rb. The IDs of its machines are names of this package's guests.
 _OWN = "qemu"
 
 
@@ -23,8 +23,8 @@ class Box:
     """A guest that Vagrant runs.
 
     Attributes:
-        address: how to enter it.
-        guest: the name of pyharness's own guest that it is, None if it's somebody else's.
+        address: how to connect to it by SSH.
+        guest: its name among this package's guests; None if another provider runs it.
     """
 
     address: Address
@@ -32,22 +32,23 @@ class Box:
 
 
 def _state(folder: Path) -> Path:
-    """Where Vagrant keeps what it knows of its one machine, by provider."""
+    """Return the folder in which Vagrant keeps the state of its machine, by provider."""
     named = os.environ.get("VAGRANT_DOTFILE_PATH")
     return (Path(named) if named else folder / ".vagrant") / "machines" / "default"
 
 
 def is_likely(folder: Path) -> bool:
-    """Whether Vagrant may run a guest for that folder; asks nobody."""
+    """Return whether Vagrant may run a guest for a folder, judging by files, without running it."""
     return bool(which("vagrant")) and any(_state(folder).glob("*/id"))
 
 
 def find(folder: Path) -> Box:
-    """The guest that Vagrant runs for the Vagrantfile in a folder.
+    """Ask Vagrant for the guest that it runs for the Vagrantfile in a folder.
 
     Raises:
-        UsageError: there is no Vagrantfile, or no Vagrant.
-        GuestError: it does not run.
+        UsageError: there is no Vagrantfile, or Vagrant's answer names no host.
+        HostError: Vagrant is not installed.
+        GuestError: Vagrant runs no guest there.
     """
     if not (folder / "Vagrantfile").is_file():
         raise UsageError(f"{folder} has no Vagrantfile")
@@ -68,10 +69,13 @@ def find(folder: Path) -> Box:
 
 
 def parse(config: str) -> Address:
-    """How to enter the one host of what ``vagrant ssh-config`` printed. Pure.
+    """Parse the output of ``vagrant ssh-config``, which describes one host. Pure.
+
+    Returns:
+        The host's address.
 
     Raises:
-        UsageError: it does not say how.
+        UsageError: the output names no host.
     """
     read = paramiko.SSHConfig.from_file(io.StringIO(config))
     name = next((host for host in sorted(read.get_hostnames()) if host != "*"), None)

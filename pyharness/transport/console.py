@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The root shell on a guest's serial console: slow, and there when the network is not."""
+"""The root shell on a guest's serial console: slow, but it works without a network."""
 
 import os
 import re
@@ -21,18 +21,19 @@ from pexpect.socket_pexpect import SocketSpawn
 from pyharness.errors import GuestError, GuestTimeout
 from pyharness.host.closing import Closes
 
+# How much of the latest output is searched for a pattern (bytes).
 _WINDOW = 4096
-# What is read at once must be less, or the window passes over a part of it.
+# A read must be shorter than the window, or a part of it would never be searched.
 _CHUNK = _WINDOW // 2
-_LEAVE = b"\x1d"
-# How often a wait looks at the clock and at the machine (s); see Clock.
+_LEAVE = b"\x1d"  # Ctrl-]
+# How often a wait checks the clock and the machine; cpu_time.Clock says how often it must.
 _LOOK_SECONDS = 1.0
-# What a system says that does not get to its prompt.
+# Output of a guest that does not boot to its prompt.
 _NO_BOOT = rb"Kernel panic[^\r\n]*[\r\n]|You are in emergency mode|\(initramfs\)"
 
 
 class Console(Closes):
-    """The root shell that waits on a guest's serial console."""
+    """A client of the root shell on a guest's serial console."""
 
     def __init__(
         self,
@@ -42,16 +43,16 @@ class Console(Closes):
         timeout_factor: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Connect to it.
+        """Connect to the console.
 
         Args:
-            folder: the machine's, in which the console's socket is.
+            folder: the machine's folder, which has the console's socket.
             guest: the guest's name, for error messages.
-            timeout_factor: what time limits are multiplied by.
-            clock: the seconds that time limits are counted in.
+            timeout_factor: the factor by which time limits are multiplied.
+            clock: returns the seconds in which time limits are counted.
 
         Raises:
-            GuestError: the machine is gone.
+            GuestError: the console can't be connected to, as when the machine has ended.
         """
         self._timeout_factor = timeout_factor
         self._clock = clock
@@ -69,19 +70,20 @@ class Console(Closes):
         )
 
     def close(self) -> None:
-        """Leave the console to others."""
+        """Disconnect from the console; the guest keeps running."""
         self.socket.close()
 
     def wait_boot(self, seconds: float, *, watch: Callable[[], object] = lambda: None) -> None:
         """Wait until the guest has booted to its prompt.
 
         Args:
-            seconds: how long it may take on real hardware.
-            watch: called now and then meanwhile; raises if waiting is in vain.
+            seconds: the time limit on real hardware.
+            watch: called about once a second meanwhile; raises to give up.
 
         Raises:
-            GuestError: its kernel panicked, or its system stopped before that.
-            GuestTimeout: it did not get there.
+            GuestError: the kernel panicked, the boot stopped at a rescue shell, or the console
+                ended.
+            GuestTimeout: the guest did not boot in time.
         """
         found, text, _ = self._expect([rb"automatic login", _NO_BOOT], seconds, watch=watch)
         if found == 1:
@@ -92,13 +94,17 @@ class Console(Closes):
 
         Args:
             command: one line for the shell.
-            seconds: how long it may take on real hardware.
+            seconds: the time limit on real hardware.
 
         Returns:
-            Its exit status, and what came out of the console meanwhile: the
-            kernel's own messages may stand between the command's lines.
+            The command's exit status, and the console's output meanwhile, in which the kernel's
+            messages may stand between the command's lines.
+
+        Raises:
+            GuestError: the console ended.
+            GuestTimeout: the command did not end in time.
         """
-        # The marker's two halves are apart in what is typed, so that its echo doesn't match.
+        # The typed line has each marker in two parts, so that its echo does not match.
         mark = uuid.uuid4().hex
         begin, done = f"<{mark}", f"{mark}>"
         self._spawn.send(f"echo '<''{mark}'; {command}; echo '{mark}'\">\"$?.\n".encode())
@@ -110,8 +116,12 @@ class Console(Closes):
     def _expect(
         self, patterns: list[bytes], seconds: float, *, watch: Callable[[], object] = lambda: None
     ) -> tuple[int, str, str]:
-        """Which pattern came first, what matched it, and what came before it."""
-        # What pexpect declares is too narrow. The last pattern: nothing came for a while.
+        """Wait for the first of several patterns.
+
+        Returns:
+            The index of the pattern, the text that matched it, and the text before that.
+        """
+        # pexpect's type annotation is too narrow. TIMEOUT matches if no pattern came for a while.
         wanted: list[Any] = [*patterns, pexpect.TIMEOUT]
         compiled = self._spawn.compile_pattern_list(wanted)
         end = self._clock() + seconds * self._timeout_factor
@@ -132,7 +142,7 @@ class Console(Closes):
         return int(self._spawn.expect_list(compiled, timeout=_LOOK_SECONDS))
 
     def interact(self) -> None:
-        """Connect this terminal to it, until Ctrl-] or the machine's end."""
+        """Connect this terminal to the console, until Ctrl-], end of input or the machine's end."""
         stdin = sys.stdin.fileno()
         kept = termios.tcgetattr(stdin) if os.isatty(stdin) else None
         if kept:
@@ -152,5 +162,5 @@ class Console(Closes):
                     self.socket.sendall(data)
         finally:
             if kept:
-                with suppress(termios.error):  # a terminal that was closed
+                with suppress(termios.error):  # the terminal was closed
                     termios.tcsetattr(stdin, termios.TCSADRAIN, kept)

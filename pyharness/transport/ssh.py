@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A connection to a guest by SSH: commands with deadlines, files, and open channels."""
+"""A connection to a guest by SSH: commands with time limits, files, and open channels."""
 
 import base64
 import io
@@ -22,33 +22,34 @@ from paramiko.auth_strategy import AuthFailure, AuthStrategy, InMemoryPrivateKey
 from pyharness.errors import CheckFailed, GuestError, GuestTimeout
 from pyharness.host.programs import environment
 
-# Of each attempt to connect that fails paramiko logs a traceback; where nobody has set up
-# logging, Python would print it.
+# paramiko logs a traceback of each attempt to connect that fails. Without a handler, Python would
+# print it.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 _CHUNK = 1 << 16
-# How long to wait for one attempt to connect, on a guest that may be slow (s).
-_PATIENCE = 20.0
-# How often to look whether the guest that is waited for still lives (s).
+# The time limit of one attempt to connect, as the guest may be slow.
+_ATTEMPT_SECONDS = 20.0
+# How often to check that a guest that is waited for still lives.
 WATCH_SECONDS = 2.0
+# How long to wait for a command's output before the next tick.
 _TICK_SECONDS = 0.02
 
 
-# What paramiko calls a failed authentication, too: the connection was lost meanwhile.
+# Messages of paramiko's errors for a failed authentication that mean a lost connection.
 _LOST = re.compile("EOF|timeout")
-# Gives private keys that can be used in a block.
+# Returns a context in which private keys can be used.
 Keys = Callable[[], AbstractContextManager[Sequence[paramiko.PKey]]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Completed:
-    """How a command in the guest ended.
+    """The result of a command in the guest.
 
     Attributes:
-        command: as the guest's shell got it.
-        status: its exit status; -1 if a signal ended it.
-        stdout: what it printed.
-        stderr: likewise.
+        command: the line that the guest's shell ran.
+        status: the exit status; -1 if a signal ended the command.
+        stdout: the command's standard output.
+        stderr: the command's standard error.
     """
 
     command: str
@@ -57,10 +58,10 @@ class Completed:
     stderr: str
 
     def check(self) -> "Completed":
-        """Itself, if the status is 0.
+        """Return this result if the exit status is 0.
 
         Raises:
-            CheckFailed: it isn't; the message has what the command said.
+            CheckFailed: the status is not 0; the message has the command's output.
         """
         if self.status:
             said = (self.stderr or self.stdout).strip()
@@ -69,7 +70,7 @@ class Completed:
 
 
 class Ssh:
-    """A connection to one guest, in which everything is done as root."""
+    """A connection to one guest, on which all commands run as root."""
 
     def __init__(
         self,
@@ -84,19 +85,21 @@ class Ssh:
         watch: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Nothing happens until connect().
+        """Prepare a connection, which connect() then makes.
 
         Args:
-            host: where the guest's SSH server is.
-            port: likewise.
-            key: the private key to enter with; a refusal is not final, the guest may be booting.
-            keys: gives the private keys to try instead, one after another, for as long as a
-                block lasts; a refusal is final.
-            host_key: the server's public key, as OpenSSH writes it; None: any.
-            user: who enters; who isn't root becomes so by sudo, without a password.
-            proxy: the shell command whose standard streams lead to the server, if not TCP.
-            watch: called now and then while the guest is waited for; raises if that is vain.
-            clock: the seconds that time limits are counted in.
+            host: the name or address of the guest's SSH server.
+            port: the TCP port of the guest's SSH server.
+            key: the file of the private key to log in with. If the server refuses it, connect()
+                tries again, as the guest may be booting.
+            keys: provides the private keys to log in with instead, tried one after another. If the
+                server refuses all of them, connect() fails.
+            host_key: the server's public key, in OpenSSH's format; None accepts any.
+            user: the user to log in as. If that is not root, commands run by sudo, which must
+                not ask for a password.
+            proxy: a shell command to connect through, by its standard streams; empty for TCP.
+            watch: called now and then while the guest is waited for; raises to give up.
+            clock: returns the seconds in which time limits are counted.
         """
         self._watch = watch
         self._watched = time.monotonic()
@@ -111,17 +114,20 @@ class Ssh:
         self._client: paramiko.SSHClient | None = None
 
     def watch(self) -> None:
-        """Look whether waiting for the guest is vain, if it is time to look again."""
+        """Call the function that watches the guest, if its last call was over WATCH_SECONDS ago."""
         if time.monotonic() - self._watched > WATCH_SECONDS:
             self._watched = time.monotonic()
             self._watch()
 
     def connect(self, seconds: float) -> None:
-        """Connect, trying again until it works.
+        """Connect, and try again until that works.
+
+        Args:
+            seconds: the time limit, by the connection's clock.
 
         Raises:
-            GuestTimeout: it never did.
-            GuestError: the server refuses each of the keys, or its name is not known.
+            GuestTimeout: no attempt succeeded in time.
+            GuestError: the server refuses each of the keys, or its name can't be resolved.
         """
         name = f"{self._where[0]}:{self._where[1]}" + f", by {self._proxy}" * bool(self._proxy)
         end = self.clock() + seconds
@@ -129,7 +135,7 @@ class Ssh:
             left = end - self.clock()
             try:
                 with self._keys() as keys:
-                    self._client = self._try_to_connect(keys, min(max(left, 1.0), _PATIENCE))
+                    self._client = self._try_to_connect(keys, min(max(left, 1.0), _ATTEMPT_SECONDS))
             except (OSError, EOFError, paramiko.SSHException) as error:
                 self._watch()
                 if isinstance(error, socket.gaierror):
@@ -173,7 +179,7 @@ class Ssh:
         return client
 
     def _start_proxy(self) -> socket.socket:
-        """Start the command that leads to the server, and return what is connected with it."""
+        """Start the proxy command, and return a socket connected to its standard streams."""
         self._end_proxy()
         own, its = socket.socketpair()
         with its:
@@ -193,17 +199,24 @@ class Ssh:
             self._proxying = None
 
     def close(self) -> None:
-        """Hang up."""
+        """Disconnect, and end the proxy command; the guest keeps running."""
         if self._client:
             self._client.close()
             self._client = None
         self._end_proxy()
 
     def open(self, command: str, *, terminal: bool = False) -> paramiko.Channel:
-        """Start a command; its channel is the caller's, to read, write and close.
+        """Start a command in the guest.
+
+        Args:
+            command: a line for the guest's shell.
+            terminal: whether the command gets a terminal.
+
+        Returns:
+            The command's channel, which the caller reads, writes and closes.
 
         Raises:
-            GuestError: the connection is gone.
+            GuestError: there is no connection, or it is lost.
         """
         transport = self._client.get_transport() if self._client else None
         if transport is None:
@@ -220,16 +233,16 @@ class Ssh:
         return channel
 
     def run(self, command: str | Sequence[str], *, seconds: float, stdin: bytes = b"") -> Completed:
-        """Run a command to its end.
+        """Run a command in the guest until it ends, whatever its exit status.
 
         Args:
-            command: for the guest's shell, or a list of words that are quoted for it.
-            seconds: how long it may take.
-            stdin: its standard input.
+            command: a line for the guest's shell, or a list of words, which are quoted for it.
+            seconds: the time limit, by the connection's clock.
+            stdin: the command's standard input.
 
         Raises:
-            GuestTimeout: it took longer.
-            GuestError: the connection is gone.
+            GuestTimeout: the command did not end in time.
+            GuestError: there is no connection, or it is lost.
         """
         line = command if isinstance(command, str) else shlex.join(command)
         out, err = io.BytesIO(), io.BytesIO()
@@ -257,10 +270,15 @@ class Ssh:
         """Copy files into the guest.
 
         Args:
-            files: which ones, all in ``folder``.
-            folder: of this host; the files keep their places relative to it.
-            target: the folder of the guest.
-            seconds: how long it may take.
+            files: the files, all of which are in ``folder``.
+            folder: a folder of this host; the files keep their paths relative to it.
+            target: the guest's folder to copy into, created if it is missing.
+            seconds: the time limit, by the connection's clock.
+
+        Raises:
+            CheckFailed: the guest can't write them.
+            GuestTimeout: the copy was not done in time.
+            GuestError: there is no connection, or it is lost.
         """
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w", dereference=True) as tar:
@@ -274,11 +292,32 @@ class Ssh:
         ).check()
 
     def put(self, data: bytes, target: str, *, seconds: float) -> None:
-        """Write a file in the guest."""
+        """Write a file in the guest.
+
+        Args:
+            data: the file's content.
+            target: the file's path in the guest.
+            seconds: the time limit, by the connection's clock.
+
+        Raises:
+            CheckFailed: the guest can't write it.
+            GuestTimeout: the copy was not done in time.
+            GuestError: there is no connection, or it is lost.
+        """
         self.run(f"cat > {shlex.quote(target)}", seconds=seconds, stdin=data).check()
 
     def get(self, source: str, *, seconds: float) -> bytes:
-        """Read a file of the guest."""
+        """Read a file of the guest.
+
+        Args:
+            source: the file's path in the guest.
+            seconds: the time limit, by the connection's clock.
+
+        Raises:
+            CheckFailed: the guest can't read it.
+            GuestTimeout: the copy was not done in time.
+            GuestError: there is no connection, or it is lost.
+        """
         encoded = self.run(["base64", "-w0", source], seconds=seconds).check()
         return base64.b64decode(encoded.stdout)
 
@@ -290,24 +329,27 @@ def pump(
     stderr: Callable[[bytes], object],
     tick: Callable[[], object],
 ) -> int:
-    """Carry a command's output until both its streams end, then take its status.
+    """Read a command's output until both its streams end, then its exit status.
 
-    In this order, and never ``recv_exit_status()`` first: a command that fills
-    the channel's window waits for its reader for ever.
+    The order matters. A caller that waits in ``recv_exit_status()`` first deadlocks with a
+    command that has filled the channel's window, and waits for a reader.
 
     Args:
-        channel: the command's.
-        stdout: called with what it prints.
-        stderr: likewise.
-        tick: called all the time; sends input, looks at the clock, raises to give up.
+        channel: the command's channel.
+        stdout: called with each part of the command's standard output.
+        stderr: called with each part of the command's standard error.
+        tick: called before each read; it sends input, checks the clock, and raises to give up.
 
     Returns:
-        The exit status, -1 if a signal ended the command.
+        The exit status; -1 if a signal ended the command.
+
+    Raises:
+        GuestError: the connection is lost.
     """
     channel.setblocking(False)
     while True:
         tick()
-        # The order matters: what comes before the end must be read after the end is seen.
+        # Check for the end before reading: output that came before the end is then still read.
         ended = (channel.eof_received or channel.closed) and channel.exit_status_ready()
         if channel.recv_ready():
             stdout(channel.recv(_CHUNK))
@@ -330,12 +372,15 @@ class _Strategy(AuthStrategy):
         self._keys = keys
 
     def get_sources(self) -> Iterator[InMemoryPrivateKey]:
-        """What to enter with."""
+        """Return the keys to try, in order."""
         return (InMemoryPrivateKey(self._user, key) for key in self._keys)
 
 
 def _refusal(error: Exception) -> str:
-    """What a server has refused, if it has: not where the connection was lost at the first key."""
+    """Describe what the server refused; empty if it refused nothing.
+
+    If the connection was lost at the first key, that is no refusal.
+    """
     if not isinstance(error, AuthFailure):
         return ""
     answer = error.result[0].result
@@ -351,14 +396,14 @@ def _refusal(error: Exception) -> str:
 
 
 class _Feeder:
-    """Sends a command its input, as fast as it reads."""
+    """Sends a command its input as fast as the command reads it."""
 
     def __init__(self, channel: paramiko.Channel, data: bytes) -> None:
         self._channel = channel
         self._left: memoryview | None = memoryview(data)
 
     def feed(self) -> None:
-        """Send what can be sent now."""
+        """Send as much as the channel accepts now."""
         if self._left is None:
             return
         try:
@@ -367,7 +412,7 @@ class _Feeder:
             if not self._left:
                 self._channel.shutdown_write()
                 self._left = None
-        except OSError:  # it reads no more
+        except OSError:  # the command does not read any more
             self._left = None
 
 

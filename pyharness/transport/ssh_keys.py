@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Private keys of this host's user: files, and what the SSH agent holds."""
+"""Private keys of this host's user, from files and from the SSH agent."""
 
 import base64
 import re
@@ -14,7 +14,7 @@ from pyharness.errors import UsageError
 _ENCRYPTED = (TypeError, paramiko.PasswordRequiredException)
 _OPENSSH = re.compile(rb"-----BEGIN OPENSSH PRIVATE KEY-----(.+)-----END", re.DOTALL)
 _OPENSSH_MAGIC = b"openssh-key-v1\0"
-# How a file begins that is no private key that can be used, what it is, and what to do.
+# Files that can't be used as a private key: how they begin, what they are, and what to do.
 _OTHERS = (
     (
         rb"(?:ssh|ecdsa|sk-ssh|sk-ecdsa)-\S+ AAAA|---- BEGIN SSH2 PUBLIC|-----BEGIN [A-Z ]*PUBLIC",
@@ -28,7 +28,10 @@ _OTHERS = (
 
 @contextmanager
 def of_agent() -> Iterator[Sequence[paramiko.PKey]]:
-    """The keys that this user's SSH agent holds, to be used in the block; maybe none."""
+    """Yield the keys of this user's SSH agent, which can be used in the block.
+
+    Without an agent there are none.
+    """
     try:
         agent = paramiko.Agent()
     except (paramiko.SSHException, OSError):
@@ -41,14 +44,14 @@ def of_agent() -> Iterator[Sequence[paramiko.PKey]]:
 
 
 def load(path: Path, held: Sequence[paramiko.PKey]) -> paramiko.PKey:
-    """The private key in a file, or the agent's if the file's is encrypted.
+    """Load the private key in a file; if it is encrypted, take the same key from the SSH agent.
 
     Args:
         path: the file.
         held: the keys that the agent holds.
 
     Raises:
-        UsageError: it can't be used; the message says why, and what to do.
+        UsageError: the key can't be used; the message says why, and what to do.
     """
     try:
         data = path.read_bytes()
@@ -64,12 +67,17 @@ def load(path: Path, held: Sequence[paramiko.PKey]) -> paramiko.PKey:
         raise UsageError(
             f"{path} is encrypted, and no SSH agent holds that key: ssh-add {path}"
         ) from error
-    except Exception as error:  # whatever paramiko and cryptography make of it
+    except Exception as error:  # paramiko and cryptography raise many types
         raise UsageError(f"{path} {_fault(data).format(path)}") from error
 
 
 def usable(paths: Sequence[Path], held: Sequence[paramiko.PKey]) -> list[paramiko.PKey]:
-    """Those of the private keys in files that are there and can be used."""
+    """Load the private keys in files, without those that are missing or can't be used.
+
+    Args:
+        paths: the files.
+        held: the keys that the SSH agent holds, which stand in for encrypted files.
+    """
     keys = []
     for path in paths:
         with suppress(UsageError):
@@ -78,12 +86,12 @@ def usable(paths: Sequence[Path], held: Sequence[paramiko.PKey]) -> list[paramik
 
 
 def _fault(data: bytes) -> str:
-    """Why a file can't be used as a private key."""
+    """Explain why a file can't be used as a private key."""
     return next((fault for begin, fault in _OTHERS if re.match(begin, data)), "is no private key")
 
 
 def _public_part(path: Path, data: bytes) -> bytes:
-    """The public part of an encrypted key: OpenSSH's own format has it, else KEY.pub does."""
+    """The public part of an encrypted key, from OpenSSH's own format or KEY.pub; else empty."""
     if found := _OPENSSH.search(data):
         message = paramiko.Message(base64.b64decode(found[1]).removeprefix(_OPENSSH_MAGIC))
         for _ in ("cipher", "key derivation", "its options"):

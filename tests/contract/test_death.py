@@ -116,7 +116,8 @@ def test_a_process_whose_first_thread_is_gone_goes_on(
     thread = nobody.thread()
     watch(monitoring, nobody)
     nobody.exit_thread()
-    assert "Z (zombie)" in monitoring.guest.agent.read(f"/proc/{nobody.pid}/status")
+    guest = monitoring.guest
+    guest.wait("the thread's end", lambda: guest.agent.state(nobody.pid) == "Z")
     assert pids(monitoring) == {frozenset({nobody.pid})}
     mark = monitoring.guest.log.mark()
     thread.syscall(CALL, 0, 0)

@@ -112,7 +112,7 @@ def test_help_of_every_command(cli: Cli) -> None:
     names = [line.split()[0] for line in commands if line.startswith("  ") and line.strip()]
     wanted = (
         "doctor list up down halt suspend snapshot reset status ssh console build inspect load"
-        " unload intercept release start stop log trace demo bench report setup completion"
+        " unload intercept release start stop log trace demo bench decode setup completion"
     )
     assert set(wanted.split()) <= set(names)
     for name in wanted.split():
@@ -509,3 +509,19 @@ def test_a_guest_of_an_older_image_is_entered_all_the_same(tmp_path: Path) -> No
     assert newer("ssh", "--", "echo", "in") == "in\n"
     assert "0 warnings" in newer("build")
     newer("down")
+
+
+def test_a_suspended_guest_is_resumed_once(tmp_path: Path) -> None:
+    """By two commands at once: the second enters the machine that the first has started."""
+    apart = Cli(tmp_path / "run")
+    apart("up")
+    try:
+        for _ in range(3):
+            apart("suspend")
+            both = [apart.start("ssh", "--", "echo", "there") for _ in range(2)]
+            said = [process.communicate(timeout=SECONDS)[0] for process in both]
+            assert [process.returncode for process in both] == [0, 0], said
+            assert all(text.endswith("there\n") for text in said), said
+            assert apart("status").count("running") == 1
+    finally:
+        apart("down")

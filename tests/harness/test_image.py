@@ -110,7 +110,7 @@ subprocess.Popen(words, pass_fds=[reading]).wait()
 """
 
 
-def test_a_command_with_a_warden_ends_whole(tmp_path: Path) -> None:
+def test_a_supervised_command_ends_whole(tmp_path: Path) -> None:
     """Its parent is killed, and its processes have sessions of their own, or lost their parents."""
     folder, seconds = tmp_path / "tree", str(10_000_000 + os.getpid())
     (folder / "left").mkdir(parents=True)
@@ -121,8 +121,8 @@ def test_a_command_with_a_warden_ends_whole(tmp_path: Path) -> None:
         lines = (process.info["cmdline"] for process in psutil.process_iter(["cmdline"]))
         return sum(words == ["sleep", seconds] for words in lines)
 
-    warden = supervisor.__file__
-    with subprocess.Popen([sys.executable, "-c", PARENT, warden, str(folder), line]) as parent:
+    program = supervisor.__file__
+    with subprocess.Popen([sys.executable, "-c", PARENT, program, str(folder), line]) as parent:
         while sleepers() < 4:
             assert parent.poll() is None
         parent.kill()
@@ -130,7 +130,7 @@ def test_a_command_with_a_warden_ends_whole(tmp_path: Path) -> None:
         pass
 
 
-def test_a_wardens_status_is_its_commands(tmp_path: Path) -> None:
+def test_the_supervisor_has_the_status_of_its_command(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     for line, status in (("exit 7", 7), ("kill -9 $$", 128 + 9)):
         (tmp_path / "tree").mkdir()

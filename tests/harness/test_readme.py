@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the README shows is what happens."""
+"""The examples in README.md and docs/ work, and the tables and lists there are complete."""
 
 import re
 import subprocess
@@ -15,18 +15,31 @@ from pyharness.machine import guest_specs
 
 pytestmark = pytest.mark.smoke
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = sorted((ROOT / "docs").glob("*.md"))
 
 
-def block(kind: str) -> str:
-    """The fenced block of that kind, of which there is one."""
-    (text,) = re.findall(rf"^```{kind}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def block(kind: str, document: str) -> str:
+    """The only fenced block of that kind in a document."""
+    everything = (ROOT / document).read_text(encoding="utf-8")
+    (text,) = re.findall(rf"^```{kind}\n(.*?)^```", everything, re.MULTILINE | re.DOTALL)
     return str(text)
+
+
+def output_of(program: str) -> list[str]:
+    """The lines that a Python program prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True
+    )
+    return done.stdout.splitlines()
 
 
 @pytest.mark.architecture("i386")  # whose numbers it shows
 def test_by_hand_in_the_guest(bare_guest: Guest, by_hand: str) -> None:
-    done = bare_guest.run("bash -e", stdin=block("sh guest").encode(), seconds=60).check()
+    done = bare_guest.run(
+        "bash -e", stdin=block("sh guest", "docs/by-hand.md").encode(), seconds=60
+    ).check()
     lines = [line for line in done.stdout.splitlines() if not line.startswith(("make", "  "))]
     loaded, intercepted, started, status, everybody, stop, release, by_c, by_python = lines
     assert "interceptor: loaded" in loaded
@@ -40,17 +53,17 @@ def test_by_hand_in_the_guest(bare_guest: Guest, by_hand: str) -> None:
 
 @pytest.mark.alone
 def test_from_python(guest: Guest) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", block("python")],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    first, second, third, fourth, *rest = done.stdout.splitlines()
+    first, second, third, fourth, *rest = output_of(block("python", "docs/python.md"))
     assert (first, second, fourth) == ("0", "-EEXIST", "-EPERM")
     assert re.fullmatch(r"\[\d+\] mkdir\((0x[0-9a-f]+, ){5}0x[0-9a-f]+\)", third)
     assert rest[-1] == guest.saved_state.image.release
+
+
+@pytest.mark.alone
+def test_from_python_in_the_readme(guest: Guest) -> None:
+    result, call = output_of(block("python", "README.md"))
+    assert result == "-EEXIST"
+    assert re.fullmatch(r"\[\d+\] mkdir\((0x[0-9a-f]+, ){5}0x[0-9a-f]+\)", call)
 
 
 def test_the_readme_has_every_command() -> None:
@@ -77,6 +90,28 @@ def test_the_table_of_all_guests_has_every_run_and_all_passed() -> None:
         if run.guest not in all_guests.BY_NAME
     ]
     assert re.findall(row, README, re.MULTILINE) == runs
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors that GitHub gives to a document's headings."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", [ROOT / "README.md", *DOCUMENTS], ids=lambda path: path.name)
+def test_every_link_has_a_target(document: Path) -> None:
+    for target, anchor in re.findall(
+        r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", document.read_text(encoding="utf-8")
+    ):
+        path = document.parent / target if target else document
+        assert path.exists(), target
+        assert not anchor or anchor in anchors(path), (target, anchor)
+
+
+def test_the_readme_is_short_and_links_every_document() -> None:
+    assert len(README.split()) <= 2000
+    linked = re.findall(r"\]\((docs/[\w-]+\.md)", README)
+    assert {*linked} == {f"docs/{document.name}" for document in DOCUMENTS}
 
 
 def test_every_claim_names_a_test_that_there_is() -> None:

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The program that acts in the guest: actors that carry out orders, one after another.
+"""The program that runs in the guest: the agent, and the actors that carry out orders.
 
-It runs on the guest's Python (3.9 or later), with the module's interceptorctl
-as a library, and the standard library alone::
+It needs the guest's Python (3.9 or later), its standard library, and the module's
+interceptorctl as a library::
 
     agent.py                        serve: JSON lines on standard input and output
     agent.py launch ADDRESS COMMAND start COMMAND, held before its first instruction
 
-An actor is a process or thread that waits for an order on a socket of its own,
-carries it out and answers. The agent knows each by the id of its task (what
-gettid() says), starts those that are not born of another, and passes on orders
-and answers. Sockets are sequenced packets: a message is a packet.
+An actor is a process or thread that reads an order from its own socket, carries it out, answers,
+and waits for the next one. The agent identifies each by its thread id (see gettid()), starts those
+that no other actor forks or starts as a thread, and passes on orders and answers. The sockets are
+of type SOCK_SEQPACKET: each message is one packet.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ from typing import Any
 
 import interceptorctl
 
-PACKET = 1 << 17
-RECORD = 1 << 13
+PACKET = 1 << 17  # bytes that the largest message fits into
+RECORD = 1 << 13  # bytes that the largest record of /dev/kmsg fits into
 LIBC = interceptorctl.LIBC
 PTRACE_TRACEME, PTRACE_DETACH = 0, 17
 PR_SET_PDEATHSIG = 1
-TICK_SECONDS = 1.0
+TICK_SECONDS = 1.0  # between two signs of life
 
 
 # ---- an actor's side ----
 
-# The channels of all threads of this process: the agent sees that one is gone
-# by its channel's end, which a child must not hold open.
+# The sockets of all actors of this process. The agent sees that an actor has ended when its socket
+# is closed, so a forked child must not keep its parent's sockets open.
 CHANNELS: list[socket.socket] = []
 
 
 def join(address: bytes) -> None:
-    """Become an actor: meet the agent, then serve it."""
+    """Become an actor: connect to the agent at this address, then carry out its orders."""
     meeting = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     meeting.connect(address)
     CHANNELS.append(meeting)
@@ -58,12 +58,12 @@ def join(address: bytes) -> None:
 
 
 def tell(channel: socket.socket, message: dict[str, Any]) -> None:
-    """Send one message."""
+    """Send a message as one packet."""
     channel.send(json.dumps(message).encode())
 
 
 def serve(channel: socket.socket, address: bytes) -> None:
-    """Carry out orders until the agent is gone."""
+    """Carry out orders until the agent is gone, then end the process."""
     actor = Actor(address)
     while True:
         packet = channel.recv(PACKET)
@@ -72,7 +72,7 @@ def serve(channel: socket.socket, address: bytes) -> None:
         try:
             order = json.loads(packet)
             answer = getattr(actor, order.pop("do"))(**order)
-        except Exception as error:  # the actor lives on, whatever it was asked for
+        except Exception as error:  # a failed order must not end the actor
             answer = {"error": described(error)}
         tell(channel, answer)
         if answer.get("leave"):
@@ -81,23 +81,27 @@ def serve(channel: socket.socket, address: bytes) -> None:
 
 
 def described(error: Exception) -> str:
-    """An error in one line; the kernel's are sentences already."""
+    """Return an error in one line. An OSError's text needs no type before it."""
     return str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
 
 
 class Actor:
-    """The orders that an actor understands."""
+    """The orders of an actor: each method is one, and its result is the answer's JSON object."""
 
     def __init__(self, address: bytes) -> None:
-        """Remember where the agent is, for those to be born."""
+        """Keep the agent's address, to which forked children and threads connect."""
         self.address = address
 
     def syscall(
         self, number: int, args: list[Any], repeat: int = 1, abi: str = ""
     ) -> dict[str, Any]:
-        """Issue a system call, more than once if asked to; the last one's result.
+        """Issue a system call, and answer with the result of its last repetition.
 
-        An argument is a number, or describes a buffer: its address is given.
+        Args:
+            number: the number of the system call.
+            args: numbers, and descriptions of buffers, whose addresses are passed.
+            repeat: how many times to issue it, with the same buffers.
+            abi: ``i386`` for int 0x80 on amd64; empty for the kernel's own ABI.
         """
         with (low_buffers if abi else high_buffers)(args) as buffers:
             where = [None if buffer is None else ctypes.addressof(buffer) for buffer in buffers]
@@ -122,7 +126,7 @@ class Actor:
         return {}
 
     def fork(self) -> dict[str, Any]:
-        """Have a child that is an actor, too."""
+        """Fork a child that is an actor as well."""
         child = os.fork()
         if not child:
             try:
@@ -134,7 +138,7 @@ class Actor:
         return {"task": child}
 
     def thread(self) -> dict[str, Any]:
-        """Have another thread that is an actor, too."""
+        """Start a thread that is an actor as well."""
         born = threading.Event()
         ids: list[int] = []
 
@@ -148,7 +152,7 @@ class Actor:
         return {"task": ids[0]}
 
     def wait(self, pid: int) -> dict[str, Any]:
-        """Wait for the end of a child; tells its status, as the C library has it."""
+        """Wait until a child has ended, and answer with its encoded status, as waitpid() has it."""
         return {"status": os.waitpid(pid, 0)[1]}
 
     def exit_group(self, code: int) -> None:
@@ -156,22 +160,26 @@ class Actor:
         os._exit(code)
 
     def exit_thread(self, number: int) -> dict[str, Any]:
-        """Answer, then end just this thread, by exit(), whose number it is."""
+        """Have serve() end this thread after the answer, by exit().
+
+        Args:
+            number: the number of the system call exit().
+        """
         return {"leave": number}
 
     def execute(self, argv: list[str]) -> None:
-        """Become another program."""
+        """Replace the program of this process by execv()."""
         os.execv(argv[0], argv)
 
 
-# ---- system calls, and what their arguments point to ----
+# ---- system calls, and the buffers that their arguments point to ----
 
-MAP_32BIT = 0x40
-ALIGNED = 16
+MAP_32BIT = 0x40  # a flag of mmap() on amd64: map below 2 GiB
+ALIGNED = 16  # bytes: the alignment of each buffer of low_buffers()
 
 
 def call(number: int, values: list[int], repeat: int) -> tuple[int, int]:
-    """Issue a system call by the C library: its result and errno."""
+    """Issue a system call by the C library's syscall(); return the last result and its errno."""
     words = [ctypes.c_long(value) for value in values]
     for _ in range(repeat):
         ctypes.set_errno(0)
@@ -180,20 +188,24 @@ def call(number: int, values: list[int], repeat: int) -> tuple[int, int]:
 
 
 def int80(number: int, values: list[int], repeat: int) -> tuple[int, int]:
-    """Likewise by int 0x80, the 32-bit ABI of an amd64 kernel, from a 64-bit process."""
+    """Issue a system call by int 0x80, the 32-bit ABI of an amd64 kernel, from a 64-bit process.
+
+    Returns:
+        The last call's result and errno.
+    """
     result: tuple[int, int] = interceptorctl.int80(number, *values, repeat=repeat)
     return result
 
 
 def content(arg: dict[str, Any]) -> bytes:
-    """What is in a buffer before the call."""
+    """Return a buffer's content before the call: its data, padded with zeros to its size."""
     data = binascii.a2b_base64(arg["data"])
     return data + bytes(arg["size"] - len(data))
 
 
 @contextlib.contextmanager
 def high_buffers(args: list[Any]) -> Iterator[list[Any]]:
-    """For each argument that describes a buffer, the buffer; None for a number."""
+    """Yield, for each argument, the buffer that it describes, or None for a number."""
     yield [
         None if isinstance(arg, int) else ctypes.create_string_buffer(content(arg)) for arg in args
     ]
@@ -201,7 +213,11 @@ def high_buffers(args: list[Any]) -> Iterator[list[Any]]:
 
 @contextlib.contextmanager
 def low_buffers(args: list[Any]) -> Iterator[list[Any]]:
-    """Likewise, at addresses that 32 bits reach."""
+    """Yield, for each argument, the buffer that it describes, or None for a number.
+
+    The buffers are at addresses below 2 GiB, which int 0x80 can pass. They are gone when the
+    ``with`` block ends.
+    """
     wanted = [arg for arg in args if not isinstance(arg, int)]
     total = sum(arg["size"] + 2 * ALIGNED for arg in wanted)
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_32BIT
@@ -215,11 +231,11 @@ def low_buffers(args: list[Any]) -> Iterator[list[Any]]:
         try:
             yield buffers
         finally:
-            buffers.clear()  # memory that a buffer still knows can't be given back
+            buffers.clear()  # mmap.close() fails while a ctypes object refers to the memory
 
 
 def placed(memory: mmap.mmap, at: int, data: bytes) -> Any:
-    """A buffer with that content, at a place in mapped memory."""
+    """Return a ctypes buffer at an offset in mapped memory, with ``data`` copied into it."""
     buffer = (ctypes.c_char * len(data)).from_buffer(memory, at)
     ctypes.memmove(buffer, data, len(data))
     return buffer
@@ -229,10 +245,14 @@ def placed(memory: mmap.mmap, at: int, data: bytes) -> Any:
 
 
 class Agent:
-    """Starts actors, and passes their orders and answers on."""
+    """Starts actors, passes orders to them and answers back, and reads the kernel log."""
 
     def __init__(self) -> None:
-        """Open the meeting place and the kernel log."""
+        """Listen on the socket that actors connect to, and open the kernel log.
+
+        ``kmsg`` reads the log's records. ``tail`` is positioned at the log's end at the start of
+        each read, and ``end`` is the number of the first record after that end.
+        """
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.listener.bind(b"\0pyharness-" + os.urandom(8).hex().encode())
         self.listener.listen(64)
@@ -244,7 +264,15 @@ class Agent:
         self.end: int | None = None
 
     def is_ready(self, file: Any, seconds: float) -> bool:
-        """Wait until a file can be read, with a sign of life now and then."""
+        """Wait until a file can be read, and send a sign of life each second meanwhile.
+
+        Args:
+            file: the file, socket or file descriptor.
+            seconds: how long to wait.
+
+        Returns:
+            Whether it can be read.
+        """
         end = time.monotonic() + seconds
         while True:
             left = end - time.monotonic()
@@ -256,14 +284,15 @@ class Agent:
 
     @staticmethod
     def say(answer: dict[str, Any]) -> None:
-        """Tell the host."""
+        """Send the host a line of JSON."""
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 
     def accept(self) -> int:
-        """Let in who stands at the meeting place; its task.
+        """Accept the connection of an actor, or of ``launch``, and return its thread id.
 
-        Who is in a pid namespace of its own knows itself by another number.
+        A process in a pid namespace of its own sends an id that means nothing here. The kernel
+        gives the agent the right one, as the peer's credentials.
         """
         channel, _ = self.listener.accept()
         said = json.loads(channel.recv(PACKET))
@@ -274,7 +303,11 @@ class Agent:
         return task
 
     def meet(self, task: int, seconds: float) -> None:
-        """Wait for the actor of that task to come to the meeting place."""
+        """Wait until the actor with that thread id has connected.
+
+        Raises:
+            TimeoutError: it did not connect in time.
+        """
         end = time.monotonic() + seconds
         while task not in self.actors:
             if not self.is_ready(self.listener, end - time.monotonic()):
@@ -282,14 +315,14 @@ class Agent:
             self.accept()
 
     def do_hello(self) -> dict[str, Any]:
-        """Who this is and where launched commands meet it."""
+        """Answer with the agent's process id, and the address that launched commands connect to."""
         return {"address": self.address.hex(), "pid": os.getpid(), "python": sys.version.split()[0]}
 
     def do_spawn(self, user: str, seconds: float) -> dict[str, Any]:
-        """Start an actor of that user."""
+        """Start an actor that runs as a user."""
         try:
             entry = pwd.getpwnam(user)
-        except (KeyError, TypeError, ValueError):  # it has no such user, or none can be called so
+        except (KeyError, TypeError, ValueError):  # there is no such user, or it is no user's name
             return {"no_user": True}
         child = os.fork()
         if not child:
@@ -311,18 +344,18 @@ class Agent:
         return {"task": child}
 
     def do_meet(self, task: int, seconds: float) -> dict[str, Any]:
-        """Wait for a task that another actor gave birth to."""
+        """Wait until an actor that another actor has forked, or started as a thread, connects."""
         self.meet(task, seconds)
         return {}
 
     def do_meet_next(self, seconds: float) -> dict[str, Any]:
-        """Wait for a launched command, whichever comes."""
+        """Wait until any launched command connects, and answer with its process id."""
         if not self.is_ready(self.listener, seconds):
             return {"timeout": True}
         return {"task": self.accept()}
 
     def do_send(self, task: int, message: dict[str, Any]) -> dict[str, Any]:
-        """Give an actor an order; its answer is for do_receive."""
+        """Send an actor an order; do_receive() gets the actor's answer."""
         try:
             tell(self.actors[task], message)
         except (ConnectionError, KeyError):
@@ -330,7 +363,7 @@ class Agent:
         return {}
 
     def do_receive(self, task: int, seconds: float) -> dict[str, Any]:
-        """An actor's answer, or that it's gone."""
+        """Wait for an actor's answer, and pass it on; or answer that the actor is gone."""
         channel = self.actors.get(task)
         if channel is None:
             return {"gone": True}
@@ -347,16 +380,19 @@ class Agent:
         return {"gone": True}
 
     def do_ask(self, task: int, message: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """Give an actor an order and wait for the answer."""
+        """Send an actor an order, wait for its answer, and pass that on."""
         return self.do_send(task, message) or self.do_receive(task, seconds)
 
     def do_kill(self, task: int, number: int) -> dict[str, Any]:
-        """Send a signal."""
+        """Send a process a signal; a negative id means a process group."""
         os.kill(task, number)
         return {}
 
     def do_reap(self, task: int, seconds: float) -> dict[str, Any]:
-        """Wait for the end of an actor that the agent started; its status as wait(2) has it."""
+        """Wait until an actor that the agent started has ended.
+
+        The answer has its wait status, as wait(2) encodes it.
+        """
         pidfd = os.pidfd_open(task)
         try:
             if not self.is_ready(pidfd, seconds):
@@ -369,7 +405,7 @@ class Agent:
         return {"status": os.waitpid(task, 0)[1]}
 
     def do_dismiss(self, seconds: float) -> dict[str, Any]:
-        """End all actors, and wait for those that the agent started."""
+        """Kill all actors, and wait until those that the agent started have ended."""
         for task in {*self.actors, *self.children}:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(task, signal.SIGKILL)
@@ -381,21 +417,28 @@ class Agent:
         return {}
 
     def do_read(self, path: str) -> dict[str, Any]:
-        """What a file says."""
+        """Answer with the text of a file."""
         with open(path, encoding="utf-8", errors="replace") as file:
             return {"text": file.read()}
 
     def do_list(self, path: str) -> dict[str, Any]:
-        """What is in a folder."""
+        """Answer with the names in a folder."""
         return {"names": os.listdir(path)}
 
     def do_kmsg(self, seconds: float, most: int, go_on: bool) -> dict[str, Any]:
-        """Records of the kernel log that were not yet read, at most so many.
+        """Answer with records of the kernel log that were not read yet.
 
-        Waits for the first one so long. A reader that fell behind gets EPIPE
-        and goes on with the oldest record there is: the gap shows it. There
-        are more if there were at the first of these requests: to read can
-        itself be logged, and would have no end.
+        The host repeats the request, with ``go_on`` true, while the answer's ``more`` is true.
+        The reading stops at the end that the log had at the first of these requests: the reading
+        itself may be logged, and would otherwise have no end.
+
+        A read of records that the kernel has overwritten fails with EPIPE, and the next one
+        returns the oldest record that is left. The host sees the gap in the sequence numbers.
+
+        Args:
+            seconds: how long to wait for the first record.
+            most: the largest number of records in the answer.
+            go_on: whether this request continues the one before.
         """
         if not go_on:
             os.lseek(self.tail, 0, os.SEEK_END)
@@ -412,7 +455,11 @@ class Agent:
         return {"records": records, "more": len(records) == most and not self.is_past(records[-1])}
 
     def is_past(self, record: str) -> bool:
-        """Whether a record was logged after the first of these requests."""
+        """Return whether a record lies beyond the end that the log had at the first request.
+
+        The first record that ``tail`` can read is the first one beyond that end. While it can
+        read none, no record lies beyond.
+        """
         while self.end is None:
             try:
                 self.end = sequence(os.read(self.tail, RECORD).decode("utf-8", "replace"))
@@ -423,7 +470,7 @@ class Agent:
         return sequence(record) >= self.end
 
     def run(self) -> None:
-        """Answer requests until there are no more; in between, show that the guest lives."""
+        """Answer requests until standard input ends; send a sign of life each idle second."""
         waiting = b""
         while True:
             if not self.is_ready(sys.stdin, TICK_SECONDS):
@@ -438,16 +485,16 @@ class Agent:
                 self.say({"id": request.pop("id"), **self.answer(request)})
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Do what is asked."""
+        """Carry out a request, and return its answer."""
         try:
             answer: dict[str, Any] = getattr(self, "do_" + request.pop("do"))(**request)
-        except Exception as error:  # all others that act here depend on the agent
+        except Exception as error:  # the end of the agent would end all actors
             answer = {"error": f"{type(error).__name__}: {error}"}
         return answer
 
 
 def sequence(record: str) -> int:
-    """The number of a record of the kernel log: "6,339,5140900,-;text"."""
+    """Return the sequence number of a record of /dev/kmsg: 339 of "6,339,5140900,-;text"."""
     return int(record.split(",", 2)[1])
 
 
@@ -455,7 +502,11 @@ def sequence(record: str) -> int:
 
 
 def launch(address: str, argv: list[str]) -> None:
-    """Run a command, let go when the agent says so; exit as it exits."""
+    """Run a command, held before its first instruction until the agent lets it go.
+
+    The process exits with the command's exit status, or with 128 plus the number of the signal
+    that killed the command.
+    """
     child = os.fork()
     if not child:
         os.setpgid(0, 0)
@@ -475,7 +526,15 @@ def launch(address: str, argv: list[str]) -> None:
 
 
 def hold(address: bytes, child: int) -> int:
-    """Let a child go when the agent says so, end it when the agent is gone; its status."""
+    """Let a child go when the agent says so; kill it if the agent ends.
+
+    Args:
+        address: the agent's address.
+        child: the process, stopped by ptrace.
+
+    Returns:
+        The child's wait status, as wait(2) encodes it.
+    """
     meeting = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     meeting.connect(address)
     tell(meeting, {"task": child, "process": None})
@@ -493,16 +552,18 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["launch"]:
         launch(sys.argv[2], sys.argv[3:])
     else:
-        # Whatever is watched must not keep the watcher, and the sshd that it speaks through, from
-        # a CPU; what these start is like any other. They are no real-time tasks: after the host
-        # was suspended the kernel takes its clock's leap for the time of the one that ran just
-        # then, and keeps all of them from the CPU for as long.
+        # The processes under test must not keep the agent, or the sshd that it talks through, from
+        # a CPU, so these two get the highest priority; their children do not inherit it. They are
+        # not real-time tasks: when the clock leaps after the host was suspended, the kernel counts
+        # the leap as run time of the current real-time task, and throttles all real-time tasks for
+        # that long.
         for process in (os.getpid(), os.getppid()):
             os.setpriority(os.PRIO_PROCESS, process, -20)
             os.sched_setscheduler(
                 process, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0)
             )
-            # A session has a priority of its own, where the kernel groups tasks by sessions.
+            # Where the kernel groups tasks by session (autogroup), the session has its own nice
+            # value.
             with contextlib.suppress(OSError), open(f"/proc/{process}/autogroup", "w") as group:
                 group.write("-20")
         Agent().run()
