@@ -106,16 +106,16 @@ def test_a_hook_that_never_fires_is_found_out(
     """It loads without a complaint, and is unloaded again."""
     folder = broken_module("interceptor.c", "&restart_syscall_action)", "&call_action)")
     with pytest.raises(ModuleRefused, match=r"hook on system call \d+ does not fire"):
-        bare_guest.load(folder, **parameters)
+        interceptor.load(bare_guest, folder, **parameters)
     assert untouched(bare_guest)
 
 
 def test_an_exit_group_that_is_not_served_is_found_out(
     bare_guest: Guest, broken_module: BrokenModule, parameters: dict[str, str]
 ) -> None:
-    folder = broken_module("interceptor.c", "	call_early(regs);\n	forget", "	forget")
+    folder = broken_module("interceptor.c", "	call_early(regs);\n", "")
     with pytest.raises(ModuleRefused, match="exit_group is not served"):
-        bare_guest.load(folder, **parameters)
+        interceptor.load(bare_guest, folder, **parameters)
     assert untouched(bare_guest)
 
 
