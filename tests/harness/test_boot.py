@@ -10,7 +10,7 @@ from pyharness import Guest, GuestError
 from pyharness.host import cache
 from pyharness.host.progress import NoProgress
 from pyharness.linux import trouble
-from pyharness.machine import accelerator, guest_specs, lifecycle, saved_states
+from pyharness.machine import accelerator, guest_specs, saved_states
 from pyharness.transport.ssh import Ssh
 
 HUNG = "INFO: task (udev-worker):110 blocked for more than 10 seconds."
@@ -87,7 +87,7 @@ def test_a_boot_in_trouble_is_repeated_and_never_saved(
     monkeypatch.setattr(saved_states, "kernel_facts", facts_of_a_busy_host)
     spec, listener = guest_specs.find(guest.saved_state.spec.name), Listener()
     with monkeypatch.context() as once:
-        once.setattr(lifecycle, "_BOOTS", 1)
+        once.setattr(saved_states, "_BOOTS", 1)
         with pytest.raises(GuestError, match=r"trouble each time that it boots; .*:\nINFO: ta"):
             saved_states.ensure(spec)
     assert list((cache_folder / "frozen").iterdir()) == []
