@@ -4,6 +4,7 @@
 import json
 from pathlib import Path
 
+import hypothesis_profile  # noqa: F401
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
