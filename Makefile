@@ -65,6 +65,9 @@ lint: $(HOST) style
 	shellcheck --shell=bash module/interceptorctl.bash
 	vm/checkpatch module/*.c module/*.h
 
+# One step after the other, also by make -j: two of them make .venv if it is missing.
+.NOTPARALLEL:
+
 # Editable: the commands run the code of this checkout.
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
