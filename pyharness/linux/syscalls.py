@@ -3,7 +3,7 @@
 
 import errno
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 
 import system_calls
 
@@ -61,16 +61,15 @@ class Syscalls:
         """The size of a C long in bytes, which is that of a register."""
         return 4 if self.architecture == I386 else 8
 
-    @cached_property
+    @property
     def numbers(self) -> dict[str, int]:
         """The number of each system call in the native ABI, by name."""
-        table: dict[str, int] = system_calls.syscalls().load_arch_table(self.architecture)
-        return table
+        return _numbers(self.architecture)
 
-    @cached_property
+    @property
     def names(self) -> dict[int, str]:
         """The name of each system call in the native ABI, by number."""
-        return {number: name for name, number in self.numbers.items()}
+        return _names(self.architecture)
 
     def ref(self, call: SyscallName, abi: str = "") -> SyscallRef:
         """Resolve a system call that is given by name or number.
@@ -123,6 +122,18 @@ class Syscalls:
     def name(self, number: int) -> str:
         """The name of a system call in the native ABI; the number in decimal if it has no name."""
         return self.names.get(number, str(number))
+
+
+# Loaded once: each line of the kernel log and each command looks up a name.
+@cache
+def _numbers(architecture: str) -> dict[str, int]:
+    table: dict[str, int] = system_calls.syscalls().load_arch_table(architecture)
+    return table
+
+
+@cache
+def _names(architecture: str) -> dict[int, str]:
+    return {number: name for name, number in _numbers(architecture).items()}
 
 
 def _given(call: str | int) -> int | None:
