@@ -27,88 +27,38 @@ struct syscall_abi {
 	unsigned long *originals;	/* what stood there */
 };
 
-/*
- * The handler of each number, from the generated lists that the kernel's own
- * dispatcher is made of. Numbers that these leave out are not implemented.
- */
-#define ABI_HANDLER(nr, name)						\
-	[nr] = ABI_PREFIX #name,
-#define __SYSCALL_NORETURN(nr, name)	__SYSCALL(nr, name)
-/* Up to 5.13 the lists of x86 say so (commit 6218d0f6b8dc in 5.14). */
-#define __SYSCALL_I386(nr, name)	__SYSCALL(nr, name)
-#define __SYSCALL_64(nr, name)		__SYSCALL(nr, name)
-#define __SYSCALL_COMMON(nr, name)	__SYSCALL(nr, name)
-#define __SYSCALL_X32(nr, name)
-
-#undef __SYSCALL
-#define __SYSCALL(nr, name)		ABI_HANDLER(nr, name)
-#define __SYSCALL_WITH_COMPAT(nr, name, compat)	__SYSCALL(nr, name)
-
-#if defined(CONFIG_X86_32)
-#define ABI_PREFIX			"__ia32_"
-#define ABI_DISPATCHER			"do_int80_syscall_32"
-static const char * const native_handlers[NR_syscalls] = {
-#include <asm/syscalls_32.h>
-};
-#elif defined(CONFIG_X86_64)
-#define ABI_PREFIX			"__x64_"
-#define ABI_DISPATCHER			"do_syscall_64"
-static const char * const native_handlers[NR_syscalls] = {
-#include <asm/syscalls_64.h>
-};
-#elif defined(CONFIG_ARM64)
-#define ABI_PREFIX			"__arm64_"
-#define ABI_DISPATCHER			"do_el0_svc"
-static const char * const native_handlers[NR_syscalls] = {
-#include ABI_LIST
-};
-#else
-#error "the module is written for i386, amd64 and arm64"
-#endif
-
-static unsigned long native_originals[NR_syscalls];
-
-#define ABI_NATIVE {							\
-	.mark = "",							\
-	.dispatcher = ABI_DISPATCHER,					\
-	.handlers = native_handlers,					\
-	.unimplemented = ABI_PREFIX "sys_ni_syscall",			\
-	.count = NR_syscalls,						\
-	.originals = native_originals,					\
-}
-
 #if defined(CONFIG_X86_64) && defined(CONFIG_IA32_EMULATION)
-
-#undef __SYSCALL_WITH_COMPAT
-#define __SYSCALL_WITH_COMPAT(nr, name, compat) __SYSCALL(nr, compat)
-#undef ABI_HANDLER
-#define ABI_HANDLER(nr, name)						\
-	[nr] = "__ia32_" #name,
-static const char * const ia32_handlers[IA32_NR_syscalls] = {
-#include <asm/syscalls_32.h>
-};
-
-static unsigned long ia32_originals[IA32_NR_syscalls];
-
-/* One more than the native number of the call of the same name, 0: none. */
-static const unsigned short ia32_natives[IA32_NR_syscalls] = {
-#include "ia32-natives.h"
-};
-
 #define ABIS		2
 #define ABI_CALLS	(NR_syscalls + IA32_NR_syscalls)
 
-static struct syscall_abi abis[ABIS] = {
-	ABI_NATIVE,
-	{
-		.mark = " i386",
-		.dispatcher = "do_int80_syscall_32",
-		.handlers = ia32_handlers,
-		.unimplemented = "__ia32_sys_ni_syscall",
-		.count = IA32_NR_syscalls,
-		.originals = ia32_originals,
-	},
-};
+/* One more than the native number of the call of the same name, 0 if there is none. */
+extern const unsigned short ia32_natives[IA32_NR_syscalls];
+#else
+#define ABIS		1
+#define ABI_CALLS	NR_syscalls
+#endif
+
+/* The native ABI comes first. */
+extern struct syscall_abi abis[ABIS];
+extern unsigned long native_originals[NR_syscalls];
+
+/**
+ * abi_number() - The number that a call has in an ABI.
+ * @abi: the ABI.
+ * @call: the call, as an index of an array of ABI_CALLS.
+ *
+ * Return: the number, or -1 if that ABI lacks the call.
+ */
+int abi_number(const struct syscall_abi *abi, int call);
+
+/**
+ * abi_handler() - The name of the kernel's function that serves a number.
+ * @abi: the ABI that the number belongs to.
+ * @nr: the number.
+ */
+const char *abi_handler(const struct syscall_abi *abi, unsigned int nr);
+
+#if ABIS > 1
 
 /* The ABI of the current task's system call, NULL if that ABI is left alone. */
 static __always_inline struct syscall_abi *abi_current(void)
@@ -130,11 +80,6 @@ static __always_inline int abi_call(const struct syscall_abi *abi, unsigned int 
 
 #else
 
-#define ABIS		1
-#define ABI_CALLS	NR_syscalls
-
-static struct syscall_abi abis[ABIS] = { ABI_NATIVE };
-
 static __always_inline struct syscall_abi *abi_current(void)
 {
 	/* 32-bit programs on arm64 come to the same handlers. */
@@ -148,7 +93,7 @@ static __always_inline int abi_call(const struct syscall_abi *abi, unsigned int 
 
 #endif
 
-/* What of a number is not the number: programs with x32's numbers, if enabled. */
+/* Masks off the bit that marks x32's numbers, where the kernel has that ABI. */
 #if defined(CONFIG_X86_X32_ABI) || defined(CONFIG_X86_X32)
 #define ABI_NUMBER_MASK	(~__X32_SYSCALL_BIT)
 #else
@@ -169,7 +114,7 @@ static __always_inline int abi_issued(struct pt_regs *regs)
 
 /*
  * The number that the current task has issued, as an index of its ABI's arrays.
- * The kernel has checked it, which doesn't keep a CPU from guessing.
+ * The kernel has checked it, which doesn't keep a CPU from speculating.
  */
 static __always_inline unsigned int abi_index(struct pt_regs *regs)
 {
@@ -214,22 +159,6 @@ static __always_inline void abi_arguments(struct pt_regs *regs,
 	if (IS_ENABLED(CONFIG_X86_64) && abi_current() != &abis[0])
 		for (i = 0; i < 6; i++)
 			arg[i] = (u32)arg[i];
-}
-
-/* The number that a call has by that ABI, -1: it doesn't come by it. */
-static int abi_number(const struct syscall_abi *abi, int call)
-{
-	unsigned int nr;
-
-	for (nr = 0; nr < abi->count; nr++)
-		if (abi_call(abi, nr) == call)
-			return nr;
-	return -1;
-}
-
-static const char *abi_handler(const struct syscall_abi *abi, unsigned int nr)
-{
-	return abi->handlers[nr] ?: abi->unimplemented;
 }
 
 #endif /* INTERCEPTOR_ABI_H */

@@ -26,25 +26,25 @@
 #define compat_register_direct register_ftrace_direct
 #define compat_free_filter ftrace_free_filter
 
-static int compat_unregister_direct(struct ftrace_ops *ops, unsigned long stub)
+static inline int compat_unregister_direct(struct ftrace_ops *ops, unsigned long stub)
 {
 	return unregister_ftrace_direct(ops, stub, false);
 }
 #else
 #define COMPAT_HAS_DIRECT 0
 
-static int compat_register_direct(struct ftrace_ops *ops, unsigned long stub)
+static inline int compat_register_direct(struct ftrace_ops *ops, unsigned long stub)
 {
 	return -EOPNOTSUPP;
 }
 
-static int compat_unregister_direct(struct ftrace_ops *ops, unsigned long stub)
+static inline int compat_unregister_direct(struct ftrace_ops *ops, unsigned long stub)
 {
 	return -EOPNOTSUPP;
 }
 
 /* ftrace_free_filter() is exported since 5.16 alone. */
-static void compat_free_filter(struct ftrace_ops *ops)
+static inline void compat_free_filter(struct ftrace_ops *ops)
 {
 	ftrace_set_filter(ops, NULL, 0, 1);
 }
@@ -58,21 +58,21 @@ static void compat_free_filter(struct ftrace_ops *ops)
  */
 #if COMPAT_HAS_DIRECT && defined(HAS_OPS_FUNC)
 #ifdef HAS_OPS_FUNC_IP
-static int compat_bears(struct ftrace_ops *ops, unsigned long ip,
-			enum ftrace_ops_cmd cmd)
+static __maybe_unused int compat_bears(struct ftrace_ops *ops, unsigned long ip,
+				       enum ftrace_ops_cmd cmd)
 #else
-static int compat_bears(struct ftrace_ops *ops, enum ftrace_ops_cmd cmd)
+static __maybe_unused int compat_bears(struct ftrace_ops *ops, enum ftrace_ops_cmd cmd)
 #endif
 {
 	return 0;
 }
 
-static void compat_bear_redirection(struct ftrace_ops *ops)
+static inline void compat_bear_redirection(struct ftrace_ops *ops)
 {
 	ops->ops_func = compat_bears;
 }
 #else
-static void compat_bear_redirection(struct ftrace_ops *ops)
+static inline void compat_bear_redirection(struct ftrace_ops *ops)
 {
 }
 #endif

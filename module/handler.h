@@ -1,24 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/*
- * The handler method: the one function that serves a number is hooked at its
- * entry, __ia32_sys_mkdir() for example. What isn't hooked runs unchanged code.
- *
- * The means is an ftrace direct call: the nop at the entry of the handler
- * becomes a call of a stub. Where the kernel can't do that (a handler compiled
- * without ftrace, or one that somebody else has taken, a BPF trampoline say)
- * it is a kprobe, which costs more and does the same.
- *
- * calls_lock protects all that is here.
- */
 #ifndef INTERCEPTOR_HANDLER_H
 #define INTERCEPTOR_HANDLER_H
 
 #include <linux/ftrace.h>
 #include <linux/kprobes.h>
-#include <linux/uaccess.h>
-
-#include "compat.h"
-#include "lock.h"
 
 /* What is called at the entry of a handler, in the form that each means needs. */
 struct handler_hook {
@@ -32,383 +17,46 @@ struct handler_hook {
 	struct kprobe probe;
 };
 
-/* ---- The code at the entry of a handler ---- */
-
-#ifdef CONFIG_X86
-
-#define OPCODE_CALL	0xe8	/* of the stub, or of ftrace for several */
-#define OPCODE_JUMP	0xe9	/* of an optimised kprobe */
-#define OPCODE_INT3	0xcc	/* of a kprobe */
-
-/* Has somebody hooked the handler? */
-static bool handler_is_hooked(const struct handler_hook *hook)
-{
-	u8 opcode = 0;
-
-	copy_from_kernel_nofault(&opcode, (void *)hook->address, sizeof(opcode));
-	return opcode == OPCODE_CALL || opcode == OPCODE_JUMP ||
-	       opcode == OPCODE_INT3;
-}
-
-/* Does the handler call the stub, and not ftrace, for several? */
-static bool handler_calls_stub(const struct handler_hook *hook)
-{
-	u8 code[5] = { 0 };
-	s32 offset;
-
-	copy_from_kernel_nofault(code, (void *)hook->address, sizeof(code));
-	memcpy(&offset, code + 1, sizeof(offset));
-	return code[0] == OPCODE_CALL &&
-	       hook->address + sizeof(code) + offset == (unsigned long)hook->stub;
-}
-
-#else /* CONFIG_ARM64 */
-
-#define INSN_BRK	0xd4200000	/* of a kprobe */
-#define INSN_BRK_MASK	0xffe0001f
-
-static bool handler_is_hooked(const struct handler_hook *hook)
-{
-	u32 code = 0;
-
-	copy_from_kernel_nofault(&code, (void *)hook->address, sizeof(code));
-	return (code & INSN_BRK_MASK) == INSN_BRK;
-}
-
-static bool handler_calls_stub(const struct handler_hook *hook)
-{
-	return false;
-}
-
-#endif
-
-/* ---- Whether ftrace and kprobes are at work ---- */
-
-/*
- * Both can be switched off by others, and then accept hooks that do nothing.
- * So each has a hook here as well, at a function that is called to see whether
- * the hooks run.
+/**
+ * handler_arm() - Hook a handler.
+ * @hook: what is called, and where.
+ * @direct: by an ftrace direct call if the kernel can; else by a kprobe.
  *
- * The one of ftrace also keeps the sysctl ftrace_enabled at 1. A direct call
- * can't do that (its flags are set by registering it), nor can a kprobe.
+ * Return: 0, -ENODEV if ftrace or kprobes are off, see handler_why_dead(),
+ * -EUCLEAN if on top of that the hook can't be taken back and stays registered,
+ * or the error that kept it from being registered.
  */
-static bool ftrace_ran, kprobe_ran;
+int handler_arm(struct handler_hook *hook, bool direct);
 
-static noinline void handler_probed(void)
-{
-	barrier();	/* is not optimised away */
-}
-
-static void handler_ftrace_ran(unsigned long ip, unsigned long parent_ip,
-			       struct ftrace_ops *ops,
-			       struct compat_ftrace_regs *regs)
-{
-	ftrace_ran = true;
-}
-
-static int handler_kprobe_ran(struct kprobe *probe, struct pt_regs *regs)
-{
-	kprobe_ran = true;
-	return 0;
-}
-
-static struct ftrace_ops handler_keeper = {
-	.func = handler_ftrace_ran,
-	.flags = FTRACE_OPS_FL_PERMANENT,
-};
-
-static struct ftrace_ops handler_asker;	/* is never registered */
-static struct kprobe handler_prober;
-
-/* Run the function; what hooks it has are seen in ftrace_ran and kprobe_ran. */
-static void handler_probe(void)
-{
-	WRITE_ONCE(ftrace_ran, false);
-	WRITE_ONCE(kprobe_ran, false);
-	handler_probed();
-}
-
-static bool handler_is_kept, handler_is_probed;
-
-/*
- * Return: 0, -ENOMEM, or -ENODEV if ftrace is off: on 6.1, what is registered
- * and unregistered meanwhile has ftrace give up later on. Any other failure is
- * no error here: the hook that is to be armed will be found dead.
+/**
+ * handler_disarm() - Take a hook back.
+ * @hook: which one.
+ *
+ * Return: 0, or the error that keeps the handler calling: the hook must stay as
+ * it is.
  */
-static int handler_keep(void)
-{
-	unsigned long address = (unsigned long)handler_probed;
-	int kept = 0, probed = 0;
+int handler_disarm(struct handler_hook *hook);
 
-	if (!handler_is_kept && IS_ENABLED(CONFIG_KPROBES_ON_FTRACE)) {
-		kept = ftrace_set_filter_ip(&handler_keeper, address, 0, 1) ?:
-		       register_ftrace_function(&handler_keeper);
-		handler_is_kept = !kept;
-		if (kept == -EBUSY)	/* so it refuses what is permanent */
-			return -ENODEV;
-	}
-	if (!handler_is_probed) {
-		handler_prober = (struct kprobe) {
-			.addr = (kprobe_opcode_t *)address,
-			.pre_handler = handler_kprobe_ran,
-		};
-		probed = register_kprobe(&handler_prober);
-		handler_is_probed = !probed;
-	}
-	return kept == -ENOMEM || probed == -ENOMEM ? -ENOMEM : 0;
-}
-
-/*
- * ftrace gives up for good when it finds the kernel's code other than it wrote
- * it (ftrace_kill()). From then on it leaves all code as it is, and each of its
- * functions says so, even where nothing is registered.
- */
-static bool ftrace_has_given_up(void)
-{
-	return IS_ENABLED(CONFIG_KPROBES_ON_FTRACE) &&
-	       ftrace_set_filter_ip(&handler_asker,
-				    (unsigned long)handler_probed, 0, 1) ==
-	       -ENODEV;
-}
-
-/* A probe that can't be disarmed is left without its address, and registered. */
-static int handler_unregister_probe(struct kprobe *probe, unsigned long address)
-{
-	unregister_kprobe(probe);
-	if (probe->addr)
-		return 0;
-	probe->addr = (kprobe_opcode_t *)address;
-	return -ENODEV;
-}
-
-/* Return: 0, or what keeps ftrace or kprobes from forgetting the module. */
-static int handler_unkeep(void)
-{
-	int err;
-
-	if ((handler_is_probed || handler_is_kept) && ftrace_has_given_up())
-		return -ENODEV;
-	if (handler_is_probed) {
-		err = handler_unregister_probe(&handler_prober,
-					       (unsigned long)handler_probed);
-		if (err)
-			return err;
-		handler_is_probed = false;
-	}
-	if (handler_is_kept) {
-		err = unregister_ftrace_function(&handler_keeper);
-		if (err)
-			return err;
-		handler_is_kept = false;
-	}
-	/* Once: it leaves the pointer to what it has freed (6.1). */
-	compat_free_filter(&handler_keeper);
-	compat_free_filter(&handler_asker);
-	return 0;
-}
+/* Prepare a hook for being disarmed together with others: it may miss calls from now on. */
+void handler_retire(struct handler_hook *hook);
 
 /* Does the hook run when the handler is called? */
-static bool handler_is_live(const struct handler_hook *hook)
-{
-	handler_probe();	/* handler_why_dead() looks at it as well */
-	if (!handler_is_hooked(hook))
-		return false;
-	if (hook->direct)
-		return handler_calls_stub(hook) || READ_ONCE(ftrace_ran);
-	return READ_ONCE(kprobe_ran);
-}
+bool handler_is_live(const struct handler_hook *hook);
 
 /* What is off, where a hook was found not to run. */
-static const char *handler_why_dead(void)
-{
-	if (ftrace_has_given_up())
-		return "ftrace has given up: only a reboot helps";
-	if (IS_ENABLED(CONFIG_KPROBES_ON_FTRACE) && !READ_ONCE(ftrace_ran))
-		return "ftrace is off: sysctl kernel.ftrace_enabled=1";
-	if (!READ_ONCE(kprobe_ran))
-		return "kprobes are off: echo 1 > /sys/kernel/debug/kprobes/enabled";
-	return "the kernel left its code as it was";
-}
+const char *handler_why_dead(void);
 
-/* ---- Arm and disarm ---- */
-
-/*
- * A kprobe's handler may send the CPU elsewhere only if the probe has a post
- * handler, too: that makes ftrace keep other redirections (live patches) away
- * (FTRACE_OPS_FL_IPMODIFY, commit 0bc11ed5ab60 in 5.6), and the probe from
- * being optimised into a jump.
- */
-static void handler_post(struct kprobe *probe, struct pt_regs *regs,
-			 unsigned long flags)
-{
-}
-
-static int handler_register_probe(struct handler_hook *hook,
-				  kprobe_post_handler_t post)
-{
-	hook->probe = (struct kprobe) {
-		.addr = (kprobe_opcode_t *)hook->address,
-		.pre_handler = hook->run,
-		.post_handler = post,
-	};
-	return register_kprobe(&hook->probe);
-}
-
-/*
- * The probes of one address share what ftrace calls for them. The kernel
- * chooses it by the first probe, and looks for it by all of them when the last
- * one goes (__disarm_kprobe_ftrace()): if the first has no post handler and
- * another has, it warns, and leaves the function hooked for good. So a probe
- * that is not the first has none here. Such a probe is not optimised anyway,
- * as it is on ftrace.
- */
-static int handler_arm_probe(struct handler_hook *hook)
-{
-	int err = handler_register_probe(hook, NULL);
-
-	if (err || !hook->redirects)
-		return err;
-	if (hook->probe.flags & KPROBE_FLAG_FTRACE &&
-	    !list_empty(&hook->probe.list))
-		return 0;
-	unregister_kprobe(&hook->probe);
-	return handler_register_probe(hook, handler_post);
-}
-
-/*
- * Where somebody else traces the handler as well (the function tracer, a
- * kprobe), the handler calls ftrace, which calls the functions of all in turn.
- * On amd64 that of a direct call makes the stub run. On i386 it does nothing:
- * ftrace_regs_caller() there ignores arch_ftrace_set_direct_caller() (6.1). So
- * each hook has a function of its own there.
- */
-static void __maybe_unused handler_shared(unsigned long ip,
-					  unsigned long parent_ip,
-					  struct ftrace_ops *ops,
-					  struct compat_ftrace_regs *regs)
-{
-	struct handler_hook *hook = container_of(ops, struct handler_hook, ops);
-
-	hook->run(&hook->probe, compat_pt_regs(regs));
-}
-
-static int handler_arm_direct(struct handler_hook *hook)
-{
-	int err;
-
-	/*
-	 * A stub returns to where ftrace sends it, which may be elsewhere than
-	 * into the handler: all redirections are borne.
-	 */
-	compat_bear_redirection(&hook->ops);
-	/* By address: where two names share one, ftrace knows only one. */
-	err = ftrace_set_filter_ip(&hook->ops, hook->address, 0, 1);
-	if (err)
-		return err;
-	err = compat_register_direct(&hook->ops, (unsigned long)hook->stub);
-	if (err) {
-		/* They stay set (6.1), and then it would be refused for good. */
-		hook->ops.func = NULL;
-		hook->ops.trampoline = 0;
-		return err;
-	}
-#ifdef CONFIG_X86_32
-	/*
-	 * Registering refuses ops that have a function, so that it is set here.
-	 * ftrace reads it where it calls it, and nowhere else writes it while
-	 * the ops is registered: whichever it finds may be called.
-	 */
-	WRITE_ONCE(hook->ops.func, handler_shared);
-#endif
-	return 0;
-}
-
-/*
- * Unregistering an ops that is not part of the kernel's own data waits until
- * nobody can be on the way to it (FTRACE_OPS_FL_DYNAMIC): some 100 ms, and a
- * minute for all numbers one after the other. To unload, all are retired
- * first, then hook_barrier() waits once for all of them, then each is disarmed.
+/**
+ * sentinels_unregister() - Remove the hooks by which handler_is_live() finds out.
  *
- * A retired ops is skipped where ftrace goes through its list
- * (FTRACE_OPS_FL_STUB), as unregistering clears its function at once. Nobody
- * but its owner writes to the flags of a registered ops: ftrace does so in
- * calls that are about it (5.16 to 7.3), and calls_lock is held here.
- */
-static void handler_retire(struct handler_hook *hook)
-{
-	lockdep_assert_held(&calls_lock);
-	hook->retired = true;
-	if (hook->direct)
-		WRITE_ONCE(hook->ops.flags,
-			   hook->ops.flags | FTRACE_OPS_FL_STUB);
-}
-
-static int handler_disarm_direct(struct handler_hook *hook)
-{
-	int err;
-
-	if (hook->retired)	/* there is nobody left to wait for */
-		WRITE_ONCE(hook->ops.flags,
-			   hook->ops.flags & ~FTRACE_OPS_FL_DYNAMIC);
-	err = compat_unregister_direct(&hook->ops, (unsigned long)hook->stub);
-	if (err)
-		return err;
-	return handler_calls_stub(hook) ? -EBUSY : 0;
-}
-
-/* One that is retired has been unregistered, together with others. */
-static int handler_disarm_probe(struct handler_hook *hook)
-{
-	if (!hook->retired)
-		return handler_unregister_probe(&hook->probe, hook->address);
-	if (hook->probe.addr)
-		return 0;
-	hook->probe.addr = (kprobe_opcode_t *)hook->address;
-	hook->retired = false;
-	return -ENODEV;
-}
-
-static bool handler_needs_ftrace(const struct handler_hook *hook)
-{
-	return hook->direct || hook->probe.flags & KPROBE_FLAG_FTRACE;
-}
-
-/* Return: 0, or what keeps the handler calling: the hook must stay as it is. */
-static int handler_disarm(struct handler_hook *hook)
-{
-	lockdep_assert_held(&calls_lock);
-	if (handler_needs_ftrace(hook) && ftrace_has_given_up())
-		return -ENODEV;
-	return hook->direct ? handler_disarm_direct(hook) :
-	       handler_disarm_probe(hook);
-}
-
-/*
- * ftrace and the kprobes that are built on it may register and do nothing where
- * somebody has switched them off: believe what is seen, not the return value.
+ * All other hooks are disarmed.
  *
- * Return: 0, -ENODEV if they are off, -EUCLEAN if on top of that the hook can't
- * be taken back and stays registered, or what kept it from being registered.
+ * Return: 0, or the error that keeps one of them registered: then the module must
+ * not be unloaded.
  */
-static int handler_arm(struct handler_hook *hook, bool direct)
-{
-	int err;
+int sentinels_unregister(void);
 
-	lockdep_assert_held(&calls_lock);
-	if (ftrace_has_given_up())
-		return -ENODEV;
-	err = handler_keep();
-	if (err)
-		return err;
-	err = direct && COMPAT_HAS_DIRECT ? handler_arm_direct(hook) : -EOPNOTSUPP;
-	hook->direct = !err;
-	if (err && err != -ENOMEM)
-		err = handler_arm_probe(hook);
-	if (err)
-		return err;
-	if (handler_is_live(hook))
-		return 0;
-	return handler_disarm(hook) ? -EUCLEAN : -ENODEV;
-}
+/* ftrace_kill(): from then on it leaves all code as it is, until a reboot. */
+bool ftrace_has_given_up(void);
 
 #endif /* INTERCEPTOR_HANDLER_H */

@@ -11,6 +11,6 @@
 #include <linux/lockdep.h>
 #include <linux/mutex.h>
 
-static DEFINE_MUTEX(calls_lock);
+extern struct mutex calls_lock;
 
 #endif /* INTERCEPTOR_LOCK_H */

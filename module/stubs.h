@@ -9,7 +9,7 @@
  * call is carried out, so that nothing of this module is left on the stack of a
  * process that sleeps in there.
  *
- *   STUB_NEXT	stands for the handler: @function(regs) says where to jump
+ *   STUB_TAIL	stands for the handler: @function(regs) says where to jump
  *   STUB_BEFORE	is called by the handler first of all, and returns to it
  *   STUB_INSTEAD	likewise, but returns to where @function(regs) says, if not 0
  *
@@ -72,7 +72,7 @@
 	    "	pop	%" _ASM_ARG1 "\n"
 #define STUB_RESULT "	mov	%" _ASM_AX ", %" _ASM_CX "\n"
 
-#define STUB_NEXT(stub, function)					\
+#define STUB_TAIL(stub, function)					\
 	STUB(stub,							\
 	     STUB_CALL(function, STUB_RESULT)				\
 	     "	" STUB_JUMP)
@@ -92,7 +92,7 @@
 #else /* CONFIG_ARM64 */
 
 /* Lands at a "bti c", and leaves by x16, which such a landing allows. */
-#define STUB_NEXT(stub, function)					\
+#define STUB_TAIL(stub, function)					\
 	STUB(stub,							\
 	     "	hint	#34\n"						\
 	     "	stp	x29, x30, [sp, #-32]!\n"			\

@@ -1,53 +1,33 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/*
- * Where the kernel's functions are. Nothing that is looked up here is called:
- * kernels with indirect branch tracking have sealed many of them.
- */
 #ifndef INTERCEPTOR_SYMBOLS_H
 #define INTERCEPTOR_SYMBOLS_H
 
-#include <linux/kallsyms.h>
-#include <linux/kprobes.h>
-#include <linux/string.h>
+#include <linux/types.h>
 
-/* Is this address inside of the function of that name? */
-static bool symbol_has(const char *name, unsigned long address)
-{
-	char found[KSYM_SYMBOL_LEN];
-
-	sprint_symbol_no_offset(found, address);
-	return !strcmp(found, name);
-}
-
-/*
- * Where the code of a kernel function is hooked, 0 if there is none of this
- * name. On amd64 that is behind the endbr64, or what that has been sealed to
- * (commit cc66bb914578 in 5.18). A probe that is born disabled changes no code,
- * and its address is filled in even where registering fails because the
- * function may not be probed.
+/**
+ * symbol_has() - Is an address inside of a kernel function?
+ * @name: of the function.
+ * @address: anywhere.
  */
-static unsigned long symbol_code(const char *name)
-{
-	struct kprobe probe = {
-		.symbol_name = name,
-		.flags = KPROBE_FLAG_DISABLED,
-	};
+bool symbol_has(const char *name, unsigned long address);
 
-	if (!register_kprobe(&probe))
-		unregister_kprobe(&probe);
-	return (unsigned long)probe.addr;
-}
+/**
+ * symbol_code() - Where the code of a kernel function is hooked.
+ * @name: of the function.
+ *
+ * On amd64 that is behind the endbr64, or what that has been sealed to (commit
+ * cc66bb914578 in 5.18). Looking it up costs a grace period.
+ *
+ * Return: the address, or 0 if there is no function of that name.
+ */
+unsigned long symbol_code(const char *name);
 
-/* The address of a kernel function, 0 if there is none of this name. */
-static unsigned long symbol_address(const char *name)
-{
-	unsigned long address = symbol_code(name);
-
-#ifdef CONFIG_X86_KERNEL_IBT
-	if (address && symbol_has(name, address - 4))
-		address -= 4;
-#endif
-	return address;
-}
+/**
+ * symbol_address() - The address of a kernel function.
+ * @name: of the function.
+ *
+ * Return: the address, or 0 if there is no function of that name.
+ */
+unsigned long symbol_address(const char *name);
 
 #endif /* INTERCEPTOR_SYMBOLS_H */

@@ -81,7 +81,7 @@ def test_without_ftrace(bare_guest: Guest) -> None:
 
 
 def test_handler_that_is_not_there(bare_guest: Guest, broken_module: BrokenModule) -> None:
-    built = bare_guest.build(broken_module("abi.h", "ABI_PREFIX #name", '"__nosuch_" #name'))
+    built = bare_guest.build(broken_module("abi.c", "ABI_PREFIX #name", '"__nosuch_" #name'))
     said = refusal(bare_guest, built)
     assert "__nosuch_sys_exit_group" in said
     assert "-ENOENT" in said
@@ -113,7 +113,8 @@ def test_a_hook_that_never_fires_is_found_out(
 def test_an_exit_group_that_is_not_served_is_found_out(
     bare_guest: Guest, broken_module: BrokenModule, parameters: dict[str, str]
 ) -> None:
-    folder = broken_module("interceptor.c", "	call_early(regs);\n", "")
+    calls = "	if (call_wanted(abi_index(regs)))\n		before_call(regs);\n"
+    folder = broken_module("interceptor.c", calls, "")
     with pytest.raises(ModuleRefused, match="exit_group is not served"):
         interceptor.load(bare_guest, folder, **parameters)
     assert untouched(bare_guest)

@@ -186,7 +186,7 @@ def test_a_program_that_is_executed_during_a_command_is_not_its_callers(
 ) -> None:
     """It became somebody else's after its owner was looked at, and before it is recorded."""
     guest = bare_guest
-    looked_at = "	mutex_lock(&calls_lock);\n	if (!is_taken(call->hooks) ||"
+    looked_at = "	mutex_lock(&calls_lock);\n	if (!is_hooked(call->hooks) ||"
     waits = f"	schedule_timeout_uninterruptible(3 * HZ);\n{looked_at}"
     module = interceptor.load(guest, broken_module("interceptor.c", looked_at, waits), **parameters)
     program = "/usr/local/bin/sleep-with-rights"

@@ -91,7 +91,7 @@ def test_unloading_waits_for_what_stays_hooked(
 
 
 # The last step of unloading; this one comes when ftrace has given up meanwhile.
-UNWATCH = "	unwatch_at_last();\n	hooks_free();\n"
+UNWATCH = "	sentinels_unregister_wait();\n	hooks_free();\n"
 UNWATCH_LATE = "	while (!ftrace_has_given_up())\n		schedule_timeout_idle(1);\n" + UNWATCH
 
 

@@ -2,7 +2,7 @@
 /*
  * Somebody else who replaces an entry of the system call table, in front of
  * whoever did before, with means of the interceptor's own: the folder that this
- * is built in has its headers.
+ * is built in has its source files.
  */
 #include <linux/module.h>
 #include <linux/rcupdate.h>
@@ -25,7 +25,7 @@ static __used unsigned long foreign_next(struct pt_regs *regs)
 	return original;
 }
 
-STUB_NEXT(foreign_entry, foreign_next);
+STUB_TAIL(foreign_entry, foreign_next);
 
 static int __init foreign_init(void)
 {
@@ -51,6 +51,10 @@ static void __exit foreign_exit(void)
 
 module_init(foreign_init);
 module_exit(foreign_exit);
+
+#include "abi.c"
+#include "symbols.c"
+#include "table.c"
 
 MODULE_DESCRIPTION("Replaces a system call, to the same effect");
 MODULE_LICENSE("GPL");

@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Modules broken on purpose: the real one, in which some lines say something else."""
+"""Modules broken on purpose: copies of the real one with some lines changed.
+
+What is changed is a patch, in tests/mutants and tests/broken: a header in the form of an
+email's (``Subject:`` and what else its reader needs), an empty line, and a unified diff. A hunk
+is found by its lines, which must occur once in the file, and not by its line number.
+"""
 
 from dataclasses import dataclass
+from email.message import Message
+from email.parser import Parser
+from itertools import takewhile
 from pathlib import Path
 
 from pyharness.guest.module_source import source_files
 from pyharness.interceptor import MODULE
 
-_IN_A_COMMAND = "	pid = find_monitorable(nr);\n"
-_IN_A_LOGGED_CALL = '	pr_devel(INTERCEPTOR_LOG_LINE "%s\\n", current->pid,\n'
-_BEFORE_A_LOGGED_CALL = "static noinline void log_call("
+TESTS = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -21,68 +27,37 @@ class Change:
     file: str = "interceptor.c"
 
 
-def _before(old: str, statements: str) -> Change:
-    return Change(old, statements + old)
+@dataclass(frozen=True)
+class Patch:
+    """A patch of the module: its header, and its hunks."""
+
+    header: Message
+    changes: tuple[Change, ...]
 
 
-# What is wrong with each, and what it takes.
-BROKEN: dict[str, tuple[Change, ...]] = {
-    "null dereference in a command": (_before(_IN_A_COMMAND, "	*(volatile int *)8 = nr;\n"),),
-    "null dereference in the interceptor": (
-        _before(_IN_A_LOGGED_CALL, "	*(volatile int *)16 = 1;\n"),
-    ),
-    "null dereference at unload": (
-        _before("	synchronize_srcu(&commands);\n", "	*(volatile int *)24 = 1;\n"),
-    ),
-    "lock never released": (
-        Change(
-            "		err = release(syscall);\n	mutex_unlock(&calls_lock);\n	return err;\n",
-            "		err = release(syscall);\n	return err;\n",
-        ),
-    ),
-    "loop with interrupts off": (
-        _before(_IN_A_COMMAND, "	local_irq_disable();\n	for (;;)\n		cpu_relax();\n"),
-    ),
-    "loop with interrupts off on all CPUs": (
-        _before(
-            "static int monitor(int cmd,",
-            "static void forever(void *unused)\n{\n	for (;;)\n		cpu_relax();\n}\n\n",
-        ),
-        _before(_IN_A_COMMAND, "	on_each_cpu(forever, NULL, 0);\n"),
-    ),
-    "sleep under a spinlock": (
-        Change("#include <linux/cred.h>\n", "#include <linux/cred.h>\n#include <linux/delay.h>\n"),
-        _before("static int monitor(int cmd,", "static DEFINE_SPINLOCK(spin);\n\n"),
-        _before(_IN_A_COMMAND, "	spin_lock(&spin);\n	msleep(10);\n	spin_unlock(&spin);\n"),
-    ),
-    "return to freed text": (
-        Change("#include <linux/cred.h>\n", "#include <linux/cred.h>\n#include <linux/delay.h>\n"),
-        _before("	preempt_disable();\n", "	msleep(2000);\n"),
-    ),
-    "stack overflow": (
-        _before(
-            _BEFORE_A_LOGGED_CALL,
-            "static noinline int deep(int n)\n{\n	volatile char room[200];\n\n"
-            "	room[n % 200] = n;\n	return n ? deep(n + 1) + room[n % 100] : 0;\n}\n\n",
-        ),
-        _before(_IN_A_LOGGED_CALL, "	deep(1);\n"),
-    ),
-    "double fault": (
-        _before(
-            _IN_A_LOGGED_CALL,
-            '	asm volatile("xor %" _ASM_SP ", %" _ASM_SP "; push %" _ASM_AX);\n',
-        ),
-    ),
-    "wrong value": (
-        Change(
-            "	return err;\n}\n\nstatic void clear(",
-            "	return err ?: 1;\n}\n\nstatic void clear(",
-        ),
-    ),
-    "memory leak": (
-        _before(_IN_A_LOGGED_CALL, "	WRITE_ONCE(*(char *)kmalloc(512, GFP_ATOMIC), 1);\n"),
-    ),
-}
+def read(path: Path) -> Patch:
+    """Read a patch file."""
+    text = path.read_text(encoding="utf-8")
+    header, _, diff = text.partition("\n\n")
+    changes: list[Change] = []
+    for of_file in diff.split("--- a/module/")[1:]:
+        names, *hunks = of_file.split("\n@@ ")
+        for hunk in hunks:
+            lines = hunk.splitlines(keepends=True)[1:]
+            old, new = (
+                "".join(line[1:] for line in lines if line[0] in signs) for signs in (" -", " +")
+            )
+            changes.append(Change(old, new, names.partition("\n")[0]))
+    return Patch(Parser().parsestr(header), tuple(changes))
+
+
+def patches(folder: str) -> dict[str, Patch]:
+    """The patches of a folder of the tests, by subject."""
+    found = [read(path) for path in sorted((TESTS / folder).glob("*.patch"))]
+    return {patch.header["Subject"]: patch for patch in found}
+
+
+BROKEN = {subject: patch.changes for subject, patch in patches("broken").items()}
 
 
 def write(folder: Path, *changes: Change) -> Path:
@@ -103,7 +78,17 @@ def make(folder: Path, change: Change) -> None:
     path.write_text(text.replace(change.old, change.new), encoding="utf-8")
 
 
-def line_of(folder: Path, change: Change) -> str:
-    """The first changed line, as ``file:line``."""
+def lines_of(folder: Path, change: Change) -> tuple[str, range]:
+    """The file of a change that was made, and its lines, with the one after them."""
     text = (folder / change.file).read_text(encoding="utf-8")
-    return f"{change.file}:{text[: text.index(change.new)].count(chr(10)) + 1}"
+    begin = text[: text.index(change.new)].count("\n") + 1
+    old, new = change.old.splitlines(), change.new.splitlines()
+    before = _same(old, new)
+    after = _same(old[before:][::-1], new[before:][::-1])
+    return change.file, range(begin + before, begin + len(new) - after + 1)
+
+
+def _same(one: list[str], other: list[str]) -> int:
+    """How many lines are the same at the beginning of both."""
+    pairs = zip(one, other, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

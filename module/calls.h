@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The state of each system call. calls_lock (lock.h) protects it. */
+#ifndef INTERCEPTOR_CALLS_H
+#define INTERCEPTOR_CALLS_H
+
+#include <linux/xarray.h>
+
+#include "abi.h"
+#include "hook.h"
+
+struct call {
+	struct hook *hooks[ABIS];	/* all NULL: not intercepted */
+	bool leaving;			/* released, but still hooked: see release_later() */
+	bool watched;			/* some process may be monitored */
+	bool everybody;
+	struct xarray pids[2];		/* [everybody] is the one that counts */
+} __aligned(8 * sizeof(long));		/* a power of two is found by a shift */
+
+/* By the number that abi_call() returns. */
+extern struct call calls[ABI_CALLS];
+
+#endif /* INTERCEPTOR_CALLS_H */

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef INTERCEPTOR_RIGHTS_H
+#define INTERCEPTOR_RIGHTS_H
+
+#include <linux/cred.h>
+#include <linux/sched.h>
+
+/**
+ * is_root() - Is the current task root of the whole system?
+ *
+ * Root inside a user namespace is not: it is another user outside of it. Nor is
+ * root without rights, as in a container: CAP_SYS_ADMIN is required as well.
+ */
+bool is_root(void);
+
+/**
+ * is_owned_by() - Does a user own these credentials?
+ * @cred: of a process.
+ * @user: the user.
+ *
+ * The process of a setuid program is nobody's: real, effective and saved user
+ * must be the same.
+ */
+bool is_owned_by(const struct cred *cred, kuid_t user);
+
+/**
+ * is_callers() - Does a process belong to the current task?
+ * @task: its leader, which stands for all its threads, or one of its other
+ *	threads, which stands for itself alone.
+ *
+ * Call it under RCU.
+ */
+bool is_callers(struct task_struct *task);
+
+#endif /* INTERCEPTOR_RIGHTS_H */
