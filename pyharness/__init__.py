@@ -24,6 +24,7 @@ from pyharness.errors import (
 )
 from pyharness.guest.actor import Actor
 from pyharness.guest.arguments import Argument, InOut, Out
+from pyharness.guest.backend import GuestFacts
 from pyharness.guest.build import Built
 from pyharness.guest.guest import Guest
 from pyharness.guest.kernel_log import KernelLog, KernelLogOfTest
@@ -52,6 +53,7 @@ __all__ = [
     "Guest",
     "GuestCrashed",
     "GuestError",
+    "GuestFacts",
     "GuestFile",
     "GuestPool",
     "GuestSpec",

@@ -11,7 +11,7 @@ import broken
 import pytest
 
 from pyharness import Guest, interceptor
-from pyharness.guest.module_source import source_files
+from pyharness.guest.module_source import ModuleSource
 from pyharness.guest.pool import GuestPool
 from pyharness.interceptor import MODULE, Interceptor
 from pyharness.interceptor.interface import HEADER
@@ -125,7 +125,7 @@ def modules(lab: GuestPool) -> Iterator[Modules]:
     loaded: Modules = WeakKeyDictionary()
     yield loaded
     for guest, module in loaded.items():
-        if guest.machine.owner is None and not guest.closed:
+        if guest.qemu.machine.owner is None and not guest.closed:
             guest.resume()
             if guest.is_loaded(module.name):
                 module.unload()
@@ -158,7 +158,9 @@ def by_hand(bare_guest: Guest) -> str:
     """The module's folder in the guest, where somebody types commands; built once in each."""
     folder = "/root/module"
     if bare_guest.run(["test", "-d", folder]).status:
-        bare_guest.ssh.put_files(source_files(MODULE), MODULE, folder, seconds=bare_guest.limit(30))
+        bare_guest.ssh.put_files(
+            ModuleSource(MODULE).paths, MODULE, folder, seconds=bare_guest.limit(30)
+        )
     return folder
 
 
@@ -166,7 +168,7 @@ def by_hand(bare_guest: Guest) -> str:
 def number_of_syscalls(lab: GuestPool) -> int:
     """NR_syscalls of the guest's kernel, by its headers."""
     guest = lab.guest()
-    arch = "arm64" if guest.saved_state.spec.architecture == "arm64" else "x86"
+    arch = "arm64" if guest.facts.architecture == "arm64" else "x86"
     includes = " ".join(
         f"-I{tree}/{folder}{kind}"
         for kind in ("", "/generated", "/uapi", "/generated/uapi")

@@ -81,9 +81,9 @@ def up_command(guest: str, cpus: int | None, memory: int | None) -> None:
     _refuse_other_size(guest, cpus, memory)
     already = lifecycle.running(guest) is not None
     with Guest.attach(guest, cpus=cpus, memory=memory, progress=TerminalProgress()) as entered:
-        port = entered.machine.port
+        port = entered.qemu.machine.port
         runs = "runs already" if already else "is up"
-        if entered.saved_state.image != image.find(known_guests.find(guest)):
+        if entered.qemu.saved_state.image != image.find(known_guests.find(guest)):
             runs += " (from an older image: pyharness reset renews it)"
         click.echo(f"{entered.describe()}: {runs}, SSH on 127.0.0.1:{port} (pyharness ssh)")
 
@@ -305,7 +305,7 @@ def _up(guest: str) -> Machine:
     if machine := lifecycle.running(guest):
         return machine
     with Guest.attach(known_guests.find(guest).name, progress=TerminalProgress()) as entered:
-        return entered.machine
+        return entered.qemu.machine
 
 
 COMMANDS = (

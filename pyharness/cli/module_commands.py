@@ -13,9 +13,10 @@ import click
 from pyharness import interceptor
 from pyharness.cli import options
 from pyharness.errors import CheckFailed, UsageError
-from pyharness.guest import module_source
 from pyharness.guest.build import Built
 from pyharness.guest.guest import Guest, inspect, read_module
+from pyharness.guest.module_source import ModuleSource
+from pyharness.guest.qemu_backend import facts_of
 from pyharness.guest.result import Result
 from pyharness.host import signals
 from pyharness.host.progress import TerminalProgress
@@ -42,33 +43,13 @@ def _build(entered: Guest, folder: Path) -> Built:
         return entered.build(folder)
 
 
-# Finds the first object that a makefile builds as a module.
-_OBJECT = re.compile(r"^[ \t]*obj-m[ \t]*[:+?]*=[ \t]*([\w.-]+)\.o(?=\s|#|$)", re.MULTILINE)
-
-
-def _name(folder: Path) -> str:
-    """Return the name in the kernel of a folder's module, according to its Kbuild or Makefile.
-
-    Raises:
-        UsageError: neither file builds a module.
-    """
-    for name in ("Kbuild", "Makefile"):
-        path = folder / name
-        if not path.is_file():
-            continue
-        text = path.read_text(encoding="utf-8", errors="replace")
-        if found := _OBJECT.search(text):
-            return found[1].replace("-", "_")
-    raise UsageError(f"{folder} has no Kbuild or Makefile with obj-m")
-
-
 @click.command("build")
 @click.option("--anew", is_flag=True, help="even if it was built from the same sources")
 @options.named_guest
 @options.module
 def build_command(guest: str, folder: Path, anew: bool) -> None:
     """Build the module in the guest, with warnings on (W=1 C=1)."""
-    module_source.check(folder)
+    ModuleSource(folder)
     with _enter(guest) as entered:
         built = entered.build(folder, anew=True) if anew else _build(entered, folder)
     for warning in built.warnings:
@@ -87,16 +68,17 @@ def inspect_command(guest: str, folder: Path, ko: Path | None) -> None:
     if ko:
         read_module(ko)  # an error shows before a guest is made
     else:
-        module_source.check(folder)
+        ModuleSource(folder)
     machine = lifecycle.running(guest_specs.find(guest).name)
     if ko is None:
         with _enter(guest) as entered:
-            ko, saved_state = _build(entered, folder).ko, entered.saved_state
+            ko, facts = _build(entered, folder).ko, entered.facts
     elif machine:
-        saved_state = lifecycle.saved_state_of(machine)
+        facts = facts_of(lifecycle.saved_state_of(machine))
     else:
         saved_state = saved_states.ensure(guest_specs.find(guest), progress=TerminalProgress())
-    module = inspect(ko, saved_state)
+        facts = facts_of(saved_state)
+    module = inspect(ko, facts)
     for field, values in module.info.items():
         for value in values:
             click.echo(f"{field + ':':14} {value}")
@@ -117,7 +99,7 @@ def load_command(guest: str, folder: Path, parameters: tuple[str, ...]) -> None:
             raise UsageError(
                 f"{parameter!r} is no parameter of a module: write NAME=VALUE{like_guest}"
             )
-    module_source.check(folder)
+    ModuleSource(folder)
     with _enter(guest) as entered:
         _build(entered, folder)
         with signals.held() as interruption:
@@ -138,7 +120,7 @@ def load_command(guest: str, folder: Path, parameters: tuple[str, ...]) -> None:
 @options.module
 def unload_command(guest: str, folder: Path) -> None:
     """Unload the module."""
-    name = _name(folder)
+    name = ModuleSource(folder).name
     with _enter(guest) as entered:
         interceptor.attach(entered, folder, name).unload()
         entered.health.check()
@@ -165,7 +147,7 @@ def _four(name: str, about: str, *, has_pid: bool) -> click.Command:
 
     def issue(guest: str, folder: Path, user: str, syscall: str, pid: int = 0) -> int:
         call = Syscalls(guest_specs.find(guest).syscalls).ref(syscall)
-        loaded = _name(folder)
+        loaded = ModuleSource(folder).name
         with _enter(guest) as entered:
             module = interceptor.attach(entered, folder, loaded)
             issued: Callable[..., Result] = getattr(module, name)
@@ -248,7 +230,7 @@ def trace_command(
     """
     table = Syscalls(guest_specs.find(guest).syscalls)
     calls = [table.ref(name) for name in syscalls.split(",")]
-    loaded = _name(folder)
+    loaded = ModuleSource(folder).name
     with _enter(guest) as entered, _loaded(entered, folder, loaded) as module:
         return tracing.trace(
             entered,
@@ -265,7 +247,7 @@ def trace_command(
 @options.module
 def demo_command(guest: str, folder: Path) -> int:
     """Demonstrate the module, from build to unload, step by step, in a guest of its own."""
-    module_source.check(folder)
+    ModuleSource(folder)
     return demonstration.run(guest_specs.find(guest).name, folder, TerminalProgress(), click.echo)
 
 
@@ -275,11 +257,11 @@ def demo_command(guest: str, folder: Path) -> int:
 @options.module
 def bench_command(guest: str, folder: Path, as_json: bool) -> int:
     """Measure the cost of an intercepted call, in instructions of the guest."""
-    module_source.check(folder)
+    ModuleSource(folder)
     with _enter(guest) as entered:
         built = _build(entered, folder)
         program = benchmark.build_program(entered, folder)
-    costs = benchmark.run(entered.saved_state, built.ko, program, progress=TerminalProgress())
+    costs = benchmark.run(entered.qemu.saved_state, built.ko, program, progress=TerminalProgress())
     click.echo(benchmark.as_json(costs) if as_json else benchmark.as_table(costs))
     return 0
 

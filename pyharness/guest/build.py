@@ -7,7 +7,6 @@ that the same module is built once.
 
 import hashlib
 import json
-import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyharness.errors import CheckFailed, GuestError, UsageError
-from pyharness.guest import module_source
+from pyharness.guest.module_source import LARGEST_BYTES, ModuleSource, kernel_name
 from pyharness.host import cache
 from pyharness.transport.ssh import Completed, Ssh
 
@@ -31,8 +30,8 @@ SYMBOLS = "Module.symvers"
 
 
 def module_name(ko: Path) -> str:
-    """Return the name under which the kernel loads a module's file: my-module.ko is my_module."""
-    return ko.stem.replace("-", "_")
+    """Return the name under which the kernel loads a module's file."""
+    return kernel_name(ko.stem)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +61,8 @@ class Built:
         known = {module_name(ko): ko for ko in self.files}
         if not name and len(known) == 1:
             return self.files[0]
-        if name.replace("-", "_") in known:
-            return known[name.replace("-", "_")]
+        if kernel_name(name) in known:
+            return known[kernel_name(name)]
         these = ", ".join(known)
         if name:
             raise UsageError(f"the folder builds no module {name!r}; it builds {these}")
@@ -97,45 +96,33 @@ class Built:
         ]
 
 
-def digest(folder: Path, built_for: str) -> str:
+def digest(source: ModuleSource, headers: str) -> str:
     """Return a hash of a module's source, of the build's flags, and of the target.
 
     Args:
-        folder: the folder with the module's source.
-        built_for: a text that identifies the guest's kernel and headers.
-
-    Raises:
-        UsageError: the folder is not a module's.
+        source: the module's source.
+        headers: a text that identifies the guest's kernel and headers.
     """
-    module_source.check(folder)
-    made_of = hashlib.sha256(f"{built_for} {_FLAGS}\n".encode())
-    for path in module_source.find(folder).files:
-        data = (folder / path).read_bytes()
-        may_run = os.access(folder / path, os.X_OK)
-        made_of.update(f"{path}\0{may_run} {len(data)}\n".encode("utf-8", "surrogateescape"))
-        made_of.update(data)
-    return made_of.hexdigest()[:16]
+    made_of = f"{headers} {_FLAGS} {source.digest}"
+    return hashlib.sha256(made_of.encode()).hexdigest()[:16]
 
 
-def find(folder: Path, built_for: str) -> Built | None:
-    """Return the cached result for a folder's source; None if there is none.
+def find(source: ModuleSource, headers: str) -> Built | None:
+    """Return the cached result for a module's source; None if there is none.
 
     Args:
-        folder: the folder with the module's source.
-        built_for: a text that identifies the guest's kernel and headers.
-
-    Raises:
-        UsageError: the folder is not a module's.
+        source: the module's source.
+        headers: a text that identifies the guest's kernel and headers.
     """
-    return _read(_kept(digest(folder, built_for)), cached=True)
+    return _read(_kept(digest(source, headers)), cached=True)
 
 
-def build(folder: Path, built_for: str, ssh: Ssh, *, jobs: int, seconds: float) -> Built:
+def build(source: ModuleSource, headers: str, ssh: Ssh, *, jobs: int, seconds: float) -> Built:
     """Build the modules of a folder of the host in the guest, and keep them in the cache.
 
     Args:
-        folder: the folder with the source, and a Kbuild or Makefile.
-        built_for: a text that identifies the guest's kernel and headers.
+        source: the modules' source.
+        headers: a text that identifies the guest's kernel and headers.
         ssh: the connection to the guest.
         jobs: how many jobs make runs at once.
         seconds: how long each of the commands may take, in seconds of ``ssh.clock()``.
@@ -144,18 +131,19 @@ def build(folder: Path, built_for: str, ssh: Ssh, *, jobs: int, seconds: float) 
         The modules.
 
     Raises:
-        UsageError: the folder is not a module's.
         CheckFailed: the build failed; the message has its output.
         GuestError: the guest does not answer, or the build took too long.
     """
-    name = digest(folder, built_for)
+    name = digest(source, headers)
     where = f"/root/build/{name}"
-    ssh.put_files(module_source.source_files(folder), folder, where, seconds=seconds)
+    ssh.put_files(source.paths, source.folder, where, seconds=seconds)
     made = _make(where, ssh, jobs=jobs, seconds=seconds)
     found = ssh.run(["find", where, "-name", "*.ko"], seconds=seconds).check().stdout.splitlines()
     if made.status or not found:
         said = made.stdout.strip() if made.status else "make is content, and there is no .ko"
-        raise CheckFailed(f"{folder} does not build in the guest:\n{said}{_left_out(folder)}")
+        raise CheckFailed(
+            f"{source.folder} does not build in the guest:\n{said}{_left_out(source)}"
+        )
     _check_names(found)
     with cache.locked(f"module-{name}"):
         if not (built := _read(_kept(name), cached=False)):
@@ -199,10 +187,10 @@ def _check_names(found: Sequence[str]) -> None:
         places[name] = path
 
 
-def _left_out(folder: Path) -> str:
+def _left_out(source: ModuleSource) -> str:
     """Return a note on the files that were too large to copy, which the build may have needed."""
-    large = ", ".join(map(str, module_source.find(folder).too_large))
-    limit = module_source.LARGEST_BYTES >> 20
+    large = ", ".join(map(str, source.too_large))
+    limit = LARGEST_BYTES >> 20
     return f"\nleft out, as it is larger than {limit} MiB: {large}" if large else ""
 
 

@@ -18,11 +18,14 @@ from pyharness.errors import (
 from pyharness.guest import build
 from pyharness.guest.actor import Actor
 from pyharness.guest.agent import Agent
+from pyharness.guest.backend import GuestBackend, GuestFacts
 from pyharness.guest.build import Built, module_name
 from pyharness.guest.health import Health
 from pyharness.guest.history import History
 from pyharness.guest.kernel_log import KernelLog
 from pyharness.guest.loaded import LoadedModule
+from pyharness.guest.module_source import ModuleSource
+from pyharness.guest.qemu_backend import QemuBackend
 from pyharness.host import signals
 from pyharness.host.closing import Closes
 from pyharness.host.progress import NoProgress, Progress
@@ -31,7 +34,6 @@ from pyharness.linux.symbolize import Symbolizer
 from pyharness.linux.syscalls import Syscalls
 from pyharness.machine import guest_specs, lifecycle, qemu_process, saved_states
 from pyharness.machine.qemu_process import Machine
-from pyharness.machine.saved_states import SavedState
 from pyharness.transport.console import Console
 from pyharness.transport.ssh import Completed, Ssh
 
@@ -46,62 +48,43 @@ class Guest(Closes):
     Time limits are for a guest on real hardware; for a slower one, limit() extends them.
 
     Attributes:
-        saved_state: the saved state that it was started from.
-        machine: the QEMU process that runs it.
+        backend: what runs it.
+        facts: the facts about it and its kernel.
         syscalls: the names and numbers of its system calls.
         history: the last commands and orders, and their results.
         health: the state of its kernel; finds crashes.
         closed: whether close() or leave() was called: this object can't be used any more.
     """
 
-    def __init__(
-        self,
-        saved_state: SavedState,
-        machine: Machine,
-        *,
-        fresh: bool,
-        way_in: Callable[[Callable[[], object]], Ssh] | None = None,
-    ) -> None:
-        """Connect to a running machine. boot() and attach() start one and call this.
+    def __init__(self, backend: GuestBackend, *, fresh: bool) -> None:
+        """Connect to a running guest. boot() and attach() start one and call this.
 
         Args:
-            saved_state: the saved state that the machine was started from.
-            machine: the machine.
+            backend: what runs the guest.
             fresh: whether it was started from a saved state just now: its clock has to be set,
                 and its random number generator seeded.
-            way_in: makes the SSH connection; by default the machine does. It is called with a
-                function that each wait has to call repeatedly, and that raises if the guest
-                has crashed.
 
         Raises:
             GuestError: the guest can't be reached.
             GuestCrashed: its kernel crashed.
         """
-        self.saved_state = saved_state
-        self.machine = machine
-        self.syscalls = Syscalls(saved_state.spec.syscalls)
+        self.backend = backend
+        self.facts = backend.facts
+        self.syscalls = Syscalls(self.facts.syscalls)
         self.history = History()
-        self.health = Health(
-            machine,
-            self.history,
-            name=self.describe(),
-            timeout_factor=saved_state.accel.timeout_factor,
-            fresh=fresh,
-        )
+        self.health = Health(backend, self.history, fresh=fresh)
         self._paused = False
+        self._agent: Agent | None = None
+        self._root: Actor | None = None
         self.closed = False
-        self._ssh = (
-            way_in(self.health.check)
-            if way_in
-            else machine.ssh(saved_state.image, watch=self.health.check)
-        )
+        self._ssh = backend.ssh(self.health.check)
         self.health.check()
         try:
             self._ssh.connect(self.limit(qemu_process.ANSWER_SECONDS))
             if fresh:
                 lifecycle.settle(self._ssh, seconds=self.limit(10))
         except GuestTimeout as error:
-            self.health.raise_cause(GuestTimeout(f"{error}\n{machine.last_words()}".rstrip()))
+            self.health.raise_cause(GuestTimeout(f"{error}\n{backend.last_words()}".rstrip()))
         except GuestError as error:
             self.health.raise_cause(error)
 
@@ -142,7 +125,7 @@ class Guest(Closes):
             with progress.task(f"starting {name}"):
                 with signals.held():  # until ``machine`` is set, nothing could end it
                     machine = lifecycle.start(saved_state, persistent=persistent)
-                return cls(saved_state, machine, fresh=True)
+                return cls(QemuBackend(saved_state, machine), fresh=True)
         except BaseException:
             if machine:
                 lifecycle.end(machine)
@@ -178,13 +161,13 @@ class Guest(Closes):
         progress = progress or NoProgress()
         if machine := lifecycle.running(name):
             with progress.task(f"connecting to {name}"):
-                return cls(lifecycle.saved_state_of(machine), machine, fresh=False)
+                return cls(_persistent(machine), fresh=False)
         try:
             return cls._start_persistent(name, cpus=cpus, memory=memory, progress=progress)
         except lifecycle.RunsAlready:  # another process has just started it
             if not (machine := lifecycle.running(name)):
                 raise
-            return cls(lifecycle.saved_state_of(machine), machine, fresh=False)
+            return cls(_persistent(machine), fresh=False)
 
     @classmethod
     def _start_persistent(
@@ -197,7 +180,7 @@ class Guest(Closes):
             with progress.task(f"starting {name}"):
                 with signals.held():  # an interrupted start could lose the state on the disk
                     machine = lifecycle.start_again(name)
-                return cls(lifecycle.saved_state_of(machine), machine, fresh=True)
+                return cls(_persistent(machine), fresh=True)
         lost = f"{name} has died with its QEMU, and what was in it is gone: starting another"
         progress.message(lost if state == "crashed" else f"starting {name}")
         return cls.boot(name, cpus=cpus, memory=memory, persistent=True, progress=progress)
@@ -205,33 +188,33 @@ class Guest(Closes):
     def close(self) -> None:
         """Disconnect; end the guest unless it is persistent."""
         self.leave()
-        if self.machine.owner is not None:
-            lifecycle.end(self.machine)
+        if not self.backend.persistent:
+            self.backend.end()
 
     def leave(self) -> None:
         """Disconnect; the guest keeps running. A persistent guest that was paused is resumed."""
         self.closed = True
-        if self.machine.owner is None:
+        if self.backend.persistent:
             with suppress(GuestError):
                 self.resume()
-        if "agent" in self.__dict__:
-            self.agent.close()
+        if self._agent:
+            self._agent.close()
         self._ssh.close()
         self.health.closed()
 
     def pause(self) -> None:
         """Stop all CPUs of the guest, and its clock, until resume()."""
         if not self._paused:
-            self.machine.qmp("stop")
+            self.backend.pause()
             self._paused = True
 
     def resume(self) -> None:
         """Continue after pause(); do nothing if the guest is not paused."""
         if self._paused:
-            self.machine.qmp("cont")
+            self.backend.resume()
             self._paused = False
-            if "agent" in self.__dict__:
-                self.agent.expect_sign()
+            if self._agent:
+                self._agent.expect_sign()
 
     def clock(self) -> float:
         """Return the seconds in which the guest could run, since some start; limits count these."""
@@ -239,14 +222,22 @@ class Guest(Closes):
 
     def limit(self, seconds: float) -> float:
         """Return a time limit for this guest, given the one for real hardware, in seconds."""
-        return seconds * self.saved_state.accel.timeout_factor
+        return seconds * self.facts.timeout_factor
 
     def describe(self) -> str:
         """Return the guest's name, kernel and accelerator in one line."""
-        accel = self.saved_state.accel
-        return (
-            f"{self.saved_state.spec.name}, kernel {self.saved_state.image.release}, {accel.name}"
-        )
+        return str(self.facts)
+
+    @property
+    def qemu(self) -> QemuBackend:
+        """The backend of a guest that this package started, with its QEMU and its saved state.
+
+        Raises:
+            GuestError: somebody else runs the guest.
+        """
+        if isinstance(self.backend, QemuBackend):
+            return self.backend
+        raise GuestError(f"{self.facts.name} is known by SSH alone: it has no QEMU to ask")
 
     # ---- a shell and files ----
 
@@ -302,7 +293,7 @@ class Guest(Closes):
 
     def console(self) -> Console:
         """Open the root shell on the guest's serial console."""
-        return self.machine.console(timeout_factor=self.saved_state.accel.timeout_factor)
+        return self.backend.console()
 
     @property
     def ssh(self) -> Ssh:
@@ -311,18 +302,19 @@ class Guest(Closes):
 
     # ---- actors and the kernel log ----
 
-    @cached_property
+    @property
     def agent(self) -> Agent:
         """The program in the guest that starts actors and reads the kernel log, started on use."""
-        agent = Agent(
-            self._ssh,
-            seconds=self.limit(10),
-            syscalls=self.syscalls,
-            history=self.history,
-            raise_cause=self.health.raise_cause,
-        )
-        self.health.silence = agent.silence
-        return agent
+        if not self._agent:
+            self._agent = Agent(
+                self._ssh,
+                seconds=self.limit(10),
+                syscalls=self.syscalls,
+                history=self.history,
+                raise_cause=self.health.raise_cause,
+            )
+            self.health.silence = self._agent.silence
+        return self._agent
 
     def actor(self, user: str = "root") -> Actor:
         """Start a process of a user in the guest that carries out orders, such as system calls.
@@ -332,16 +324,18 @@ class Guest(Closes):
         """
         return Actor(self.agent, self.agent.spawn(user))
 
-    @cached_property
+    @property
     def root(self) -> Actor:
         """An actor of root's, for orders that need no actor of their own; started on first use."""
-        return self.actor("root")
+        if not self._root:
+            self._root = self.actor("root")
+        return self._root
 
     def dismiss(self) -> None:
         """Kill all actors, whatever they are doing."""
-        if "agent" in self.__dict__:
-            self.agent.dismiss()
-        self.__dict__.pop("root", None)
+        if self._agent:
+            self._agent.dismiss()
+        self._root = None
 
     @cached_property
     def log(self) -> KernelLog:
@@ -367,15 +361,15 @@ class Guest(Closes):
             CheckFailed: the build failed; the message has its output.
             GuestError: the guest does not answer, or crashed.
         """
-        against = built_for(self.saved_state)
-        if not anew and (built := build.find(folder, against)):
+        source, headers = ModuleSource(folder), self.facts.headers
+        if not anew and (built := build.find(source, headers)):
             return built
         try:
             return build.build(
-                folder,
-                against,
+                source,
+                headers,
                 self._ssh,
-                jobs=self.saved_state.spec.cpus,
+                jobs=self.facts.cpus,
                 seconds=self.limit(_BUILD_SECONDS),
             )
         except GuestError as error:
@@ -388,7 +382,7 @@ class Guest(Closes):
             UsageError: the file can't be read.
             ModuleRefused: the kernel would not load it.
         """
-        return inspect(ko, self.saved_state)
+        return inspect(ko, self.facts)
 
     def is_loaded(self, name: str) -> bool:
         """Return whether the guest's kernel has a module of that name."""
@@ -488,36 +482,31 @@ def read_module(ko: Path) -> module_file.ModuleFile:
         raise ModuleRefused(f"{ko}: {error}") from error
 
 
-def built_for(saved_state: SavedState) -> str:
-    """Return a text that identifies the image and kernel that modules are built for.
-
-    It is the same for guests that differ only in CPUs or memory.
-    """
-    image = saved_state.image
-    return f"{image.folder.name} {image.release} {image.version} {saved_state.vermagic}"
+def _persistent(machine: Machine) -> QemuBackend:
+    return QemuBackend(lifecycle.saved_state_of(machine), machine)
 
 
-def inspect(ko: Path, saved_state: SavedState) -> module_file.ModuleFile:
+def inspect(ko: Path, facts: GuestFacts) -> module_file.ModuleFile:
     """Read a module's ``.ko`` file, and check that a guest's kernel would load it.
 
     The guest need not run.
 
     Args:
         ko: the file, on the host.
-        saved_state: the guest's saved state, which has the facts about its kernel.
+        facts: the facts about the guest.
 
     Raises:
         UsageError: the file can't be read.
         ModuleRefused: the kernel would not load it.
     """
     module = read_module(ko)
-    exports = module_file.parse_exports(saved_state.exports.read_text(encoding="utf-8"))
+    exports = module_file.parse_exports(facts.exports.read_text(encoding="utf-8"))
     if (beside := ko.parent / build.SYMBOLS).is_file():  # exports of modules built along with it
         exports |= module_file.parse_exports(beside.read_text(encoding="utf-8"))
     module_file.check(
         module,
-        architecture=saved_state.spec.architecture,
-        vermagic=saved_state.vermagic,
+        architecture=facts.architecture,
+        vermagic=facts.vermagic,
         exports=exports,
     )
     return module

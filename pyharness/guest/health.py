@@ -7,11 +7,11 @@ from contextlib import suppress
 from typing import NoReturn
 
 from pyharness.errors import GuestCrashed, GuestError, GuestTimeout
+from pyharness.guest.backend import GuestBackend
 from pyharness.guest.history import History
 from pyharness.linux import trouble
 from pyharness.linux.symbolize import Symbolizer
 from pyharness.linux.trouble import CodeLocation
-from pyharness.machine.qemu_process import Machine
 
 # Silence for longer is a hang, in seconds in which the guest could run. The agent sends a sign of
 # life each second. The limit is this high because the kernel itself reports most hangs after 10
@@ -20,7 +20,7 @@ _SILENCE = 15.0
 # A console without output for this long has printed what it had to print.
 _QUIET_SECONDS = 0.3
 _REPORTS = 3  # in the message of a crash
-_ENOUGH = 1 << 19  # bytes of a console's output that are read
+_ENOUGH = 1 << 19  # bytes of a console's output that are waited for
 
 
 class Health:
@@ -35,50 +35,24 @@ class Health:
             guest could run.
     """
 
-    def __init__(
-        self, machine: Machine, history: History, *, name: str, timeout_factor: float, fresh: bool
-    ) -> None:
-        """Watch a machine from now on.
+    def __init__(self, backend: GuestBackend, history: History, *, fresh: bool) -> None:
+        """Watch a guest from now on.
 
         Args:
-            machine: the machine that runs the kernel.
+            backend: what runs the guest.
             history: the guest's history, which the message of a crash quotes.
-            name: the guest's name in messages.
-            timeout_factor: the factor by which time limits are extended for this guest.
-            fresh: whether the machine was started just now. If it was, reports on its console
+            fresh: whether the guest was started just now. If it was, reports on its console
                 count from the beginning; otherwise from now on.
         """
         self.lines: dict[str, Symbolizer] = {}
         self.silence: Callable[[], float] = lambda: 0.0
-        self._machine = machine
+        self._backend = backend
         self._history = history
-        self._name = name
-        self._timeout_factor = timeout_factor
+        self._name = str(backend.facts)
+        self._timeout_factor = backend.facts.timeout_factor
         self._death: GuestCrashed | None = None
         self._closed = False
-        self._from = self._seen = 0 if fresh else self.console_size()
-
-    def console_size(self) -> int:
-        """Return the size of the serial console's output so far, in bytes; see console_text()."""
-        try:
-            return self._machine.console_log.stat().st_size
-        except FileNotFoundError:
-            return 0
-
-    def console_text(self, since: int = 0) -> str:
-        """Return the serial console's output from an offset on, at most 512 KiB.
-
-        A kernel that crashes again while it prints a report can print without end.
-
-        Args:
-            since: the offset in bytes, as console_size() returned it earlier.
-        """
-        try:
-            with self._machine.console_log.open("rb") as log:
-                log.seek(since)
-                return log.read(_ENOUGH).decode(errors="replace")
-        except FileNotFoundError:
-            return ""
+        self._from = self._seen = 0 if fresh else self._backend.console_size()
 
     def closed(self) -> None:
         """Note that the guest was closed on purpose, so that check() does not report a crash."""
@@ -96,9 +70,7 @@ class Health:
             raise self._death
         if self._closed:
             raise GuestError(f"{self._name} was closed: start another guest to go on")
-        status = self._machine.status()
-        if status == "io-error":
-            raise self._machine.no_room()
+        status = self._backend.status()
         if status == "guest-panicked":
             self._let_speak()
             self._crashed("panicked")
@@ -145,10 +117,10 @@ class Health:
 
     def _has_died(self) -> bool:
         """Return whether the console has had more than a warning since this object watches it."""
-        if (size := self.console_size()) == self._seen:
+        if (size := self._backend.console_size()) == self._seen:
             return False
         self._seen = size
-        found = trouble.reports(self.console_text(self._from))
+        found = trouble.reports(self._backend.console_text(self._from))
         return any(report.kind != "warning" for report in found)
 
     def _hangs(self, silent: float) -> NoReturn:
@@ -160,13 +132,13 @@ class Health:
         places = ""
         # QEMU can't send an NMI to every machine, such as arm64's.
         with suppress(GuestError):
-            where = enumerate(self._machine.instruction_pointers())
+            where = enumerate(self._backend.instruction_pointers())
             places = "".join(f"CPU {number} IP: {address:#x}\n" for number, address in where)
-            self._machine.qmp("inject-nmi")
+            self._backend.inject_nmi()
         end = time.monotonic() + self._timeout_factor
-        while self._machine.status() == "running" and time.monotonic() < end:
+        while self._backend.status() == "running" and time.monotonic() < end:
             time.sleep(0.1)
-        if self._machine.status() == "guest-panicked":
+        if self._backend.status() == "guest-panicked":
             self._let_speak()
         self._crashed(f"hangs: no sign of life in {silent:.0f} s that it had", places)
 
@@ -176,14 +148,14 @@ class Health:
         A panic in an exception that may come at any time (an NMI, a double fault) is reported to
         QEMU before anything is printed.
         """
-        self._machine.qmp("cont")
+        self._backend.resume()
         self._wait_for_console(quiet=4 * _QUIET_SECONDS)
-        self._machine.qmp("stop")
+        self._backend.pause()
 
     def _crashed(self, what: str, before: str = "") -> NoReturn:
         self._wait_for_console()
-        found = trouble.reports(self.console_text(self._from))
-        found = found or trouble.reports(self.console_text())
+        found = trouble.reports(self._backend.console_text(self._from))
+        found = found or trouble.reports(self._backend.console_text())
         # The first report has the cause; the later ones of many only follow from it.
         report = self.with_lines(before + "\n\n".join(map(str, found[:_REPORTS])))
         self._death = GuestCrashed(
@@ -194,14 +166,14 @@ class Health:
     def _wait_for_console(self, quiet: float = _QUIET_SECONDS) -> None:
         """Wait until the console is quiet for some seconds and its last report is complete."""
         end = time.monotonic() + 2 * self._timeout_factor
-        size, before = self.console_size(), -1
+        size, before = self._backend.console_size(), -1
         while size - self._from < _ENOUGH and time.monotonic() < end:
             if size == before and self._report_is_complete():
                 return
             time.sleep(quiet)
-            size, before = self.console_size(), size
+            size, before = self._backend.console_size(), size
 
     def _report_is_complete(self) -> bool:
         """Return whether the console's last report is complete: a kernel may pause within one."""
-        found = trouble.reports(self.console_text(self._from))
+        found = trouble.reports(self._backend.console_text(self._from))
         return not found or found[-1].whole

@@ -8,11 +8,12 @@ anything.
 """
 
 import fnmatch
+import hashlib
 import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from pyharness.errors import UsageError
@@ -49,52 +50,90 @@ _INCLUDES = ("*.c", "*.h", "*.S")
 _SOURCES_OF_OBJECTS = (".c", ".S", ".s", ".rs")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """The source files of a module, as paths relative to its folder.
+# The first object that a makefile builds as a module.
+_OBJECT = re.compile(r"^[ \t]*obj-m[ \t]*[:+?]*=[ \t]*([\w.-]+)\.o(?=\s|#|$)", re.MULTILINE)
+
+
+def kernel_name(stem: str) -> str:
+    """Return the name under which the kernel knows ``stem.ko``: ``my-module`` is ``my_module``."""
+    return stem.replace("-", "_")
+
+
+class ModuleSource:
+    """The source of a module, or of several: a folder with a Kbuild or Makefile.
+
+    The files are found and hashed once. An object stands for the source as it was then.
 
     Attributes:
-        files: the files that the build needs, in a stable order.
-        too_large: the files that are left out only because of their size.
+        folder: the folder.
     """
 
-    files: tuple[Path, ...]
-    too_large: tuple[Path, ...] = ()
+    def __init__(self, folder: Path) -> None:
+        """Represent the source in a folder.
 
+        Raises:
+            UsageError: there is no such folder, or it has neither Kbuild nor Makefile.
+        """
+        if not folder.is_dir():
+            raise UsageError(f"there is no folder {folder}: name the folder of a module")
+        if not any((folder / name).is_file() for name in _MAKES_MODULE):
+            raise UsageError(
+                f"{folder} has neither Kbuild nor Makefile: name the folder of a module"
+            )
+        self.folder = folder
 
-def check(folder: Path) -> None:
-    """Make sure that a folder has a Kbuild or Makefile, and so may be a module's.
+    @cached_property
+    def _found(self) -> tuple[Path, ...]:
+        """All files of the source, however large."""
+        top = self.folder
+        found = [path for path in _walk(top, top, ()) if _is_readable_file(top / path)]
+        if aside := [path for path in found if _is_aside(path)]:
+            named = _folders_named(top, [path for path in found if path not in aside])
+            found = [path for path in found if path not in aside or _is_named(path, named)]
+        return tuple(sorted(found))
 
-    Raises:
-        UsageError: there is no such folder, or it has neither file.
-    """
-    if not folder.is_dir():
-        raise UsageError(f"there is no folder {folder}: name the folder of a module")
-    if not any((folder / name).is_file() for name in _MAKES_MODULE):
-        raise UsageError(f"{folder} has neither Kbuild nor Makefile: name the folder of a module")
+    @cached_property
+    def too_large(self) -> tuple[Path, ...]:
+        """The files that are left out only because of their size, relative to the folder."""
+        sizes = ((path, (self.folder / path).stat().st_size) for path in self._found)
+        return tuple(path for path, size in sizes if size > LARGEST_BYTES)
 
+    @cached_property
+    def files(self) -> tuple[Path, ...]:
+        """The files that the build needs, relative to the folder, in a stable order.
 
-def find(folder: Path) -> Source:
-    """Find the files of a folder that the build of its module needs.
+        Symbolic links are followed. Anything that is not a regular file, or can't be read, is
+        left out.
+        """
+        return tuple(path for path in self._found if path not in self.too_large)
 
-    Symbolic links are followed. Anything that is not a regular file, or can't be read, is left
-    out.
-    """
-    found = [path for path in _walk(folder, folder, ()) if _is_readable_file(folder / path)]
-    aside = [path for path in found if _is_aside(path)]
-    if aside:
-        named = _folders_named(folder, [path for path in found if path not in aside])
-        found = [path for path in found if path not in aside or _is_named(path, named)]
-    large = {path for path in found if (folder / path).stat().st_size > LARGEST_BYTES}
-    return Source(
-        files=tuple(sorted(path for path in found if path not in large)),
-        too_large=tuple(sorted(large)),
-    )
+    @property
+    def paths(self) -> list[Path]:
+        """The files that the build needs, with the folder."""
+        return [self.folder / path for path in self.files]
 
+    @cached_property
+    def digest(self) -> str:
+        """A hash of the files: of their names, contents, and whether they can be executed."""
+        made_of = hashlib.sha256()
+        for path in self.files:
+            data = (self.folder / path).read_bytes()
+            may_run = os.access(self.folder / path, os.X_OK)
+            made_of.update(f"{path}\0{may_run} {len(data)}\n".encode("utf-8", "surrogateescape"))
+            made_of.update(data)
+        return made_of.hexdigest()
 
-def source_files(folder: Path) -> list[Path]:
-    """Return the paths of the files that a module's build needs, in a stable order."""
-    return [folder / path for path in find(folder).files]
+    @property
+    def name(self) -> str:
+        """The name in the kernel of the first module that Kbuild or Makefile builds.
+
+        Raises:
+            UsageError: neither file builds a module.
+        """
+        for name in _MAKES_MODULE:
+            if found := _OBJECT.search(_text(self.folder / name)):
+                return kernel_name(found[1])
+        raise UsageError(f"{self.folder} has no Kbuild or Makefile with obj-m")
 
 
 def _walk(top: Path, folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:

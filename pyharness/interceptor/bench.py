@@ -96,9 +96,9 @@ def build_program(guest: Guest, module: Path) -> bytes:
     """
     source = Path(__file__).with_name("inside").joinpath("bench.c").read_bytes()
     header = (module / HEADER).read_bytes()
-    made_of = hashlib.sha256(guest.saved_state.folder.name.encode() + source + header).hexdigest()[
-        :16
-    ]
+    made_of = hashlib.sha256(
+        guest.qemu.saved_state.folder.name.encode() + source + header
+    ).hexdigest()[:16]
     kept = cache.folder() / "bench" / made_of
     if kept.exists():
         return kept.read_bytes()

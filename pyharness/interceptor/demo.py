@@ -190,7 +190,7 @@ def run(name: str, folder: Path, progress: Progress, echo: Callable[[str], objec
     """
     begin = time.monotonic()
     with Guest.boot(name, progress=progress) as guest:
-        echo(f"ok  {'boot':9} {guest.describe()} ({guest.saved_state.accel.reason})")
+        echo(f"ok  {'boot':9} {guest.describe()} ({guest.qemu.saved_state.accel.reason})")
         stage = _Stage(guest, folder)
         for title, step in _STEPS:
             try:

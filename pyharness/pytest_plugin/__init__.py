@@ -19,11 +19,12 @@ from typing import Any
 import pytest
 
 from pyharness.errors import GuestCrashed, GuestError, HarnessError, UsageError
-from pyharness.guest import module_source, ssh_only
+from pyharness.guest import ssh_backend
 from pyharness.guest.actor import Actor
 from pyharness.guest.guest import Guest
 from pyharness.guest.kernel_log import KernelLogOfTest
 from pyharness.guest.loaded import LoadedModule
+from pyharness.guest.module_source import ModuleSource
 from pyharness.guest.pool import GuestPool, with_cpus
 from pyharness.host import writable
 from pyharness.host.progress import TerminalProgress
@@ -34,6 +35,8 @@ from pyharness.machine.saved_states import SavedState
 from pyharness.pytest_plugin import markers, root_folder, tracebacks, vagrant
 from pyharness.pytest_plugin.guest_use import GuestUse
 from pyharness.pytest_plugin.results import Report
+from pyharness.transport import ssh_address
+from pyharness.transport.ssh_address import Address
 
 VAGRANT = "vagrant"
 _NAME = 200  # characters of an artifact's name; file systems allow 255 for the whole name
@@ -131,7 +134,7 @@ def check_options(config: pytest.Config) -> None:
     root_folder.check(config, _OPTIONS)
     with _as_usage_error():
         if config.getoption("module") or config.getini("module"):
-            module_source.check(module_folder_of(config))
+            ModuleSource(module_folder_of(config))
         if config.getoption("artifacts"):
             writable.can_make_folder(artifacts_of(config), "--artifacts")
         if report := config.getoption("results"):
@@ -218,7 +221,7 @@ def _find_target(config: pytest.Config) -> Target:
         key = config.getoption("ssh_key")
         return _elsewhere(
             config,
-            ssh_only.parse(
+            ssh_address.parse(
                 config.getoption("ssh"),
                 user=config.getoption("ssh_user"),
                 key=absolute(config, Path(key).expanduser()) if key else None,
@@ -234,12 +237,12 @@ def _find_target(config: pytest.Config) -> Target:
     return Target(spec, "", lambda: Guest.boot(spec.name))
 
 
-def _elsewhere(config: pytest.Config, address: ssh_only.Address) -> Target:
+def _elsewhere(config: pytest.Config, address: Address) -> Target:
     """Return a target that is known by SSH alone, after connecting to it once."""
     _alone(config, f"{address} is one guest")
-    with ssh_only.enter(address) as guest:
-        spec, release = guest.saved_state.spec, guest.saved_state.image.release
-    return Target(spec, "known by SSH alone", lambda: ssh_only.enter(address), release)
+    with ssh_backend.enter(address) as guest:
+        spec, release = guest.qemu.saved_state.spec, guest.facts.release
+    return Target(spec, "known by SSH alone", lambda: ssh_backend.enter(address), release)
 
 
 def _vagrants(config: pytest.Config, box: vagrant.Box) -> Target:
@@ -382,7 +385,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     with _as_usage_error():
         writable.can_make_folder(artifacts_of(config), "--artifacts")
         if any(map(takes_module_folder, wanting)):
-            module_source.check(module_folder_of(config))
+            ModuleSource(module_folder_of(config))
     make_ready(config, *sorted({markers.cpus_of(item) for item in wanting}))
 
 

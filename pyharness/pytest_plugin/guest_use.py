@@ -35,7 +35,7 @@ class GuestUse:
             guest: the guest that the test uses.
             expected: patterns of the warnings that the test expects of the kernel.
         """
-        return cls(guest, guest.log.mark(), guest.health.console_size(), expected)
+        return cls(guest, guest.log.mark(), guest.backend.console_size(), expected)
 
     def records(self) -> list[Record]:
         """Return what the kernel has logged since the test began.
@@ -63,7 +63,7 @@ class GuestUse:
 
     def console_text(self) -> str:
         """Return the serial console's output since the test began."""
-        return self.guest.health.console_text(self.console)
+        return self.guest.backend.console_text(self.console)
 
     def examine(self) -> None:
         """Make sure that the kernel runs, and has reported nothing unexpected since the test began.

@@ -10,8 +10,8 @@ from pathlib import Path
 import paramiko
 
 from pyharness.errors import GuestError, UsageError
-from pyharness.guest.ssh_only import Address
 from pyharness.host.programs import environment, requires, which
+from pyharness.transport.ssh_address import Address
 
 _SECONDS = 60.0  # for vagrant ssh-config
 # The provider of vm/vagrant.rb. The IDs of its machines are names of this package's guests.

@@ -25,7 +25,7 @@ def runs_sparse(guest: Guest) -> bool:
     From 7.0 on (commit fd69b2f7d5f4) it first has a script find out whether sparse knows
     __typeof_unqual__; Debian's headers lack the script, and its sparse 0.6.4 does not.
     """
-    if kernel_release.matches(guest.saved_state.image.release, ["<7"]):
+    if kernel_release.matches(guest.facts.release, ["<7"]):
         return True
     script = "/usr/src/linux-headers-*-common*/scripts/checker-valid.sh"
     return guest.run(f"{script} sparse").stdout.strip() == "1"
@@ -68,9 +68,9 @@ def test_without_ftrace(bare_guest: Guest) -> None:
     built = guest.build(MODULE)
     off = guest.run("echo 0 > /proc/sys/kernel/ftrace_enabled").status == 0
     # 7.3: "The ftrace_enabled file is deprecated and no longer disables ftrace".
-    assert off == kernel_release.matches(guest.saved_state.image.release, ["<7.3"])
+    assert off == kernel_release.matches(guest.facts.release, ["<7.3"])
     try:
-        if not off or guest.saved_state.spec.architecture == "arm64":
+        if not off or guest.facts.architecture == "arm64":
             interceptor.load(guest, method="handler").unload()
             return
         said = refusal(guest, built, method="handler")
@@ -96,7 +96,7 @@ def test_ftrace_stays_on_as_long_as_it_is_needed(module: Interceptor) -> None:
         module.prove()
     finally:
         guest.run("sysctl kernel.ftrace_enabled=1").check()
-    probed = hooked_by(guest) == "kprobe" and guest.saved_state.spec.architecture != "arm64"
+    probed = hooked_by(guest) == "kprobe" and guest.facts.architecture != "arm64"
     assert refused == (probed or hooked_by(guest) == "ftrace direct call")
 
 
@@ -134,7 +134,7 @@ def test_a_load_that_fails_late_leaves_nothing(
     interface = Interface.load(MODULE, guest.syscalls)
     intercept = interface.commands[Command.INTERCEPT]
     number = guest.syscalls.number("mkdirat")
-    callers = [guest.root.fork() for _ in range(guest.saved_state.spec.cpus)]
+    callers = [guest.root.fork() for _ in range(guest.facts.cpus)]
     for caller in callers:
         caller.begin(interface.custom_syscall, intercept, number, 0, repeat=10**9)
     for _ in range(3):

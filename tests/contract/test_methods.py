@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pyharness import Guest, ModuleRefused, interceptor
-from pyharness.guest.module_source import source_files
+from pyharness.guest.module_source import ModuleSource
 from pyharness.interceptor import MODULE, Interceptor
 
 CALL = "sched_rr_get_interval"
@@ -43,7 +43,7 @@ def test_auto_takes_what_the_kernel_needs(bare_guest: Guest) -> None:
     module = interceptor.load(bare_guest)
     by = message(bare_guest, mark).split("hooked by ")[1]
     module.unload()
-    assert ("table" if by == "table" else "handler") == bare_guest.saved_state.spec.dispatch
+    assert ("table" if by == "table" else "handler") == bare_guest.qemu.saved_state.spec.dispatch
     assert by == "table" or HANDLER.fullmatch(by)
 
 
@@ -56,7 +56,7 @@ def test_handlers_can_be_had_everywhere(bare_guest: Guest) -> None:
 def test_a_table_that_nobody_reads_is_refused(bare_guest: Guest) -> None:
     built = bare_guest.build(MODULE)
     mark = bare_guest.log.mark()
-    if bare_guest.saved_state.spec.dispatch == "table":
+    if bare_guest.qemu.saved_state.spec.dispatch == "table":
         bare_guest.load_ko(built.ko, method="table")
         bare_guest.run(["rmmod", built.name]).check()
         assert "hooked by table" in message(bare_guest, mark)
@@ -103,7 +103,7 @@ def test_a_callers_number_is_masked_where_it_indexes(bare_guest: Guest, object_c
     """In the object code: no CPU that guesses gets to read, or to jump, where the caller says."""
     functions = re.findall(r"^[0-9a-f]+ <(\w+)>:\n((?:.+\n)+)", object_code, re.MULTILINE)
     masks = {name: len(MASK.findall(body)) for name, body in functions}
-    abis = 2 if bare_guest.saved_state.spec.architecture == "amd64" else 1
+    abis = 2 if bare_guest.facts.architecture == "amd64" else 1
     assert min(masks[name] for name in ("call_early", "call_next", "call_late")) >= abis
 
 
@@ -128,7 +128,7 @@ def foreign(guest: Guest, tmp_path: Path) -> Callable[[], None]:
     """Loads somebody else's module, who replaces CALL in front of us."""
     folder = tmp_path / "foreign"
     folder.mkdir()
-    for path in source_files(MODULE):
+    for path in ModuleSource(MODULE).paths:
         (folder / path.name).write_bytes(path.read_bytes())
     (folder / FOREIGN.name).write_bytes(FOREIGN.read_bytes())
     kbuild = folder / "Kbuild"

@@ -132,7 +132,7 @@ def test_what_it_needs_is_switched_off(
     module = interceptor.load(guest, **parameters_of(direct))
     monitor(module, neighbour)
     by = hooked_by(guest)
-    on_ftrace = by != "table" and guest.saved_state.spec.architecture != "arm64"
+    on_ftrace = by != "table" and guest.facts.architecture != "arm64"
     needed = on_ftrace if switch == "ftrace" else by == "kprobe"
     try:
         off = guest.run(f"echo 0 > {path}").status == 0

@@ -244,7 +244,7 @@ def test_tracers_come_and_go_at_any_moment(
     """While the same functions are hooked, released and unloaded, and called all the time."""
     guest = bare_guest
     guest.build(MODULE)
-    callers = [guest.actor("nobody") for _ in range(guest.saved_state.spec.cpus)]
+    callers = [guest.actor("nobody") for _ in range(guest.facts.cpus)]
     for caller in callers:
         caller.begin(CALL, 0, repeat=10**9)
     storm = STORM.format(tracing=TRACING, handlers=" ".join(handlers), probed=handlers[0])

@@ -120,7 +120,7 @@ CALLS = {"poll": ("poll", "ppoll")}
 @contextmanager
 def all_cpus_busy(guest: Guest) -> Iterator[None]:
     """Have something else running on each CPU."""
-    busy = [guest.actor("nobody") for _ in range(guest.saved_state.spec.cpus)]
+    busy = [guest.actor("nobody") for _ in range(guest.facts.cpus)]
     for actor in busy:
         actor.execute("/bin/sh", "-c", "while :; do :; done")
     yield

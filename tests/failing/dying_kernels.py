@@ -50,7 +50,7 @@ def test_after_a_panic(guest: Guest) -> None:
 
 
 def test_qemu_killed(guest: Guest) -> None:
-    guest.machine.end()
+    guest.qemu.machine.end()
 
 
 def test_after_qemu_was_killed(guest: Guest) -> None:

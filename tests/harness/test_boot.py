@@ -47,7 +47,7 @@ def test_no_report_is_no_trouble() -> None:
 
 def test_the_kernel_warns_of_nothing_when_it_boots(guest: Guest) -> None:
     """On this host's QEMU: its CPU, for one, is one that the kernel knows as good."""
-    console = guest.saved_state.folder / "console.log"
+    console = guest.qemu.saved_state.folder / "console.log"
     assert trouble.reports(console.read_text(encoding="utf-8", errors="replace")) == []
 
 
@@ -67,7 +67,7 @@ def cache_folder(guest: Guest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for name in ("images", "ssh"):
         (tmp_path / name).symlink_to(cache.folder() / name)
     monkeypatch.setenv("PYHARNESS_CACHE", str(tmp_path))
-    monkeypatch.setenv(accelerator.ENV_VAR, guest.saved_state.accel.name)
+    monkeypatch.setenv(accelerator.ENV_VAR, guest.qemu.saved_state.accel.name)
     return tmp_path
 
 
@@ -85,7 +85,7 @@ def test_a_boot_in_trouble_is_repeated_and_never_saved(
         return facts(ssh, seconds=seconds)
 
     monkeypatch.setattr(saved_states, "kernel_facts", facts_of_a_busy_host)
-    spec, listener = guest_specs.find(guest.saved_state.spec.name), Listener()
+    spec, listener = guest_specs.find(guest.facts.name), Listener()
     with monkeypatch.context() as once:
         once.setattr(saved_states, "_BOOTS", 1)
         with pytest.raises(GuestError, match=r"trouble each time that it boots; .*:\nINFO: ta"):

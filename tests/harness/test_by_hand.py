@@ -43,7 +43,7 @@ def refused(guest: Guest, command: str, *, user: str = "root") -> str:
 
 
 def test_make_load_and_unload(bare_guest: Guest, by_hand: str) -> None:
-    method = bare_guest.saved_state.spec.dispatch
+    method = bare_guest.qemu.saved_state.spec.dispatch
     bare_guest.run(f"make -C {by_hand} load ARGS=method={method}", seconds=120).check()
     assert bare_guest.is_loaded("interceptor")
     assert bare_guest.run("cat /sys/module/interceptor/parameters/method").stdout == f"{method}\n"
@@ -77,7 +77,7 @@ def test_a_plain_user_gets_an_error_at_once(bare_guest: Guest, by_hand: str) -> 
 
 def test_uninstall_removes_what_install_installed(installed: Guest, by_hand: str) -> None:
     """Copies of DKMS and of another kernel stay, and options that somebody edited."""
-    release = installed.saved_state.image.release
+    release = installed.facts.release
     ours = installed.run("modinfo -n interceptor").check().stdout.strip()
     place, _, name = ours.rpartition("/")
     theirs = [
@@ -101,7 +101,7 @@ def test_uninstall_removes_what_install_installed(installed: Guest, by_hand: str
 
 def test_installed_for_a_package(bare_guest: Guest, by_hand: str) -> None:
     """DESTDIR, also relative, PREFIX and INSTALL_MOD_DIR; a package has no lists of all modules."""
-    guest, release = bare_guest, bare_guest.saved_state.image.release
+    guest, release = bare_guest, bare_guest.facts.release
     given = "DESTDIR='stage' PREFIX=/usr INSTALL_MOD_DIR=updates/us"
     guest.run(f"make -C {by_hand} install {given} KDIR=/lib/modules/{release}/build").check()
     found = guest.run(f"cd {by_hand}/stage && find . -type f | sort").stdout.split()
@@ -119,7 +119,7 @@ def test_installed_for_a_package(bare_guest: Guest, by_hand: str) -> None:
 
 def test_installed(installed: Guest) -> None:
     """It is loaded by name, with the options that modprobe.d has; its tools are in the path."""
-    release = installed.saved_state.image.release
+    release = installed.facts.release
     path = installed.run(["modinfo", "-n", "interceptor"], user="nobody").check().stdout
     assert f"/lib/modules/{release}/extra/local/interceptor.ko" in path
     installed.run(f"echo options interceptor method=handler >> {OPTIONS}")

@@ -123,7 +123,7 @@ def test_doctor(cli: Cli, guest: Guest) -> None:
     said = cli("doctor")
     assert "MISSING" not in said
     assert "accelerator: " in said
-    assert f"this host can run {guest.saved_state.spec.name}" in said
+    assert f"this host can run {guest.facts.name}" in said
 
 
 def test_doctor_names_the_mend(guest: Guest, tmp_path: Path) -> None:
@@ -132,12 +132,12 @@ def test_doctor_names_the_mend(guest: Guest, tmp_path: Path) -> None:
     bare.env["PATH"] = str(tmp_path)
     said = bare("doctor", status=3)
     assert packages.advice(["mmdebstrap"]) in said
-    assert packages.advice([guest.saved_state.spec.qemu]) in said
+    assert packages.advice([guest.qemu.saved_state.spec.qemu]) in said
 
 
 def test_up_and_status(cli: Cli, guest: Guest) -> None:
-    assert "runs already" in cli("up", guest.saved_state.spec.name)
-    cpus, memory = guest.saved_state.spec.cpus, guest.saved_state.spec.memory
+    assert "runs already" in cli("up", guest.facts.name)
+    cpus, memory = guest.facts.cpus, guest.qemu.saved_state.spec.memory
     assert "runs already" in cli("up", f"--cpus={cpus}", f"--memory={memory}")
     said = cli("up", f"--cpus={cpus + 1}", status=2)
     assert f" is running with {cpus} CPUs and {memory} MiB of memory: end it by" in said
@@ -145,9 +145,9 @@ def test_up_and_status(cli: Cli, guest: Guest) -> None:
     assert "running" in said
     assert "stays until down" in said
     (facts,) = json.loads(cli("status", "--json"))
-    assert (facts["guest"], facts["state"]) == (guest.saved_state.spec.name, "running")
-    assert facts["host_key"] == guest.saved_state.image.host_key
-    assert f"image of kernel {guest.saved_state.image.release} " in cli("list")
+    assert (facts["guest"], facts["state"]) == (guest.facts.name, "running")
+    assert facts["host_key"] == guest.qemu.saved_state.image.host_key
+    assert f"image of kernel {guest.facts.release} " in cli("list")
 
 
 def test_ssh_passes_all_through(cli: Cli) -> None:
@@ -188,7 +188,7 @@ def test_build_and_inspect(cli: Cli, guest: Guest) -> None:
     assert "0 warnings" in cli("build")
     said = cli("inspect")
     assert "license:       GPL" in said
-    assert f"{guest.saved_state.spec.name} can load it" in said
+    assert f"{guest.facts.name} can load it" in said
 
 
 @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ def test_log_follows(loaded: Cli) -> None:
 
 def test_reset_brings_back_a_guest_that_panicked(cli: Cli, guest: Guest) -> None:
     process = cli.start("ssh", "--", "echo c > /proc/sysrq-trigger")
-    run = Path(cli.env["PYHARNESS_RUN"]) / guest.saved_state.spec.name
+    run = Path(cli.env["PYHARNESS_RUN"]) / guest.facts.name
     machine = Machine.of(run)
     assert machine
     while machine.status() == "running":
@@ -371,21 +371,19 @@ def test_down_ends_it(guest: Guest, tmp_path: Path) -> None:
     """Ending is for down alone; ended twice is no mistake. A death by itself is reported, once."""
     apart = Cli(tmp_path / "run")
     assert "died" not in apart("up")
-    machine = Machine.of(tmp_path / "run" / guest.saved_state.spec.name)
+    machine = Machine.of(tmp_path / "run" / guest.facts.name)
     assert machine
     os.kill(machine.pid, signal.SIGKILL)
     while machine.alive:
         pass
     assert "ended      pyharness up" in apart("status")
     said = apart("build")
-    assert (
-        f"{guest.saved_state.spec.name} has died with its QEMU, and what was in it is gone" in said
-    )
+    assert f"{guest.facts.name} has died with its QEMU, and what was in it is gone" in said
     assert "died" not in apart("build")
-    machine = Machine.of(tmp_path / "run" / guest.saved_state.spec.name)
+    machine = Machine.of(tmp_path / "run" / guest.facts.name)
     assert machine
     assert machine.alive
-    assert f"ended {guest.saved_state.spec.name}" in apart("down")
+    assert f"ended {guest.facts.name}" in apart("down")
     assert not machine.alive
     assert "does not run" in apart("down")
     assert list((tmp_path / "run").iterdir()) == []
@@ -462,14 +460,14 @@ def test_a_boot_that_is_ended_leaves_nothing(guest: Guest, tmp_path: Path, end: 
 
 
 def test_two_guests_side_by_side(guest: Guest) -> None:
-    with pyharness.boot(guest.saved_state.spec.name) as other:
-        assert other.machine.port != guest.machine.port
+    with pyharness.boot(guest.facts.name) as other:
+        assert other.qemu.machine.port != guest.qemu.machine.port
         other.run("hostname other && touch /root/mark").check()
         assert guest.run("test -e /root/mark").status == 1
         assert guest.run("hostname").stdout != other.run("hostname").stdout
         seeds = {g.run("head -c 16 /dev/urandom | base64").stdout for g in (guest, other)}
         assert len(seeds) == 2
-    assert other.machine.folder.name not in {m.folder.name for m in lifecycle.all_machines()}
+    assert other.qemu.machine.folder.name not in {m.folder.name for m in lifecycle.all_machines()}
 
 
 def test_demo(cli: Cli) -> None:

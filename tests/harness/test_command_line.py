@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 from pyharness import DEFAULT_GUEST, CheckFailed
 from pyharness.cli import cli as commands
-from pyharness.cli import module_commands, outcome
+from pyharness.cli import outcome
 from pyharness.host import signals
 from pyharness.host.wording import counted
 
@@ -460,16 +460,6 @@ def test_a_file_that_is_no_module_is_an_error(run: Callable[..., str], tmp_path:
         ko.write_bytes(data)
         assert f"{ko}: " in run("decode", "/dev/null", "--ko", str(ko), status=1)
         assert f"{ko}: " in run("inspect", str(ko), status=1)
-
-
-@pytest.mark.parametrize(
-    "line",
-    ["obj-m := a-b.o", "obj-m = a-b.o", "obj-m += a-b.o c.o", "obj-m := a-b.o # note",
-     "obj-m:=a-b.o#note", "ifneq ($(KERNELRELEASE),)\n  obj-m\t+=\ta-b.o\nendif"],
-)  # fmt: skip
-def test_a_makefile_names_the_module(tmp_path: Path, line: str) -> None:
-    (tmp_path / "Makefile").write_text(f"# obj-m := x.o\n{line}\na-b-y := d.o\n", encoding="ascii")
-    assert module_commands._name(tmp_path) == "a_b"
 
 
 def test_the_second_interrupt_comes_through_nested_holds() -> None:

@@ -20,7 +20,7 @@ def run(
     """Run the tests of a project, in guests of their own."""
     line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly"]
     return subprocess.run(
-        [*line, f"--guest={guest.saved_state.spec.name}", *words],
+        [*line, f"--guest={guest.facts.name}", *words],
         cwd=folder,
         env=os.environ | {"PYHARNESS_RUN": str(folder / "run"), "PYTEST_ADDOPTS": ""},
         input=stdin,
@@ -89,7 +89,7 @@ def test_one_of_two_warned(guest):
 @pytest.fixture
 def project(tmp_path: Path, guest: Guest) -> Path:
     (tmp_path / "pytest.ini").write_text("[pytest]\nguest = default\n", encoding="ascii")
-    other = next(name for name in ("arm64", "i386") if name != guest.saved_state.spec.architecture)
+    other = next(name for name in ("arm64", "i386") if name != guest.facts.architecture)
     (tmp_path / "test_made_up.py").write_text(TESTS.replace("OTHER", other), encoding="ascii")
     return tmp_path
 
@@ -100,10 +100,7 @@ def project(tmp_path: Path, guest: Guest) -> Path:
 def test_fixtures_markers_and_report(guest: Guest, project: Path, workers: tuple[str, ...]) -> None:
     done = run(project, guest, *workers, "--results=out/report.json", "--accel=tcg")
     said = done.stdout
-    assert (
-        f"guest: {guest.saved_state.spec.name}, kernel {guest.saved_state.image.release}, tcg ("
-        in said
-    )
+    assert f"guest: {guest.facts.name}, kernel {guest.facts.release}, tcg (" in said
     assert "kernel log of this test" in said
     assert "made up" in said.split("kernel log of this test")[1]
     report = json.loads((project / "out" / "report.json").read_text(encoding="utf-8"))
@@ -115,7 +112,7 @@ def test_fixtures_markers_and_report(guest: Guest, project: Path, workers: tuple
     }
     assert report["outcome"] == "failed"
     assert report["counts"] == {"error": 0, "failed": 3, "skipped": 0, "passed": 7}
-    assert report["guest"]["kernel"] == guest.saved_state.image.release
+    assert report["guest"]["kernel"] == guest.facts.release
     by_name = {test["id"].split("::")[1]: test for test in report["tests"]}
     assert by_name["test_pass"]["properties"] == {"answer": 42}
     assert "as it should" in by_name["test_fail"]["message"]

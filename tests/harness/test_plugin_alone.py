@@ -370,10 +370,10 @@ FAILS_TO_BUILD = """
 import pathlib
 import pytest
 from pyharness import Guest
-from pyharness.guest import module_source
+from pyharness.guest.module_source import ModuleSource
 
 class Fake(Guest):
-    build = staticmethod(module_source.check)
+    build = staticmethod(ModuleSource)
 
     def __init__(self):
         pass

@@ -56,7 +56,7 @@ def test_from_python(guest: Guest) -> None:
     first, second, third, fourth, *rest = output_of(block("python", "docs/python.md"))
     assert (first, second, fourth) == ("0", "-EEXIST", "-EPERM")
     assert re.fullmatch(r"\[\d+\] mkdir\((0x[0-9a-f]+, ){5}0x[0-9a-f]+\)", third)
-    assert rest[-1] == guest.saved_state.image.release
+    assert rest[-1] == guest.facts.release
 
 
 @pytest.mark.alone

@@ -156,7 +156,7 @@ def test_a_broken_module_fails_its_test_alone(
     assert re.search(expected.said, said), said
     assert re.search(expected.asked, said), said
     release, besides = expected.since
-    if kernel_release.matches(guest.saved_state.image.release, [release]):
+    if kernel_release.matches(guest.facts.release, [release]):
         assert besides in said
     if expected.change is not None:
         # The statement, and where it returns to.
@@ -210,11 +210,11 @@ def test_a_host_that_stops_is_no_hang(guest: Guest, monkeypatch: pytest.MonkeyPa
     """
     monkeypatch.setattr(health, "_SILENCE", 4.0)
     actor = guest.actor()
-    busy = [guest.actor() for _ in range(guest.saved_state.spec.cpus)]
+    busy = [guest.actor() for _ in range(guest.facts.cpus)]
     for task in busy:
         task.execute("/usr/bin/chrt", "--rr", "1", "/bin/sh", "-c", "while :; do :; done")
         guest.wait("the loop", partial(is_shell, guest, task.pid))
-    pid = guest.machine.pid
+    pid = guest.qemu.machine.pid
     with subprocess.Popen(["sh", "-c", f"sleep 14; kill -CONT {pid}"]):
         os.kill(pid, signal.SIGSTOP)
         begin = guest.clock()
@@ -268,10 +268,10 @@ def test_a_guest_that_does_not_boot_has_its_last_words(
     for name in ("images", "ssh"):
         (tmp_path / name).symlink_to(cache.folder() / name)
     monkeypatch.setenv("PYHARNESS_CACHE", str(tmp_path))  # where nothing is booted yet
-    monkeypatch.setenv(accelerator.ENV_VAR, guest.saved_state.accel.name)
+    monkeypatch.setenv(accelerator.ENV_VAR, guest.qemu.saved_state.accel.name)
     killer = threading.Thread(target=guest.wait, args=("one that boots", end_one_that_boots))
     killer.start()
-    spec = guest_specs.find(guest.saved_state.spec.name)
+    spec = guest_specs.find(guest.facts.name)
     with pytest.raises(GuestError, match=rf"^{spec.name}: .*console.*\n\[ *\d+\.\d+\] "):
         saved_states.ensure(spec)
     killer.join()
@@ -281,8 +281,8 @@ def test_a_guest_that_does_not_boot_has_its_last_words(
 def test_a_guest_that_cannot_be_reached_has_its_last_words(
     guest: Guest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pyharness.boot(guest.saved_state.spec.name) as own:
+    with pyharness.boot(guest.facts.name) as own:
         monkeypatch.setattr(qemu_process, "ANSWER_SECONDS", 1.0)
         own.run("systemctl stop ssh.socket ssh.service; echo 'sshd has stopped' > /dev/console")
         with pytest.raises(GuestTimeout, match=r"(?s)^no SSH at .*\nsshd has stopped$"):
-            Guest(own.saved_state, own.machine, fresh=False)
+            Guest(own.qemu, fresh=False)

@@ -50,13 +50,13 @@ def test_a_damaged_state(
     monkeypatch.setenv("PYHARNESS_RUN", str(tmp_path / "run"))
     folder = tmp_path / "frozen"
     folder.mkdir()
-    (folder / "disk.qcow2").symlink_to(guest.saved_state.folder / "disk.qcow2")
+    (folder / "disk.qcow2").symlink_to(guest.qemu.saved_state.folder / "disk.qcow2")
     if damage is cut_off:
-        (folder / "state").symlink_to(guest.saved_state.folder / "state")
+        (folder / "state").symlink_to(guest.qemu.saved_state.folder / "state")
     damage(folder / "state")
     begin = time.monotonic()
     with pytest.raises(HostError) as raised:
-        lifecycle.start(replace(guest.saved_state, folder=folder))
+        lifecycle.start(replace(guest.qemu.saved_state, folder=folder))
     assert time.monotonic() - begin < SECONDS
     said = str(raised.value)
     assert said.startswith("QEMU can't go on from the saved state: ")
@@ -89,7 +89,7 @@ def test_no_room_for_a_state(guest: Guest, tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    name = guest.saved_state.spec.name
+    name = guest.facts.name
     assert f"the state of {name} can't be saved in {tmp_path / name}: " in done.stdout, done.stdout
     assert "No space left on device: make room there\nsuspend: 3\n" in done.stdout
     assert " running " in done.stdout

@@ -7,7 +7,7 @@ import pytest
 from apt import download
 
 from pyharness import Guest
-from pyharness.guest.module_source import source_files
+from pyharness.guest.module_source import ModuleSource
 from pyharness.interceptor import MODULE
 
 TREE = "/usr/src/interceptor-1.0.0"
@@ -21,11 +21,15 @@ def status(guest: Guest) -> list[str]:
 @pytest.mark.architecture("i386")
 @pytest.mark.timeout(1800)
 def test_it_survives_a_kernel_upgrade(guest: Guest, tmp_path: Path) -> None:
-    release = guest.saved_state.image.release
+    release = guest.facts.release
     other = release.removesuffix("-pae")
     assert other != release
     debs = download(
-        guest.saved_state.spec, tmp_path, "dkms", f"linux-headers-{other}", f"linux-image-{other}"
+        guest.qemu.saved_state.spec,
+        tmp_path,
+        "dkms",
+        f"linux-headers-{other}",
+        f"linux-image-{other}",
     )
     assert len(debs) == 3
     for deb in debs:
@@ -33,7 +37,7 @@ def test_it_survives_a_kernel_upgrade(guest: Guest, tmp_path: Path) -> None:
     dkms, headers, image = (f"/root/{deb.name}" for deb in debs)
     guest.run(["dpkg", "--install", "--force-depends", dkms], seconds=300).check()
 
-    guest.ssh.put_files(source_files(MODULE), MODULE, TREE, seconds=guest.limit(30))
+    guest.ssh.put_files(ModuleSource(MODULE).paths, MODULE, TREE, seconds=guest.limit(30))
     guest.run("dkms add interceptor/1.0.0", seconds=60).check()
     guest.run("dkms build interceptor/1.0.0", seconds=300).check()
     guest.run("dkms install interceptor/1.0.0", seconds=300).check()

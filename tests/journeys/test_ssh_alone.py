@@ -23,7 +23,7 @@ def test_the_suite_by_ssh(guest: Guest, tmp_path: Path) -> None:
     done = subprocess.run(
         [
             sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
-            f"--ssh=127.0.0.1:{guest.machine.port}", f"--ssh-key={image.user_key()}",
+            f"--ssh=127.0.0.1:{guest.qemu.machine.port}", f"--ssh-key={image.user_key()}",
             "--ssh-user=root",
             f"--junitxml={xml}", f"--artifacts={tmp_path}",
         ],

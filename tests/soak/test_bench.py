@@ -18,13 +18,13 @@ BY_HANDLER = {"i386": 16, "amd64": 23}
 
 @pytest.mark.timeout(300)
 def test_cost_holds(guest: Guest) -> None:
-    spec = guest.saved_state.spec
+    spec = guest.qemu.saved_state.spec
     most = BY_TABLE if spec.dispatch == "table" else BY_HANDLER[spec.architecture]
     built = guest.build(MODULE)
     program = bench.build_program(guest, MODULE)
     costs = {
         cost.state: cost
-        for cost in bench.run(guest.saved_state, built.ko, program, progress=NoProgress())
+        for cost in bench.run(guest.qemu.saved_state, built.ko, program, progress=NoProgress())
     }
     base = costs["base"]
 

@@ -55,7 +55,7 @@ def test_race(
     rounds, seconds = map(int, said.groups())
     record_property("rounds", rounds)
     assert rounds >= soak * ROUNDS or seconds >= soak * most
-    realtime = "-rt-" in guest.saved_state.image.release
+    realtime = "-rt-" in guest.facts.release
     assert rounds > (LEAST_REALTIME.get(kind, LEAST) if realtime else LEAST)
     ref = guest.syscalls.ref(number)
     left = {ref: Intercepted(ref, "listed", frozenset())} if persistent else {}

@@ -12,7 +12,7 @@ from email.parser import Parser
 from itertools import takewhile
 from pathlib import Path
 
-from pyharness.guest.module_source import source_files
+from pyharness.guest.module_source import ModuleSource
 from pyharness.interceptor import MODULE
 
 TESTS = Path(__file__).parents[1]
@@ -63,7 +63,7 @@ BROKEN = {subject: patch.changes for subject, patch in patches("broken").items()
 def write(folder: Path, *changes: Change) -> Path:
     """Make a copy of the module with some changes."""
     folder.mkdir()
-    for path in source_files(MODULE):
+    for path in ModuleSource(MODULE).paths:
         (folder / path.name).write_bytes(path.read_bytes())
     for change in changes:
         make(folder, change)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from pyharness import CheckFailed, UsageError
-from pyharness.guest import build, module_source
-from pyharness.guest.guest import built_for
+from pyharness.guest import build
+from pyharness.guest.module_source import ModuleSource
+from pyharness.guest.qemu_backend import facts_of
 from pyharness.machine import guest_specs
 from pyharness.machine.accelerator import Accelerator
 from pyharness.machine.image import Image
@@ -61,8 +62,12 @@ def folder(tmp_path: Path) -> Path:
     return project
 
 
+def digest(folder: Path, headers: str = "kernel") -> str:
+    return build.digest(ModuleSource(folder), headers)
+
+
 def names(folder: Path) -> set[str]:
-    return {str(path) for path in module_source.find(folder).files}
+    return {str(path) for path in ModuleSource(folder).files}
 
 
 def test_what_a_build_needs_is_taken_and_nothing_else(folder: Path) -> None:
@@ -70,20 +75,20 @@ def test_what_a_build_needs_is_taken_and_nothing_else(folder: Path) -> None:
 
 
 def test_what_is_not_needed_does_not_count(folder: Path) -> None:
-    before = build.digest(folder, "kernel")
+    before = digest(folder)
     for name in {*NOT_NEEDED} - {"out/.gitignore"}:
         (folder / name).write_text("another", encoding="utf-8")
-        assert build.digest(folder, "kernel") == before, name
+        assert digest(folder) == before, name
 
 
 def test_what_is_needed_counts(folder: Path) -> None:
-    seen = {build.digest(folder, "kernel"), build.digest(folder, "another kernel")}
+    seen = {digest(folder), digest(folder, "another kernel")}
     for name in NEEDED:
         with (folder / name).open("a", encoding="utf-8") as file:
             file.write("\n")
-        seen.add(build.digest(folder, "kernel"))
+        seen.add(digest(folder))
     (folder / "scripts/gen.sh").chmod(0o755)
-    seen.add(build.digest(folder, "kernel"))
+    seen.add(digest(folder))
     assert len(seen) == 2 + len(NEEDED) + 1
 
 
@@ -139,7 +144,7 @@ def test_what_cannot_be_read_is_left_out(folder: Path, monkeypatch: pytest.Monke
         os.seteuid(65534)
     try:
         # The folder itself is known by "." alone: the test's own lies in root's.
-        found = {str(path) for path in module_source.find(Path()).files}
+        found = {str(path) for path in ModuleSource(Path()).files}
     finally:
         os.seteuid(user)
         Path("private").chmod(0o700)
@@ -149,7 +154,7 @@ def test_what_cannot_be_read_is_left_out(folder: Path, monkeypatch: pytest.Monke
 def test_what_is_huge_is_left_out_and_named(folder: Path) -> None:
     with (folder / "disk.img").open("wb") as file:
         file.truncate(8 << 30)
-    source = module_source.find(folder)
+    source = ModuleSource(folder)
     assert {str(path) for path in source.files} == {*NEEDED}
     assert [str(path) for path in source.too_large] == ["disk.img"]
 
@@ -159,7 +164,7 @@ def test_what_is_huge_is_left_out_and_named(folder: Path) -> None:
 )
 def test_a_folder_that_is_no_modules_is_refused(folder: Path, name: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        build.digest(folder / name, "kernel")
+        ModuleSource(folder / name)
 
 
 def saved_state(cpus: int, *, image: str = "image", release: str = "6.1.0") -> SavedState:
@@ -173,13 +178,28 @@ def saved_state(cpus: int, *, image: str = "image", release: str = "6.1.0") -> S
     )
 
 
+def headers(saved: SavedState) -> str:
+    """What a build is for."""
+    return facts_of(saved).headers
+
+
 def test_a_build_depends_on_the_image_and_not_on_cpus() -> None:
-    assert built_for(saved_state(2)) == built_for(saved_state(4))
-    assert built_for(saved_state(2)) != built_for(saved_state(2, image="another"))
-    assert built_for(saved_state(2)) != built_for(saved_state(2, release="6.1.1"))
+    assert headers(saved_state(2)) == headers(saved_state(4))
+    assert headers(saved_state(2)) != headers(saved_state(2, image="another"))
+    assert headers(saved_state(2)) != headers(saved_state(2, release="6.1.1"))
 
 
 def test_two_modules_of_the_same_name_are_refused() -> None:
     build._check_names(["/b/one/a.ko", "/b/two/b.ko"])
     with pytest.raises(CheckFailed, match=r"called a_b, .* rename /b/one/a-b.ko or /b/two/a_b.ko"):
         build._check_names(["/b/one/a-b.ko", "/b/two/a_b.ko"])
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["obj-m := a-b.o", "obj-m = a-b.o", "obj-m += a-b.o c.o", "obj-m := a-b.o # note",
+     "obj-m:=a-b.o#note", "ifneq ($(KERNELRELEASE),)\n  obj-m\t+=\ta-b.o\nendif"],
+)  # fmt: skip
+def test_a_makefile_names_the_module(tmp_path: Path, line: str) -> None:
+    (tmp_path / "Makefile").write_text(f"# obj-m := x.o\n{line}\na-b-y := d.o\n", encoding="ascii")
+    assert ModuleSource(tmp_path).name == "a_b"

@@ -16,9 +16,9 @@ import pytest
 from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL
 
 from pyharness import GuestError, GuestTimeout, UsageError
-from pyharness.guest.ssh_only import Address
 from pyharness.transport import ssh_keys
 from pyharness.transport.ssh import Ssh
+from pyharness.transport.ssh_address import Address
 
 SECONDS = 60.0
 

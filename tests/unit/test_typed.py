@@ -16,7 +16,7 @@ from pyharness import pytest_plugin
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 # Parts of the package that a method gives to whoever extends it.
-INTERNAL = {"Agent", "Ssh"}
+INTERNAL = {"Agent", "QemuBackend", "Ssh"}
 
 
 @pytest.mark.timeout(300)

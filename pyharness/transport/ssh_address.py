@@ -1,38 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A guest that somebody else runs, and that can only be reached by SSH.
-
-Everything that needs only SSH works there. The harness can't read its serial console, can't
-start, pause or save it, and sees a crash of its kernel only as a lost connection.
-"""
+"""How to connect to a host by SSH, as the command line and the configuration of ssh(1) say."""
 
 import getpass
-import hashlib
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import paramiko
 
-from pyharness.errors import GuestError, UsageError
-from pyharness.guest.guest import Guest
-from pyharness.host import cache
+from pyharness.errors import UsageError
 from pyharness.host.programs import completed
-from pyharness.machine import guest_specs, saved_states
-from pyharness.machine.accelerator import Accelerator
-from pyharness.machine.guest_specs import GuestSpec
-from pyharness.machine.image import Image
-from pyharness.machine.qemu_process import Machine
-from pyharness.machine.saved_states import SavedState
 from pyharness.transport import ssh_keys
-from pyharness.transport.ssh import Ssh
-
-_SECONDS = 60.0  # for the connection, and for each command of _look()
-# It is unknown how fast the guest is, so its time limits are as long as an emulated guest's.
-_ACCEL = Accelerator(name="ssh", reason="somebody else runs it")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,105 +154,3 @@ def _resolved(known: dict[str, list[str]], *, alias: str, key: Path | None) -> A
         agent=not key and first.get("identitiesonly") != "yes",
         proxy=expanded(proxy) if proxy != "none" else "",
     )
-
-
-class _Elsewhere(Machine):
-    """A machine that somebody else runs: it counts as running, and is never ended from here."""
-
-    @property
-    def alive(self) -> bool:
-        return True
-
-    @property
-    def orphaned(self) -> bool:
-        return False
-
-    def end(self) -> None:
-        """Do nothing: the machine belongs to somebody else."""
-
-    def status(self) -> str:
-        return "running"
-
-    def qmp(self, *commands: str | tuple[str, dict[str, Any]]) -> Any:
-        raise GuestError(f"{self.guest} is known by SSH alone: {commands} can't be asked for")
-
-
-def enter(address: Address) -> Guest:
-    """Connect to a guest.
-
-    Args:
-        address: how to connect to it.
-
-    Returns:
-        The guest; close() disconnects from it, and leaves it running.
-
-    Raises:
-        GuestError: there is no connection.
-        CheckFailed: the guest lacks something that the build of a module needs.
-        UsageError: there is no private key to try, or no guest of the harness has its
-            architecture.
-    """
-
-    def connection(watch: Callable[[], object] = lambda: None) -> Ssh:
-        return Ssh(
-            address.host,
-            address.port,
-            keys=address.private_keys,
-            host_key=None,
-            user=address.user,
-            proxy=address.proxy,
-            watch=watch,
-            clock=time.monotonic,
-        )
-
-    ssh = connection()
-    ssh.connect(_SECONDS)
-    try:
-        saved_state = _look(ssh, address)
-    finally:
-        ssh.close()
-    machine = _Elsewhere(
-        folder=saved_state.folder,
-        guest=saved_state.spec.name,
-        accel=_ACCEL.name,
-        port=address.port,
-        pid=0,
-        began="",
-        owner=None,
-    )
-    return Guest(saved_state, machine, fresh=False, way_in=connection)
-
-
-def _look(ssh: Ssh, address: Address) -> SavedState:
-    """Ask a guest for the facts that a saved state has about others: kernel, architecture, CPUs."""
-    asked = "uname -r; dpkg --print-architecture; nproc; . /etc/os-release; echo $VERSION_CODENAME"
-    release, architecture, cpus, suite = (
-        ssh.run(asked, seconds=_SECONDS).check().stdout.split("\n")[:4]
-    )
-    vermagic, exports = saved_states.kernel_facts(ssh, seconds=_SECONDS)
-    name = hashlib.sha256(f"{release} {vermagic} {exports}".encode()).hexdigest()[:12]
-    folder = cache.folder() / "remote" / f"{release}-{name}"
-    with cache.locked(f"remote-{folder.name}"):
-        if not folder.is_dir():
-            with cache.atomic_folder(folder) as making:
-                (making / "exports").write_text(exports, encoding="utf-8")
-    return SavedState(
-        folder=folder,
-        spec=_spec(str(address), architecture, suite, int(cpus)),
-        image=Image(folder=folder, release=release, version="", host_key=""),
-        accel=_ACCEL,
-        vermagic=vermagic,
-    )
-
-
-def _spec(name: str, architecture: str, suite: str, cpus: int) -> GuestSpec:
-    """Describe a guest like the harness's own one of its architecture, if possible of its suite.
-
-    Raises:
-        UsageError: none of the harness's guests has its architecture.
-    """
-    alike = [spec for spec in guest_specs.load().values() if spec.architecture == architecture]
-    if not alike:
-        raise UsageError(f"{name} is of architecture {architecture}, of which nothing is known")
-    like = next((spec for spec in alike if spec.suite == suite), alike[0])
-    return replace(like, name=name, suite=suite, cpus=cpus)

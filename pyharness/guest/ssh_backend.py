@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The backend of a guest that somebody else runs, and that can only be reached by SSH.
+
+Everything that needs only SSH works there. The harness can't read its serial console, can't
+start, pause or save it, and sees a crash of its kernel only as a lost connection.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from pyharness.errors import GuestError, UsageError
+from pyharness.guest.backend import GuestBackend, GuestFacts
+from pyharness.guest.guest import Guest
+from pyharness.host import cache
+from pyharness.machine import guest_specs, saved_states
+from pyharness.transport.console import Console
+from pyharness.transport.ssh import Ssh
+from pyharness.transport.ssh_address import Address
+
+_SECONDS = 60.0  # for the connection, and for each command of _look()
+# It is unknown how fast the guest is, so its time limits are as long as an emulated guest's.
+_TIMEOUT_FACTOR = 6.0
+
+
+@dataclass(frozen=True)
+class SshBackend(GuestBackend):
+    """A guest that somebody else runs: it counts as running, and is never ended from here.
+
+    Attributes:
+        address: how to connect to it.
+        known: the facts about it.
+    """
+
+    address: Address
+    known: GuestFacts
+
+    @property
+    def facts(self) -> GuestFacts:
+        return self.known
+
+    @property
+    def persistent(self) -> bool:
+        return True
+
+    def ssh(self, watch: Callable[[], object]) -> Ssh:
+        return _connection(self.address, watch)
+
+    def status(self) -> str:
+        return "running"
+
+    def console(self) -> Console:
+        self._refuse("its console can't be opened")
+
+    def console_size(self) -> int:
+        return 0
+
+    def console_text(self, since: int = 0) -> str:
+        return ""
+
+    def last_words(self) -> str:
+        return ""
+
+    def pause(self) -> None:
+        self._refuse("it can't be paused")
+
+    def resume(self) -> None:
+        self._refuse("it can't be resumed")
+
+    def instruction_pointers(self) -> list[int]:
+        self._refuse("its registers can't be read")
+
+    def inject_nmi(self) -> None:
+        self._refuse("it can't be interrupted")
+
+    def end(self) -> None:
+        """Do nothing: the guest belongs to somebody else."""
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise GuestError(f"{self.known.name} is known by SSH alone: {what}")
+
+
+def _connection(address: Address, watch: Callable[[], object] = lambda: None) -> Ssh:
+    return Ssh(
+        address.host,
+        address.port,
+        keys=address.private_keys,
+        host_key=None,
+        user=address.user,
+        proxy=address.proxy,
+        watch=watch,
+        clock=time.monotonic,
+    )
+
+
+def enter(address: Address) -> Guest:
+    """Connect to a guest.
+
+    Args:
+        address: how to connect to it.
+
+    Returns:
+        The guest; close() disconnects from it, and leaves it running.
+
+    Raises:
+        GuestError: there is no connection.
+        CheckFailed: the guest lacks something that the build of a module needs.
+        UsageError: there is no private key to try, or no guest of the harness has its
+            architecture.
+    """
+    ssh = _connection(address)
+    ssh.connect(_SECONDS)
+    try:
+        facts = _look(ssh, str(address))
+    finally:
+        ssh.close()
+    return Guest(SshBackend(address, facts), fresh=False)
+
+
+def _look(ssh: Ssh, name: str) -> GuestFacts:
+    """Ask a guest for the facts about it and its kernel.
+
+    Raises:
+        UsageError: none of the harness's guests has its architecture.
+    """
+    asked = "uname -r; dpkg --print-architecture; nproc"
+    release, architecture, cpus = ssh.run(asked, seconds=_SECONDS).check().stdout.split("\n")[:3]
+    alike = [spec for spec in guest_specs.load().values() if spec.architecture == architecture]
+    if not alike:
+        raise UsageError(f"{name} is of architecture {architecture}, of which nothing is known")
+    vermagic, exports = saved_states.kernel_facts(ssh, seconds=_SECONDS)
+    digest = hashlib.sha256(f"{release} {vermagic} {exports}".encode()).hexdigest()[:12]
+    folder = cache.folder() / "remote" / f"{release}-{digest}"
+    with cache.locked(f"remote-{folder.name}"):
+        if not folder.is_dir():
+            with cache.atomic_folder(folder) as making:
+                (making / "exports").write_text(exports, encoding="utf-8")
+    return GuestFacts(
+        name=name,
+        architecture=architecture,
+        syscalls=alike[0].syscalls,
+        cpus=int(cpus),
+        release=release,
+        vermagic=vermagic,
+        exports=folder / "exports",
+        headers=f"{folder.name} {vermagic}",
+        accelerator="ssh",
+        accelerator_reason="somebody else runs it",
+        timeout_factor=_TIMEOUT_FACTOR,
+    )
