@@ -8,16 +8,23 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import broken
+import matrix
 import pytest
+from _pytest.terminal import TerminalReporter
 
 from pyharness import Guest, interceptor
 from pyharness.guest.module_source import ModuleSource
 from pyharness.guest.pool import GuestPool
 from pyharness.interceptor import MODULE, Interceptor
 from pyharness.interceptor.interface import HEADER
-from pyharness.pytest_plugin import target_of
+from pyharness.machine import guest_specs
+from pyharness.machine.guest_specs import GuestSpec
+from pyharness.pytest_plugin import time_limit
+from pyharness.pytest_plugin.reporter import GUEST
+from pyharness.pytest_plugin.target import Target, target_of, targets_of
 
-PROGRAMS = Path(__file__).parent / "programs"
+TESTS = Path(__file__).parent
+PROGRAMS = TESTS / "programs"
 
 Modules = WeakKeyDictionary[Guest, Interceptor]
 
@@ -37,9 +44,16 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--method",
-        default="auto",
-        choices=("auto", "table", "handler"),
-        help="how the module intercepts",
+        action="append",
+        choices=("auto", *matrix.METHODS),
+        help="how the module intercepts; given twice, each test is run by each method that its"
+        " guest has",
+    )
+    parser.addoption(
+        "--matrix",
+        choices=("full", *matrix.EXTENTS),
+        help="run in each guest what tests/support/matrix.py has for it, or this extent in all,"
+        " by each method; print a table at the end",
     )
     parser.addoption(
         "--soak",
@@ -50,32 +64,105 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def is_by_table(config: pytest.Config) -> bool:
-    """Whether the module replaces entries of the table in this run."""
-    method = config.getoption("method")
-    return bool((target_of(config).spec.dispatch if method == "auto" else method) == "table")
+def methods_of(config: pytest.Config) -> tuple[str, ...]:
+    """The methods of this run."""
+    if config.getoption("matrix"):
+        return matrix.METHODS
+    return tuple(config.getoption("method") or ("auto",))
+
+
+def spec_of(target: Target) -> GuestSpec:
+    """The description of a target's guest; of another like it if somebody else runs it."""
+    known = guest_specs.load()
+    alike = [spec for spec in known.values() if spec.architecture == target.architecture]
+    return known.get(target.name, alike[0])
+
+
+def is_by_table(target: Target, method: str) -> bool:
+    """Whether the module replaces entries of the table."""
+    return (spec_of(target).dispatch if method == "auto" else method) == "table"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    methods = methods_of(metafunc.config)
+    if "method" in metafunc.fixturenames and len(methods) > 1:
+        metafunc.parametrize("method", methods, indirect=True, scope="session")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is not for the method that is used, or needs guests that can be started."""
-    place, table = target_of(config), is_by_table(config)
-    os.environ["PYHARNESS_GUEST"] = place.spec.name  # for the command line's own tests
-    realtime = any("-rt-" in package for package in place.spec.kernel)
-    others = [
-        item
-        for item in items
-        if (item.get_closest_marker("by_table") and not table)
-        or (item.get_closest_marker("realtime") and not realtime)
-        or (item.get_closest_marker("tools") and not place.spec.tools)
-        or (item.get_closest_marker("alone") and not place.boots)
-    ]
-    config.hook.pytest_deselected(items=others)
+    """Leave out what is not for its guest or method, or needs guests that can be started."""
     for item in items:
         if "contract" in item.path.parts:
             item.add_marker("contract")
         if (factor := config.getoption("soak")) > 1:
-            item.add_marker(pytest.mark.timeout(factor * limit_of(item)), append=False)
-    items[:] = dealt([item for item in items if item not in others])
+            limit = factor * time_limit.limit_of(item)
+            item.add_marker(pytest.mark.test_limit(limit), append=False)
+        if "method" in parameters_of(item):
+            item.user_properties.append(("method", parameters_of(item)["method"]))
+    others = [item for item in items if not is_for(item)]
+    config.hook.pytest_deselected(items=others)
+    left = [item for item in items if item not in others]
+    # A guest has the module loaded by one method after the other.
+    items[:] = [
+        item
+        for method in (*methods_of(config), None)
+        for item in dealt([item for item in left if parameters_of(item).get("method") == method])
+    ]
+
+
+def parameters_of(item: pytest.Item) -> dict[str, object]:
+    """The parameters of a test."""
+    found: dict[str, object] = getattr(getattr(item, "callspec", None), "params", {})
+    return found
+
+
+def is_for(item: pytest.Item) -> bool:
+    """Whether a test is to be run."""
+    target, several = target_of(item), methods_of(item.config)
+    spec, marked = spec_of(target), item.get_closest_marker
+    method = str(parameters_of(item).get("method", several[0]))
+    chosen = item.config.getoption("matrix")
+    if chosen and not matrix.is_in(
+        matrix.extent_of(target.name, chosen), item.path.relative_to(TESTS)
+    ):
+        return False
+    if len(several) > 1 and method != "auto" and method not in matrix.methods_of(spec):
+        return False
+    realtime = any("-rt-" in package for package in spec.kernel)
+    return not (
+        (marked("by_table") and not is_by_table(target, method))
+        or (marked("realtime") and not realtime)
+        or (marked("tools") and not spec.tools)
+        or (marked("alone") and not target.boots)
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Have the command line's own tests use the guest of the test."""
+    os.environ["PYHARNESS_GUEST"] = target_of(item).name
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
+    """Print the table of a run over several guests."""
+    if not config.getoption("matrix"):
+        return
+    reports = [
+        report
+        for those in terminalreporter.stats.values()
+        for report in those
+        if isinstance(report, pytest.TestReport)
+    ]
+    phases = []
+    for report in reports:
+        known = {str(name): str(value) for name, value in report.user_properties}
+        guest = known.get(GUEST, targets_of(config)[0].name)
+        method = known.get("method", "handler")
+        phases.append(matrix.Phase(report.nodeid, guest, method, report.outcome, report.duration))
+    kernels = {target.name: target.facts.release for target in targets_of(config) if target.facts}
+    terminalreporter.section("guests")
+    terminalreporter.write_line(matrix.table(phases, kernels, config.getoption("matrix")))
 
 
 def dealt(items: list[pytest.Item]) -> list[pytest.Item]:
@@ -90,15 +177,9 @@ def dealt(items: list[pytest.Item]) -> list[pytest.Item]:
     return sorted(items, key=lambda item: place[item])
 
 
-def limit_of(item: pytest.Item) -> float:
-    """How long a test may last (s)."""
-    limit = item.get_closest_marker("timeout")
-    return float(limit.args[0] if limit else item.config.getini("timeout"))
-
-
 def is_long(item: pytest.Item) -> bool:
     """Whether a test is given more time than is usual."""
-    return limit_of(item) > float(item.config.getini("timeout"))
+    return time_limit.limit_of(item) > float(item.config.getini("test_limit"))
 
 
 @pytest.fixture(scope="session")
@@ -109,23 +190,29 @@ def soak(pytestconfig: pytest.Config) -> int:
 
 
 @pytest.fixture(scope="session")
-def parameters(pytestconfig: pytest.Config) -> dict[str, str]:
+def method(request: pytest.FixtureRequest) -> str:
+    """How the module intercepts, as its parameter has it."""
+    return str(getattr(request, "param", None) or methods_of(request.config)[0])
+
+
+@pytest.fixture(scope="session")
+def parameters(method: str) -> dict[str, str]:
     """What the interceptor is loaded with."""
-    return {"method": pytestconfig.getoption("method")}
+    return {"method": method}
 
 
 @pytest.fixture(scope="session")
-def by_table(pytestconfig: pytest.Config) -> bool:
-    return is_by_table(pytestconfig)
+def by_table(guest_target: Target, method: str) -> bool:
+    return is_by_table(guest_target, method)
 
 
 @pytest.fixture(scope="session")
-def modules(lab: GuestPool) -> Iterator[Modules]:
-    """The interceptor that is loaded in each guest; a guest that goes on is left without it."""
+def modules(lab: GuestPool, method: str) -> Iterator[Modules]:
+    """The interceptor that is loaded in each guest; it is left without it."""
     loaded: Modules = WeakKeyDictionary()
     yield loaded
     for guest, module in loaded.items():
-        if guest.qemu.machine.owner is None and not guest.closed:
+        if not guest.closed:
             guest.resume()
             if guest.is_loaded(module.name):
                 module.unload()

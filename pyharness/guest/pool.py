@@ -4,6 +4,7 @@
 from collections.abc import Callable
 
 from pyharness.guest.guest import Guest
+from pyharness.host.closing import Closes
 from pyharness.machine import guest_specs
 from pyharness.machine.guest_specs import GuestSpec
 
@@ -17,7 +18,7 @@ def with_cpus(name: str, cpus: int) -> GuestSpec:
     return guest_specs.find(name, cpus=cpus, memory=_MEMORY * (cpus > _FEW_CPUS))
 
 
-class GuestPool:
+class GuestPool(Closes):
     """Running guests, one for each number of CPUs.
 
     The guests that the current test does not use are paused: under emulation even an idle guest

@@ -23,6 +23,7 @@ class Test:
         message: why it did not pass; empty if it did.
         properties: what the test recorded by ``record_property``.
         console: the path of the file with the serial console's output; None if there is none.
+        guest: the guest's name, if the run was over several guests and the test needs one.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Test:
     message: str = ""
     properties: dict[str, Any] = field(default_factory=dict)
     console: str | None = None
+    guest: str | None = None
 
 
 class Report:
@@ -69,15 +71,16 @@ class Report:
         test.seconds += seconds
         recorded = dict(properties or {})
         test.console = recorded.pop("console", test.console)
+        test.guest = recorded.pop("pyharness_guest", test.guest)
         test.properties |= recorded
 
     def as_json(
-        self, guest: dict[str, Any] | None, ended: float, exit_status: int
+        self, guests: list[dict[str, Any]], ended: float, exit_status: int
     ) -> dict[str, Any]:
         """Return the report as an object for JSON.
 
         Args:
-            guest: the facts about the guest of the run; None if it had none.
+            guests: the facts about each guest of the run; empty if it had none.
             ended: the end of the run, in seconds since the epoch.
             exit_status: the exit status of pytest.
         """
@@ -91,7 +94,7 @@ class Report:
             "outcome": "failed" if wrong else _RUNS.get(exit_status, "failed"),
             "exit_status": exit_status,
             "counts": counts,
-            "guest": guest,
+            "guests": guests,
             "tests": tests,
         }
 

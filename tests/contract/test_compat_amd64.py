@@ -96,7 +96,7 @@ def test_a_call_that_only_the_other_abi_has(
     assert module.release(there, by=root).value == 0
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.test_limit(600)
 def test_every_number_of_the_other_abi(module: Interceptor, root: Actor) -> None:
     numbers = range(1, max(I386.names) + 1)
     answers = {n: module.intercept(f"i386:{n}", by=root) for n in numbers}

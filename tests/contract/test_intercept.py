@@ -88,7 +88,7 @@ def test_release_of_what_is_not_intercepted_is_invalid(module: Interceptor) -> N
     assert module.release(CALL).errno == errno.EINVAL
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.test_limit(600)
 def test_every_number_is_intercepted_and_released(
     module: Interceptor, number_of_syscalls: int
 ) -> None:

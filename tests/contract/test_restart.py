@@ -224,7 +224,7 @@ def restarts(guest: Guest, compiled: Callable[..., str]) -> Iterator[str]:
         guest.run(["sysctl", "-q", "-w", f"vm.mmap_min_addr={lowest}"]).check()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.test_limit(300)
 @pytest.mark.parametrize("group", AWKWARD)
 def test_an_awkward_sleep_is_no_command(module: Interceptor, restarts: str, group: str) -> None:
     """Registers that read as a command, of root's, do not carry it out, nor spoil the sleep.
@@ -258,7 +258,7 @@ def check(sleep: str, way: str, outcome: Outcome) -> None:
         assert outcome.took >= outcome.length, what
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.test_limit(300)
 def test_a_storm_of_handlers_and_stops(module: Interceptor, restarts: str) -> None:
     """A timer's handler comes between decision and restart now and then: 0 or EINTR, always."""
     said = module.guest.run([restarts, "storm", "20"], seconds=120).check().stdout

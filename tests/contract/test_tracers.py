@@ -236,7 +236,7 @@ echo > kprobe_events
 ROUNDS = 2
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.test_limit(300)
 @pytest.mark.parametrize("direct", [1, 0])
 def test_tracers_come_and_go_at_any_moment(
     bare_guest: Guest, handlers: list[str], direct: int

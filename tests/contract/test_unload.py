@@ -205,7 +205,7 @@ def cycle(guest: Guest, ko: int, options: str) -> None:
     assert root.syscall("delete_module", "interceptor\0", 0).errno == 0
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.test_limit(900)
 @pytest.mark.parametrize("part", PARTS)
 def test_load_and_unload_again_and_again(
     bare_guest: Guest, part: str, parameters: dict[str, str], soak: int

@@ -72,7 +72,7 @@ def cache_folder(guest: Guest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.alone
-@pytest.mark.timeout(600)
+@pytest.mark.test_limit(600)
 def test_a_boot_in_trouble_is_repeated_and_never_saved(
     guest: Guest, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pyharness import Guest, UsageError, pytest_plugin
+from pyharness import Guest, UsageError
 from pyharness.linux import kernel_release
+from pyharness.pytest_plugin import watching
 from pyharness.pytest_plugin.results import OUTCOMES, Report
 
 
@@ -95,7 +96,7 @@ def project(tmp_path: Path, guest: Guest) -> Path:
 
 
 @pytest.mark.alone
-@pytest.mark.timeout(300)
+@pytest.mark.test_limit(300)
 @pytest.mark.parametrize("workers", [(), ("-n", "2")])
 def test_fixtures_markers_and_report(guest: Guest, project: Path, workers: tuple[str, ...]) -> None:
     done = run(project, guest, *workers, "--results=out/report.json", "--accel=tcg")
@@ -112,7 +113,7 @@ def test_fixtures_markers_and_report(guest: Guest, project: Path, workers: tuple
     }
     assert report["outcome"] == "failed"
     assert report["counts"] == {"error": 0, "failed": 3, "skipped": 0, "passed": 7}
-    assert report["guest"]["kernel"] == guest.facts.release
+    assert [one["kernel"] for one in report["guests"]] == [guest.facts.release]
     by_name = {test["id"].split("::")[1]: test for test in report["tests"]}
     assert by_name["test_pass"]["properties"] == {"answer": 42}
     assert "as it should" in by_name["test_fail"]["message"]
@@ -140,7 +141,7 @@ def test_the_next_has_another(guest):
 
 
 @pytest.mark.alone
-@pytest.mark.timeout(300)
+@pytest.mark.test_limit(300)
 def test_the_guest_lives_as_long_as_the_debugger(guest: Guest, project: Path) -> None:
     (project / "test_made_up.py").write_text(DEBUGGED, encoding="ascii")
     asked = "print(guest.run('echo lives $((40 + 2))').stdout)\nc\nc\nc\n"
@@ -185,14 +186,14 @@ def test_a_report_has_the_worst_of_each_test() -> None:
     report.add("b", "call", "failed", seconds=2, message="no", properties={"n": 1, "console": "c"})
     report.add("b", "teardown", "failed", seconds=1, message="worse")
     report.add("a", "setup", "skipped", seconds=0)
-    whole = report.as_json(None, 10.0, 1)
+    whole = report.as_json([], 10.0, 1)
     assert [test["id"] for test in whole["tests"]] == ["a", "b"]
     assert whole["tests"][1] == {
         "id": "b", "outcome": "error", "seconds": 4, "message": "worse",
-        "properties": {"n": 1}, "console": "c",
+        "properties": {"n": 1}, "console": "c", "guest": None,
     }  # fmt: skip
     assert whole["counts"] == dict.fromkeys(OUTCOMES, 0) | {"error": 1, "skipped": 1}
-    assert (whole["outcome"], whole["seconds"], whole["guest"]) == ("failed", 10, None)
+    assert (whole["outcome"], whole["seconds"], whole["guests"]) == ("failed", 10, [])
 
 
 @pytest.mark.parametrize(
@@ -209,10 +210,10 @@ def test_a_report_has_the_worst_of_each_test() -> None:
 def test_a_report_has_the_outcome_of_the_run(exit_status: int, outcome: str) -> None:
     report = Report(0.0)
     report.add("a", "call", "passed", seconds=1)
-    whole = report.as_json(None, 1.0, exit_status)
+    whole = report.as_json([], 1.0, exit_status)
     assert (whole["outcome"], whole["exit_status"]) == (outcome, exit_status)
     report.add("test_b.py", "collect", "failed", seconds=0, message="SyntaxError")
-    whole = report.as_json(None, 1.0, exit_status)
+    whole = report.as_json([], 1.0, exit_status)
     assert (whole["outcome"], whole["counts"]["error"]) == ("failed", 1)
 
 
@@ -222,7 +223,7 @@ def test_each_test_has_a_console_of_its_own() -> None:
         "test_a.py::test_b[1-]", "test_a.py::test_b[é]", "test_a.py::test_b[\udcff]",
         "é" * 200 + ".py", "é" * 201 + ".py", "a" * 300 + "b", "a" * 300 + "c",
     )  # fmt: skip
-    files = [pytest_plugin.console_name(name) for name in names]
+    files = [watching.console_name(name) for name in names]
     assert files[0] == "tests-test_a.py-test_b.console.log"
     assert len(set(files)) == len(files)
     assert all(len(file.encode()) < 256 for file in files)

@@ -268,9 +268,9 @@ def elsewhere_for_good(tmp_path_factory):
 def test_it(record_property, tmp_path, pytestconfig):
     record_property("where", tmp_path)
     record_property(3, {1})
-    from pyharness import pytest_plugin
-    record_property("artifacts", pytest_plugin.artifacts_of(pytestconfig))
-    record_property("module", pytest_plugin.module_folder_of(pytestconfig))
+    from pyharness.pytest_plugin import options
+    record_property("artifacts", options.artifacts_of(pytestconfig))
+    record_property("module", options.module_folder_of(pytestconfig))
 """
 
 

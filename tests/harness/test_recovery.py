@@ -21,7 +21,6 @@ from pyharness.guest import health
 from pyharness.host import cache
 from pyharness.linux import kernel_release
 from pyharness.machine import accelerator, guest_specs, lifecycle, qemu_process, saved_states
-from pyharness.pytest_plugin import target_of
 
 pytestmark = pytest.mark.alone
 
@@ -107,7 +106,8 @@ def run_tests(config: pytest.Config, folder: Path, *tests: str) -> ET.Element:
         [
             sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly",
             f"--junitxml={xml}", "-o", "junit_family=xunit1", f"--artifacts={folder}",
-            f"--guest={target_of(config).spec.name}", f"--method={config.getoption('method')}",
+            f"--guest={os.environ['PYHARNESS_GUEST']}",
+            *(f"--method={method}" for method in config.getoption("method") or ()),
             *tests,
         ],
         env=os.environ | {"PYHARNESS_RUN": str(folder / "run"), "PYTEST_ADDOPTS": ""},
@@ -129,7 +129,7 @@ def failure(case: ET.Element) -> str:
     return "\n".join(re.findall("^E +(.*)", text, re.MULTILINE))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.test_limit(300)
 @pytest.mark.parametrize(
     "name",
     [

@@ -19,7 +19,7 @@ def status(guest: Guest) -> list[str]:
 
 @pytest.mark.fresh_guest
 @pytest.mark.architecture("i386")
-@pytest.mark.timeout(1800)
+@pytest.mark.test_limit(1800)
 def test_it_survives_a_kernel_upgrade(guest: Guest, tmp_path: Path) -> None:
     release = guest.facts.release
     other = release.removesuffix("-pae")

@@ -42,7 +42,7 @@ def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FreshMac
     shutil.rmtree(tmp_path / "machine", ignore_errors=True)
 
 
-@pytest.mark.timeout(3600)
+@pytest.mark.test_limit(3600)
 @pytest.mark.parametrize(
     "machine",
     [(suite, user) for suite in ("bookworm", "trixie") for user in ("root", "student")],

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.timeout(3600)
+@pytest.mark.test_limit(3600)
 def test_an_image_is_made_in_an_odd_place(tmp_path: Path) -> None:
     checkout, cache, run = (tmp_path / kind / odd.NAME for kind in ("checkout", "cache", "run"))
     shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(".*", "__pycache__", "artifacts"))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pyharness.pytest_plugin import target_of
+from pyharness.pytest_plugin.target import targets_of
 
 ROOT = Path(__file__).parent.parent.parent
 # What must be allowed to run, where it is run by its name.
@@ -98,11 +98,11 @@ def test_the_wheel_has_all_that_it_needs(built: tuple[Path, Path]) -> None:
         assert field in said
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.test_limit(1800)
 def test_it_is_used_from_another_folder(
     pytestconfig: pytest.Config, built: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    guest = target_of(pytestconfig).spec.name
+    guest = targets_of(pytestconfig)[0].name
     name = f"--guest={guest}"
     environment = tmp_path / "a project's environment"
     run(sys.executable, "-m", "venv", environment, cwd=tmp_path)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.fresh_guest
-@pytest.mark.timeout(3000)
+@pytest.mark.test_limit(3000)
 def test_the_suite_by_ssh(guest: Guest, tmp_path: Path) -> None:
     """With a cache in which nothing is: nothing is known but what the guest says."""
     xml = tmp_path / "outcome.xml"

@@ -77,7 +77,7 @@ def vagrant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vagrant]:
     assert "There is no guest" in typed("destroy", "--force")
 
 
-pytestmark = [pytest.mark.timeout(1800), pytest.mark.usefixtures("guest")]
+pytestmark = [pytest.mark.test_limit(1800), pytest.mark.usefixtures("guest")]
 
 
 def test_up_is_repeatable_and_leaves_a_module_to_load(vagrant: Vagrant) -> None:

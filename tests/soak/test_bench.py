@@ -16,7 +16,7 @@ BY_TABLE = 26
 BY_HANDLER = {"i386": 16, "amd64": 23}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.test_limit(300)
 def test_cost_holds(guest: Guest) -> None:
     spec = guest.qemu.saved_state.spec
     most = BY_TABLE if spec.dispatch == "table" else BY_HANDLER[spec.architecture]

@@ -89,7 +89,7 @@ def test_nobody_waits_for_the_console_in_a_hook(
     assert [state for state in states if not state[len(head[1]) + 1].isdigit()] == []
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.test_limit(60)
 def test_a_log_that_is_logged_has_an_end(module: Interceptor, guest: Guest) -> None:
     """To read it is to write to it, where everybody's read() is monitored."""
     number = guest.syscalls.number("read")

@@ -338,7 +338,7 @@ def machine(module: Interceptor, number_of_syscalls: int) -> type[Counting]:
 INITS_CHILD = Member(actor=None, task=INIT, parent=None)  # type: ignore[arg-type]
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.test_limit(900)
 def test_any_history(module: Interceptor, number_of_syscalls: int, soak: int) -> None:
     oracle = machine(module, number_of_syscalls)
     while oracle.steps < soak * STEPS:

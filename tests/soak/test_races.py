@@ -33,7 +33,7 @@ LEAST = 100
 LEAST_REALTIME = {"intercept": 20, "exits-waiting": 10, "in-flight": 20, "release": 10}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.test_limit(300)
 @pytest.mark.parametrize("kind", KINDS)
 def test_race(
     module: Interceptor,

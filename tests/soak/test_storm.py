@@ -59,7 +59,7 @@ def intercept_all(module: Interceptor, numbers: int) -> None:
         assert module.start(call).value == 0
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.test_limit(400)
 def test_no_call_returns_anything_else(
     bare_guest: Guest, number_of_syscalls: int, parameters: dict[str, str]
 ) -> None:
@@ -80,7 +80,7 @@ def test_no_call_returns_anything_else(
     assert not {call for call in within.keys() - same if within[call].startswith("S")}
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.test_limit(600)
 @pytest.mark.cpus(4)
 def test_the_guest_goes_on(
     module: Interceptor, guest: Guest, number_of_syscalls: int, soak: int

@@ -63,7 +63,7 @@ def test_only_what_is_intercepted_is_changed(
     assert changed(before, checksums(guest)) == set()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.test_limit(300)
 def test_all_is_given_back(
     bare_guest: Guest, number_of_syscalls: int, parameters: dict[str, str], by_table: bool
 ) -> None:

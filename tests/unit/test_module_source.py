@@ -121,7 +121,7 @@ def test_links_count_as_what_they_lead_to(folder: Path, tmp_path: Path) -> None:
     assert found - {*NEEDED} == {"common/shared.h", "common/more/deep.h", "one.h"}
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.test_limit(20)
 def test_what_is_no_file_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)  # a socket's path is short
     os.mkfifo("pipe.c")

@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 
 import pyharness
-from pyharness import pytest_plugin
+from pyharness.pytest_plugin import fixtures as plugin_fixtures
+from pyharness.pytest_plugin import options
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 # Parts of the package that a method gives to whoever extends it.
-INTERNAL = {"Agent", "QemuBackend", "Ssh"}
+INTERNAL = {"Agent", "QemuBackend", "Ssh", "Target"}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.test_limit(300)
 def test_the_examples_in_documents_pass_mypy(tmp_path: Path) -> None:
     examples: list[Path] = []
     for document in DOCUMENTS:
@@ -57,7 +58,7 @@ def results_of(owner: type) -> set[type]:
 
 def fixtures() -> set[type]:
     """What the fixtures are."""
-    tree = ast.parse(Path(pytest_plugin.__file__).read_text(encoding="utf-8"))
+    tree = ast.parse(Path(plugin_fixtures.__file__).read_text(encoding="utf-8"))
     names = {
         function.name
         for function in tree.body
@@ -65,7 +66,7 @@ def fixtures() -> set[type]:
         and any("pytest.fixture" in ast.unparse(one) for one in function.decorator_list)
     }
     assert len(names) >= 9
-    definitions = (getattr(pytest_plugin, name) for name in names)
+    definitions = (getattr(plugin_fixtures, name) for name in names)
     functions = (getattr(one, "__wrapped__", one) for one in definitions)
     return {
         part
@@ -104,9 +105,9 @@ def test_pytest_describes_each_option_marker_and_fixture(words: tuple[str, ...])
     )
     said = " ".join(done.stdout.split())
     if words == ("--help",):
-        wanted = [described["help"] for described in pytest_plugin._OPTIONS.values()]
+        wanted = [described["help"] for described in options.OPTIONS.values()]
     elif words == ("--markers",):
-        wanted = [f"@pytest.mark.{marker}" for marker in pytest_plugin._MARKERS]
+        wanted = [f"@pytest.mark.{marker}" for marker in options.MARKERS]
     else:
         wanted = ["A running guest, shared by tests", "what the kernel has logged since the test"]
         ours = said.split("fixtures defined from pyharness")[1].split("fixtures defined from")[0]

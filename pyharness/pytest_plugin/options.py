@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The plugin's options, configuration and markers, and the files that they name."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyharness.errors import HarnessError
+from pyharness.guest.module_source import ModuleSource
+from pyharness.host import writable
+from pyharness.machine import accelerator
+from pyharness.pytest_plugin import root_folder
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "--guest": {
+        "action": "append",
+        "metavar": "NAME",
+        "help": "the guest to run the tests in (pyharness list), or vagrant: the guest that"
+        " Vagrant runs. Given several times, or as all or a pattern such as 'trixie-*', each test"
+        " is run in each of these guests",
+    },
+    "--module": {"metavar": "DIR", "help": "the folder of the module to test"},
+    "--accel": {
+        "choices": ("kvm", "tcg"),
+        "help": "how to run the guest: by KVM, or by QEMU's emulation, TCG (default: KVM if it"
+        " works here)",
+    },
+    "--ssh": {
+        "metavar": "HOST[:PORT]",
+        "help": "run the tests in a machine that is known by SSH alone, instead of a guest",
+    },
+    "--ssh-user": {
+        "metavar": "USER",
+        "help": "the user for --ssh (default: as ssh has it); others than root need sudo without a"
+        " password",
+    },
+    "--ssh-key": {"metavar": "FILE", "help": "the private key for --ssh"},
+    "--artifacts": {
+        "metavar": "DIR",
+        "help": "the folder to keep each test's console output in (default: artifacts)",
+    },
+    "--results": {"metavar": "FILE", "help": "write a report of the run to FILE, as JSON"},
+    "--test-limit": {
+        "metavar": "SECONDS",
+        "type": float,
+        "help": "end a test that takes longer, in seconds in which its guest could run: a busy"
+        " host does not count (default: no limit)",
+    },
+}
+_INI = {
+    "guest": "the guest to run this project's tests in, or 'default'; with pytest -n it is made"
+    " ready before the workers start",
+    "module": "the folder of the module to test (default: module)",
+    "module_name": "which module to test, if the folder builds several",
+    "test_limit": "the default of --test-limit",
+}
+MARKERS = (
+    "cpus(number): give the test a guest with this number of CPUs",
+    "console: run the test only where the guest's serial console can be read",
+    "fresh_guest: give the test a guest of its own, as it was right after its boot",
+    "architecture(*names): run the test only in guests of these architectures, named as Debian"
+    " does: 'i386', 'amd64', 'arm64'",
+    "kernel(*conditions): run the test only on kernels that meet all conditions, such as '>=6.1',"
+    " '<7'",
+    "expects_warning(*patterns): the kernel has to warn (WARN_ON and the like) during the test,"
+    " once or more for each regular expression; any other report of the kernel fails it",
+    "test_limit(seconds): end the test if it takes longer, whatever --test-limit says",
+)
+# pytest's options that list tests or fixtures and run nothing, by their names in its namespace.
+_LISTS = ("collectonly", "showfixtures", "show_fixtures_per_test", "setupplan")
+
+
+def add(parser: pytest.Parser) -> None:
+    """Add the options and the configuration to pytest's."""
+    group = parser.getgroup("pyharness", "kernel modules in guests (write --option=value)")
+    for name, described in OPTIONS.items():
+        group.addoption(name, **described)
+    for name, text in _INI.items():
+        parser.addini(name, text, default="")
+
+
+def apply(config: pytest.Config) -> None:
+    """Declare the markers, and pass on the option that the whole package reads."""
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+    if option := config.getoption("accel"):
+        os.environ[accelerator.ENV_VAR] = option
+
+
+def check(config: pytest.Config) -> None:
+    """Check the options that concern all tests.
+
+    Raises:
+        pytest.UsageError: one has a wrong value.
+    """
+    root_folder.check(config, OPTIONS)
+    with as_usage_error():
+        if config.getoption("module") or config.getini("module"):
+            ModuleSource(module_folder_of(config))
+        if config.getoption("artifacts"):
+            writable.can_make_folder(artifacts_of(config), "--artifacts")
+        if report := config.getoption("results"):
+            writable.can_write(absolute(config, report), "--results")
+
+
+@contextmanager
+def as_usage_error() -> Iterator[None]:
+    """Turn this package's errors into usage errors, which pytest shows without a traceback."""
+    try:
+        yield
+    except HarnessError as error:
+        raise pytest.UsageError(f"pyharness: {error}") from error
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Return whether this process is a worker of pytest-xdist."""
+    return hasattr(config, "workerinput")
+
+
+def has_workers(config: pytest.Config) -> bool:
+    """Return whether workers of pytest-xdist run the tests for this process."""
+    return bool(config.getoption("numprocesses", None))
+
+
+def only_lists(config: pytest.Config) -> bool:
+    """Return whether this run only lists tests or fixtures."""
+    return any(getattr(config.option, name, False) for name in _LISTS)
+
+
+def absolute(config: pytest.Config, path: str | Path) -> Path:
+    """Resolve a path of the command line, against the folder in which pytest was started.
+
+    A test may have changed the working directory since.
+    """
+    return config.invocation_params.dir / path
+
+
+def artifacts_of(config: pytest.Config) -> Path:
+    """Return the folder for the files with the serial console's output."""
+    return absolute(config, config.getoption("artifacts") or "artifacts")
+
+
+def module_folder_of(config: pytest.Config) -> Path:
+    """Return the folder of the module to test, according to options and configuration."""
+    named = config.getoption("module")
+    return (
+        absolute(config, named)
+        if named
+        else config.rootpath / (config.getini("module") or "module")
+    )

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Writes the results of a run to the file of --results; only the main process does so."""
+
+import json
+import time
+
+import pytest
+
+from pyharness.pytest_plugin import options
+from pyharness.pytest_plugin.results import Report
+from pyharness.pytest_plugin.target import known_targets
+
+# The property of a test with the name of its guest, in a run over several.
+GUEST = "pyharness_guest"
+
+
+class Reporter:
+    """A plugin that collects the results, and writes them when the run ends."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        """Begin the report of a run."""
+        self._config = config
+        self._report = Report(time.time())
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Add the result of a phase of a test."""
+        self._report.add(
+            report.nodeid,
+            report.when or "call",
+            report.outcome,
+            seconds=report.duration,
+            message=_message(report),
+            properties={str(name): value for name, value in report.user_properties},
+        )
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Add a file that could not be collected."""
+        if report.failed:
+            self._report.add(
+                report.nodeid, "collect", report.outcome, seconds=0.0, message=_message(report)
+            )
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the file."""
+        guests = [
+            {
+                "name": target.name,
+                "architecture": target.architecture,
+                "kernel": target.facts.release if target.facts else None,
+                "description": str(target),
+            }
+            for target in known_targets(self._config)
+        ]
+        path = options.absolute(self._config, self._config.getoption("results"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole = self._report.as_json(guests, time.time(), int(session.exitstatus))
+        path.write_text(json.dumps(whole, indent=1, default=str) + "\n", encoding="utf-8")
+
+
+def _message(report: pytest.TestReport | pytest.CollectReport) -> str:
+    if report.passed:
+        return ""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return str(crash.message if crash else report.longrepr)

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Watches the guest of each test: trouble of its kernel fails the test, and spoils the guest."""
+
+import hashlib
+import re
+from collections.abc import Generator
+
+import pytest
+
+from pyharness.errors import GuestCrashed, GuestError, HarnessError
+from pyharness.guest.guest import Guest
+from pyharness.guest.pool import GuestPool
+from pyharness.pytest_plugin import markers, options, tracebacks
+from pyharness.pytest_plugin.guest_use import GuestUse
+
+_NAME = 200  # characters of an artifact's name; file systems allow 255 for the whole name
+_DIGEST = 8  # characters of the hash that makes names unique
+# A test's node ID that needs no hash in the name of its artifact.
+_PLAIN = re.compile(r"[\w./]+(::\w+)*", re.ASCII)
+_POOL = pytest.StashKey[GuestPool]()
+_USE = pytest.StashKey[GuestUse]()
+_SPOILT = pytest.StashKey[list[Guest]]()  # guests in which tests failed
+
+
+def share(config: pytest.Config, pool: GuestPool) -> None:
+    """Take the guests that tests share from a pool from now on."""
+    config.stash[_POOL] = pool
+
+
+def begin(item: pytest.Item, guest: Guest) -> GuestUse:
+    """Begin to watch the guest that a test uses."""
+    item.stash[_USE] = GuestUse.begin(guest, markers.expected_of(item))
+    return item.stash[_USE]
+
+
+def goes_on(item: pytest.Item) -> bool:
+    """Return whether the guest of a test is watched, and nothing went wrong in it."""
+    return _USE in item.stash
+
+
+def use_of(item: pytest.Item) -> GuestUse:
+    """Return what a test has done in its guest so far."""
+    return item.stash[_USE]
+
+
+def attend(item: pytest.Item, *, ends: bool) -> Generator[None, object, object]:
+    """Check the guest's kernel after a phase of a test, as a hook wrapper.
+
+    Trouble that the kernel reported replaces the test's own result. A guest in which a test
+    failed can't be trusted: it is marked to be discarded, and the next test gets another.
+
+    Args:
+        item: the test.
+        ends: whether each warning that the test expects must have occurred by the end of this
+            phase.
+    """
+    result, error = None, None
+    try:
+        result = yield
+    except BaseException as raised:  # a failure, a skip, or an interruption
+        error = raised
+        _simplify(item, error)
+    use = item.stash.get(_USE, None)
+    if use is not None:
+        try:
+            use.examine()
+            if ends and error is None:
+                use.expect_all()
+        except HarnessError as trouble:
+            if not isinstance(error, GuestCrashed):
+                _simplify(item, trouble)
+                trouble.__cause__ = error
+                error = trouble
+        console = _keep_console(item, use)
+        if error is not None and not isinstance(error, pytest.skip.Exception):
+            item.add_report_section("call", "kernel log of this test", _log_of(use))
+            item.add_report_section("call", "console of this test", console)
+            del item.stash[_USE]
+            item.config.stash.setdefault(_SPOILT, []).append(use.guest)
+    if error is not None:
+        raise error
+    return result
+
+
+def _simplify(item: pytest.Item, error: BaseException) -> None:
+    """Hide the cause of an error that this package raised on purpose, except with --full-trace."""
+    if not item.config.getoption("fulltrace"):
+        tracebacks.forget_cause(error)
+
+
+def _log_of(use: GuestUse) -> str:
+    """Return the kernel log of a test as text, or a note that it can't be read."""
+    try:
+        return "\n".join(f"{r.microseconds / 1e6:12.6f} {r.text}" for r in use.records())
+    except GuestError:
+        return "it can't be read any more; see the console"
+
+
+def console_name(test: str) -> str:
+    """Return the name of the file for a test's console output, unique to its node ID."""
+    name = re.sub(r"[^\w.]+", "-", test, flags=re.ASCII).strip("-")
+    if len(name) > _NAME or not _PLAIN.fullmatch(test):
+        digest = hashlib.sha256(test.encode(errors="surrogatepass")).hexdigest()
+        name = f"{name[:_NAME]}-{digest[:_DIGEST]}"
+    return f"{name}.console.log"
+
+
+def _keep_console(item: pytest.Item, use: GuestUse) -> str:
+    """Write the serial console's output during a test to a file, and return it."""
+    text = use.console_text()
+    folder = options.artifacts_of(item.config)
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        # Has git, and the search for the module's source, ignore the folder.
+        (folder / ".gitignore").write_text("*\n", encoding="ascii")
+    path = folder / console_name(item.nodeid)
+    path.write_text(text, encoding="utf-8")
+    invoked = item.config.invocation_params.dir
+    recorded = ("console", str(path.relative_to(invoked) if path.is_relative_to(invoked) else path))
+    if recorded not in item.user_properties:
+        item.user_properties.append(recorded)
+    return text
+
+
+def discard_spoilt(config: pytest.Config) -> None:
+    """End the guests in which tests failed."""
+    spoilt = config.stash.get(_SPOILT, [])
+    while spoilt:
+        config.stash[_POOL].discard(spoilt.pop())

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The guests of a run, as --guest names them; and what a test's time limit counts. No guest."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import matrix
+import pytest
+
+from pyharness import UsageError
+from pyharness.machine import guest_specs
+from pyharness.pytest_plugin import target
+from pyharness.pytest_plugin.by_guest import ByGuest
+
+TESTS = """
+import time
+
+import pytest
+
+def test_sleeps():
+    time.sleep(60)
+
+@pytest.mark.test_limit(60)
+def test_has_more():
+    time.sleep(3)
+
+def test_is_fast():
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [
+        (["bookworm-amd64"], ["bookworm-amd64"]),
+        (["trixie-arm64", "bookworm-amd64", "trixie-arm64"], ["trixie-arm64", "bookworm-amd64"]),
+        (["bullseye-*"], ["bullseye-i386", "bullseye-amd64"]),
+        (["*-arm64", "bookworm-*"], ["bookworm-arm64", "trixie-arm64", "bookworm-i386",
+          "bookworm-amd64", "bookworm-tools-amd64", "bookworm-rt-amd64"]),
+        (["vagrant"], ["vagrant"]),
+        (["all"], [*guest_specs.load()]),
+    ],
+)  # fmt: skip
+def test_guests_are_named_by_name_pattern_and_all(named: list[str], found: list[str]) -> None:
+    if len(found) > 2:
+        assert {*target._expanded(named)} == {*found}
+    else:
+        assert target._expanded(named) == found
+
+
+@pytest.mark.parametrize("wrong", ["nosuch-*", "[x]"])
+def test_a_pattern_that_matches_no_guest_is_refused(wrong: str) -> None:
+    with pytest.raises(UsageError, match="no guest is called like"):
+        target._expanded(["bookworm-i386", wrong])
+
+
+def test_a_worker_gets_all_tests_of_a_guest(pytestconfig: pytest.Config) -> None:
+    pytestconfig.option.tx = ["popen"]
+    scheduler = ByGuest(pytestconfig, None, ["bookworm", "bookworm-amd64", "trixie-amd64"])
+    split = scheduler._split_scope
+    assert split("t.py::test[bookworm-amd64]") == "bookworm-amd64"
+    assert split("t.py::test[bookworm-amd64-a-b]") == "bookworm-amd64"
+    assert split("t.py::test[bookworm-a]") == "bookworm"
+    assert split("t.py::test_none[a]") == "t.py::test_none[a]"
+
+
+@pytest.mark.parametrize("words", [("--test-limit=2",), ("-o", "test_limit=2")])
+def test_a_test_that_takes_too_long_is_ended(tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "test_made_up.py").write_text(TESTS, encoding="ascii")
+    line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "1 failed, 2 passed" in done.stdout, done.stdout
+    assert "the test has had 2 s in which its guests could run, and has not ended" in done.stdout
+    assert "    time.sleep(60)" in done.stdout
+
+
+@pytest.mark.parametrize("wrong", ["test_limit(-1)", "test_limit()", "test_limit('a')"])
+def test_a_limit_that_is_no_number_is_refused(tmp_path: Path, wrong: str) -> None:
+    text = f"import pytest\n@pytest.mark.{wrong}\ndef test_it():\n    pass\n"
+    (tmp_path / "test_made_up.py").write_text(text, encoding="ascii")
+    line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "test_limit takes a number of seconds, such as 60" in done.stderr
+
+
+# ---- the table of a run over several guests ----
+
+
+def test_the_table_has_a_row_for_each_guest_and_method() -> None:
+    phases = [
+        matrix.Phase("a", "trixie-amd64", "handler", "passed", 60),
+        matrix.Phase("a", "trixie-amd64", "handler", "failed", 60),
+        matrix.Phase("b", "trixie-amd64", "handler", "passed", 60),
+        matrix.Phase("c", "bullseye-i386", "table", "passed", 10),
+    ]
+    rows = matrix.table(phases, {"trixie-amd64": "6.12"}, "full").splitlines()
+    assert rows[2:] == [
+        "| `bullseye-i386` | ? | table | all | 1 passed | 0 min |",
+        "| `trixie-amd64` | 6.12 | handler | all | 1 of 2 failed | 3 min |",
+    ]
+
+
+def test_each_extent_names_files_that_there_are() -> None:
+    tests = Path(__file__).parents[1]
+    for files in matrix.EXTENTS.values():
+        for file in files:
+            assert (tests / file).exists(), file
+    assert matrix.EXTENT.keys() <= guest_specs.load().keys()
+    assert matrix.is_in("all", Path("soak/test_log.py"))
+    assert not matrix.is_in("core", Path("soak/test_log.py"))
+    assert matrix.is_in("core", Path("contract/test_unload.py"))
