@@ -17,6 +17,7 @@ READY := $(VENV)/.ready
 HOST := $(VENV)/.host
 RUN ?= make demo
 SOAK ?= 1
+REPORTS = --junitxml=artifacts/all-guests.xml --results=artifacts/all-guests.json
 # Other tests than those of make test in a guest, such as TESTS=tests/contract/test_death.py.
 TESTS ?= tests/contract tests/harness -m "not endurance and (contract or smoke)"
 
@@ -45,7 +46,7 @@ soak: $(HOST)
 
 test-all: $(HOST)
 	vm/host-setup arm64
-	$(VENV)/bin/python tests/support/all_guests.py
+	$(VENV)/bin/pytest -n 2 --guest=all --matrix=full $(REPORTS) tests/contract tests/harness tests/soak
 
 mutants: $(HOST)
 	$(VENV)/bin/python tests/support/mutants.py

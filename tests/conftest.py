@@ -20,6 +20,7 @@ from pyharness.interceptor.interface import HEADER
 from pyharness.machine import guest_specs
 from pyharness.machine.guest_specs import GuestSpec
 from pyharness.pytest_plugin import time_limit
+from pyharness.pytest_plugin.options import artifacts_of
 from pyharness.pytest_plugin.reporter import GUEST
 from pyharness.pytest_plugin.target import Target, target_of, targets_of
 
@@ -53,7 +54,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--matrix",
         choices=("full", *matrix.EXTENTS),
         help="run in each guest what tests/support/matrix.py has for it, or this extent in all,"
-        " by each method; print a table at the end",
+        " by each method of --method, or of the guest; print a table at the end",
     )
     parser.addoption(
         "--soak",
@@ -66,9 +67,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def methods_of(config: pytest.Config) -> tuple[str, ...]:
     """The methods of this run."""
-    if config.getoption("matrix"):
-        return matrix.METHODS
-    return tuple(config.getoption("method") or ("auto",))
+    usual = matrix.METHODS if config.getoption("matrix") else ("auto",)
+    return tuple(config.getoption("method") or usual)
 
 
 def spec_of(target: Target) -> GuestSpec:
@@ -158,11 +158,15 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.C
     for report in reports:
         known = {str(name): str(value) for name, value in report.user_properties}
         guest = known.get(GUEST, targets_of(config)[0].name)
-        method = known.get("method", "handler")
+        method = known.get("method", methods_of(config)[0])
+        if method == "auto":
+            method = guest_specs.find(guest).dispatch
         phases.append(matrix.Phase(report.nodeid, guest, method, report.outcome, report.duration))
     kernels = {target.name: target.facts.release for target in targets_of(config) if target.facts}
+    table = matrix.table(phases, kernels, config.getoption("matrix"))
     terminalreporter.section("guests")
-    terminalreporter.write_line(matrix.table(phases, kernels, config.getoption("matrix")))
+    terminalreporter.write_line(table)
+    (artifacts_of(config) / "table.md").write_text(table + "\n", encoding="utf-8")
 
 
 def dealt(items: list[pytest.Item]) -> list[pytest.Item]:

@@ -95,6 +95,65 @@ def project(tmp_path: Path, guest: Guest) -> Path:
     return tmp_path
 
 
+SEVERAL = """
+import pytest
+
+def test_name(guest):
+    assert guest.facts.name in guest.run("hostname").stdout or guest.facts.release
+
+@pytest.mark.architecture("i386")
+def test_i386(guest):
+    assert guest.facts.architecture == "i386"
+
+def test_without_a_guest():
+    pass
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_numbers(root, number):
+    assert root.syscall("getpid").value
+"""
+
+
+@pytest.mark.alone
+@pytest.mark.test_limit(600)
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_each_test_is_run_in_each_guest(
+    guest: Guest, tmp_path: Path, workers: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of which can't be started: its tests fail, those of the other pass."""
+    other = "bullseye-amd64" if guest.facts.name != "bullseye-amd64" else "trixie-amd64"
+    # Its description is refused by QEMU, at once, whatever this host has.
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    (tmp_path / "sitecustomize.py").write_text(
+        "from pyharness.errors import HostError\n"
+        "from pyharness.machine import saved_states\n"
+        "ensure = saved_states.ensure\n"
+        "def refused(spec, **more):\n"
+        f"    if spec.name == {other!r}:\n"
+        "        raise HostError('no such thing')\n"
+        "    return ensure(spec, **more)\n"
+        "saved_states.ensure = refused\n",
+        encoding="ascii",
+    )
+    (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="ascii")
+    (tmp_path / "test_made_up.py").write_text(SEVERAL, encoding="ascii")
+    done = run(tmp_path, guest, f"--guest={other}", *workers, "--results=report.json")
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert done.stdout.count(f"guest: {guest.facts.name}, kernel {guest.facts.release}") == 1
+    assert f"guest: {other}: no such thing" in done.stdout
+    name = guest.facts.name
+    by_id = {test["id"].split("::")[1]: test for test in report["tests"]}
+    i386 = {f"test_i386[{name}]"} if guest.facts.architecture == "i386" else set()
+    passed = {f"test_name[{name}]", f"test_numbers[{name}-1]", f"test_numbers[{name}-2]"} | i386
+    failed = {f"test_name[{other}]", f"test_numbers[{other}-1]", f"test_numbers[{other}-2]"}
+    assert {name for name, test in by_id.items() if test["outcome"] == "passed"} == passed | {
+        "test_without_a_guest"
+    }
+    assert {name for name, test in by_id.items() if test["outcome"] == "error"} == failed
+    assert by_id[f"test_name[{name}]"]["guest"] == name
+    assert [one["name"] for one in report["guests"]] == [name, other]
+
+
 @pytest.mark.alone
 @pytest.mark.test_limit(300)
 @pytest.mark.parametrize("workers", [(), ("-n", "2")])

@@ -18,9 +18,12 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 PASSES = "def test_pass():\n    pass\n"
 # A guest that takes no time: what is tested is what pytest prints before it.
 NO_GUEST = """
-import types
+from pathlib import Path
+
 import pytest
 from pyharness.machine import saved_states
+from pyharness.machine.accelerator import Accelerator
+from pyharness.machine.image import Image
 
 made = set()
 
@@ -28,10 +31,12 @@ def freeze(spec, *, progress=None):
     if spec not in made:
         made.add(spec)
         print("BOOTS SILENTLY") if progress is None else progress.message("boots, and shows it")
-    return types.SimpleNamespace(
+    return saved_states.SavedState(
+        folder=Path("made-up"),
         spec=spec,
-        image=types.SimpleNamespace(release="6.1.0"),
-        accel=types.SimpleNamespace(name="tcg", reason="made up"),
+        image=Image(folder=Path("made-up"), release="6.1.0", version="", host_key=""),
+        accel=Accelerator(name="tcg", reason="made up"),
+        vermagic="6.1.0",
     )
 
 saved_states.ensure = freeze
