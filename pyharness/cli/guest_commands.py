@@ -31,7 +31,7 @@ _RESTING = {
 }
 
 
-@click.command("doctor")
+@click.command("doctor", short_help="Check what this host lacks for guests, and name the fix.")
 @options.each_guest
 def doctor_command(guest: str) -> int:
     """Check that this host has everything that guests need, and name a fix for what is missing."""
@@ -49,7 +49,7 @@ def doctor_command(guest: str) -> int:
     return 0
 
 
-@click.command("list")
+@click.command("list", short_help="List the known guests, their images, and what runs.")
 def list_command() -> None:
     """List the known guests, and for each its image, and whether it runs."""
     for spec in known_guests.load().values():
@@ -62,18 +62,18 @@ def list_command() -> None:
         )
 
 
-@click.command("up")
+@click.command("up", short_help="Start a guest; make its image first if there is none.")
 @click.option(
     "--cpus",
     type=click.IntRange(1, _MOST_CPUS),
     metavar="N",
-    help="how many CPUs, if not as many as usual",
+    help="the number of CPUs  [default: as the guest's description says]",
 )
 @click.option(
     "--memory",
     type=click.IntRange(_LEAST_MEMORY, psutil.virtual_memory().total >> 20),
     metavar="MIB",
-    help="how much memory, likewise",
+    help="the memory in MiB  [default: as the guest's description says]",
 )
 @options.each_guest
 def up_command(guest: str, cpus: int | None, memory: int | None) -> None:
@@ -110,8 +110,10 @@ def _refuse_other_size(guest: str, cpus: int | None, memory: int | None) -> None
         )
 
 
-@click.command("down")
-@click.option("--all", "everything", is_flag=True, help="also those that other runs use now")
+@click.command("down", short_help="End a guest and discard its state.")
+@click.option(
+    "--all", "everything", is_flag=True, help="also machines that other runs use at the moment"
+)
 @options.each_guest
 def down_command(guest: str, everything: bool) -> None:
     """End a guest and discard its state, and end machines that interrupted runs left behind."""
@@ -132,7 +134,7 @@ def down_command(guest: str, everything: bool) -> None:
         click.echo(f"{guest} does not run")
 
 
-@click.command("reset")
+@click.command("reset", short_help="Reset a guest to its state right after boot.")
 @options.each_guest
 def reset_command(guest: str) -> None:
     """Reset a guest to its state right after boot, whatever state it is in."""
@@ -149,7 +151,7 @@ def _running(guest: str) -> Machine:
     return machine
 
 
-@click.command("suspend")
+@click.command("suspend", short_help="Save a guest's state to the disk; up resumes it.")
 @options.each_guest
 def suspend_command(guest: str) -> None:
     """Save a guest's state to the disk and end its machine; up resumes it where it was."""
@@ -169,7 +171,7 @@ def halt_command(guest: str) -> None:
     click.echo(f"{guest} is off: pyharness up starts it")
 
 
-@click.group("snapshot")
+@click.group("snapshot", short_help="Save and restore named states of a running guest.")
 def snapshot_command() -> None:
     """Save the state of a running guest under a name, and restore it."""
 
@@ -194,9 +196,9 @@ def _snapshot(name: str, about: str, done: str) -> None:
     )
 
 
-_snapshot("save", "Take the guest's state as SNAPSHOT.", "is kept as {}")
-_snapshot("restore", "Go back to SNAPSHOT.", "is as it was in {}")
-_snapshot("delete", "Forget SNAPSHOT.", "{} is forgotten")
+_snapshot("save", "Save the guest's state as SNAPSHOT.", "saved as {}")
+_snapshot("restore", "Restore SNAPSHOT.", "restored from {}")
+_snapshot("delete", "Delete SNAPSHOT.", "{} deleted")
 
 
 @snapshot_command.command("list")
@@ -207,8 +209,13 @@ def snapshot_list_command(guest: str) -> None:
         click.echo(name)
 
 
-@click.command("status")
-@click.option("--json", "as_json", is_flag=True, help="each guest that is up or resting, as JSON")
+@click.command("status", short_help="Show which guests run, are suspended or off, or crashed.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="print each guest that runs, is suspended or off, as JSON",
+)
 @options.named_guests
 def status_command(guests: tuple[str, ...], as_json: bool) -> None:
     """Show which of the named guests, or of all, run, are suspended or off, or have crashed."""
@@ -232,7 +239,11 @@ def status_command(guests: tuple[str, ...], as_json: bool) -> None:
         click.echo(f"{said} (pyharness up starts one)")
 
 
-@click.command("ssh", context_settings={"allow_interspersed_args": False})
+@click.command(
+    "ssh",
+    short_help="Open a root shell in the guest, or run COMMAND there.",
+    context_settings={"allow_interspersed_args": False},
+)
 @options.guest
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def ssh_command(guest: str, command: tuple[str, ...]) -> None:
@@ -268,7 +279,7 @@ def ssh_command(guest: str, command: tuple[str, ...]) -> None:
     os.execvpe(line[0], line, environment())
 
 
-@click.command("console")
+@click.command("console", short_help="Open the root shell on the guest's serial console.")
 @options.named_guest
 def console_command(guest: str) -> None:
     """Open the guest's serial console, a root shell that needs no network. Ctrl-] leaves."""
@@ -297,7 +308,7 @@ def _facts(guest: str, state: str) -> dict[str, object]:
 
 def _born(machine: Machine) -> float:
     """Return when a machine was first started from the saved state, in seconds since the epoch."""
-    return (machine.folder / "frozen").lstat().st_mtime
+    return (machine.folder / lifecycle.STARTED_FROM).lstat().st_mtime
 
 
 def _up(guest: str) -> Machine:

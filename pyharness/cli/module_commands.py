@@ -44,7 +44,7 @@ def _build(entered: Guest, folder: Path) -> Built:
 
 
 @click.command("build")
-@click.option("--anew", is_flag=True, help="even if it was built from the same sources")
+@click.option("--anew", is_flag=True, help="build also if the cache has the result for this source")
 @options.named_guest
 @options.module
 def build_command(guest: str, folder: Path, anew: bool) -> None:
@@ -59,7 +59,7 @@ def build_command(guest: str, folder: Path, anew: bool) -> None:
         click.echo(f"{ko}: {how}, {counted(len(built.warnings), 'warning')}")
 
 
-@click.command("inspect")
+@click.command("inspect", short_help="Check that the guest would load a module.")
 @click.argument("ko", type=click.Path(path_type=Path), required=False)
 @options.guest
 @options.module
@@ -87,7 +87,7 @@ def inspect_command(guest: str, folder: Path, ko: Path | None) -> None:
     click.echo(f"{ko}: {guest} can load it")
 
 
-@click.command("load")
+@click.command("load", short_help="Build and load the module, and prove that its hooks work.")
 @click.argument("parameters", nargs=-1, metavar="[NAME=VALUE]...")
 @options.guest
 @options.module
@@ -164,16 +164,18 @@ def _four(name: str, about: str, *, has_pid: bool) -> click.Command:
     return command
 
 
-_PID = "PID 0 is everybody."
-intercept_command = _four("intercept", "Have SYSCALL intercepted.", has_pid=False)
-release_command = _four("release", "Give SYSCALL back.", has_pid=False)
-start_command = _four("start", f"Log each call of SYSCALL by PID. {_PID}", has_pid=True)
-stop_command = _four("stop", f"Stop logging SYSCALL by PID. {_PID}", has_pid=True)
+_PID = "PID 0 stands for all processes."
+intercept_command = _four("intercept", "Intercept SYSCALL.", has_pid=False)
+release_command = _four("release", "Release SYSCALL: end its interception.", has_pid=False)
+start_command = _four("start", f"Start to log the calls of SYSCALL by PID. {_PID}", has_pid=True)
+stop_command = _four("stop", f"Stop logging the calls of SYSCALL by PID. {_PID}", has_pid=True)
 
 
-@click.command("log")
-@click.option("--follow", "-f", is_flag=True, help="go on with calls as they come")
-@click.option("--json", "as_json", is_flag=True, help="a JSON object a line")
+@click.command("log", short_help="Print the calls that the module logged.")
+@click.option("--follow", "-f", is_flag=True, help="continue with calls as they are logged")
+@click.option(
+    "--json", "as_json", is_flag=True, help="print each call as a JSON object on one line"
+)
 @options.named_guest
 def log_command(guest: str, follow: bool, as_json: bool) -> None:
     """Print the calls that the module logged: time, sequence number, pid, call and arguments."""
@@ -212,7 +214,11 @@ def _loaded(entered: Guest, folder: Path, name: str) -> Iterator[Interceptor]:
             module.unload()
 
 
-@click.command("trace", context_settings={"ignore_unknown_options": True})
+@click.command(
+    "trace",
+    short_help="Run COMMAND in the guest, and print its calls.",
+    context_settings={"ignore_unknown_options": True},
+)
 @click.argument(
     "syscalls", metavar="SYSCALL[,SYSCALL...]", shell_complete=options.complete_syscalls
 )
@@ -242,7 +248,7 @@ def trace_command(
         )
 
 
-@click.command("demo")
+@click.command("demo", short_help="Demonstrate the module, step by step, in a guest of its own.")
 @options.named_guest
 @options.module
 def demo_command(guest: str, folder: Path) -> int:
@@ -251,8 +257,8 @@ def demo_command(guest: str, folder: Path) -> int:
     return demonstration.run(guest_specs.find(guest).name, folder, TerminalProgress(), click.echo)
 
 
-@click.command("bench")
-@click.option("--json", "as_json", is_flag=True, help="as JSON instead of a table")
+@click.command("bench", short_help="Measure the cost of a call, in instructions of the guest.")
+@click.option("--json", "as_json", is_flag=True, help="print JSON instead of a table")
 @options.named_guest
 @options.module
 def bench_command(guest: str, folder: Path, as_json: bool) -> int:

@@ -63,7 +63,7 @@ guest = click.option(
     default=DEFAULT_GUEST,
     show_default=True,
     metavar="NAME",
-    help="which guest  [PYHARNESS_GUEST names another default]",
+    help="the guest  [PYHARNESS_GUEST names another default]",
     shell_complete=complete_guest,
 )
 _same_guest = click.option(
@@ -161,5 +161,5 @@ module = click.option(
     help="the module's folder  [default: ./module, or the one that comes with pyharness]",
 )
 as_user = click.option(
-    "--as", "user", default="root", show_default=True, metavar="USER", help="who does it"
+    "--as", "user", default="root", show_default=True, metavar="USER", help="the user who does so"
 )

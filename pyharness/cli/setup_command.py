@@ -9,7 +9,7 @@ from pyharness.host import bundled
 from pyharness.host.programs import environment
 
 
-@click.command("setup")
+@click.command("setup", short_help="Install the programs that this host lacks.")
 @click.argument("uses", nargs=-1, metavar="[arm64 | lint | vagrant]...")
 def setup_command(uses: tuple[str, ...]) -> None:
     """Install the programs that this host lacks to make and run guests.

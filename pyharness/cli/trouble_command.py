@@ -14,7 +14,7 @@ from pyharness.linux.symbolize import Symbolizer
 from pyharness.linux.trouble import CodeLocation
 
 
-@click.command("decode")
+@click.command("decode", short_help="Print the kernel's reports of trouble in a saved log.")
 @click.argument("log", type=click.File(encoding="utf-8", errors="replace"))
 @click.option(
     "--ko",

@@ -6,7 +6,6 @@ that the same module is built once.
 """
 
 import hashlib
-import json
 import re
 import shlex
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from pyharness.errors import CheckFailed, GuestError, UsageError
 from pyharness.guest.module_source import LARGEST_BYTES, ModuleSource, kernel_name
-from pyharness.host import cache
+from pyharness.host import cache, json_store
 from pyharness.transport.ssh import Completed, Ssh
 
 # Warnings about the guest's compiler or headers, which are not the module's fault.
@@ -27,6 +26,7 @@ _END_SECONDS = 10.0
 _FLAGS = ("W=1", "C=1", "KCFLAGS=-g")
 # The file in which Kbuild lists what the modules of a folder export, also to each other.
 SYMBOLS = "Module.symvers"
+_FACTS_FILE = "build.json"
 
 
 def module_name(ko: Path) -> str:
@@ -145,17 +145,16 @@ def build(source: ModuleSource, headers: str, ssh: Ssh, *, jobs: int, seconds: f
             f"{source.folder} does not build in the guest:\n{said}{_left_out(source)}"
         )
     _check_names(found)
-    with cache.locked(f"module-{name}"):
-        if not (built := _read(_kept(name), cached=False)):
-            with cache.atomic_folder(_kept(name)) as making:
-                for ko in found:
-                    (making / Path(ko).name).write_bytes(ssh.get(ko, seconds=seconds))
-                symbols = ssh.run(f"cat {where}/{SYMBOLS} || true", seconds=seconds)
-                (making / SYMBOLS).write_text(symbols.stdout, encoding="utf-8")
-                (making / "build.json").write_text(json.dumps({"log": made.stdout.strip()}))
-            built = _read(_kept(name), cached=False)
-    assert built is not None
-    return built
+
+    def keep() -> None:
+        with cache.atomic_folder(_kept(name)) as making:
+            for ko in found:
+                (making / Path(ko).name).write_bytes(ssh.get(ko, seconds=seconds))
+            symbols = ssh.run(f"cat {where}/{SYMBOLS} || true", seconds=seconds)
+            (making / SYMBOLS).write_text(symbols.stdout, encoding="utf-8")
+            json_store.write(making / _FACTS_FILE, {"log": made.stdout.strip()})
+
+    return cache.ensure(lambda: _read(_kept(name), cached=False), keep, lock=f"module-{name}")
 
 
 def _make(where: str, ssh: Ssh, *, jobs: int, seconds: float) -> Completed:
@@ -199,9 +198,6 @@ def _kept(name: str) -> Path:
 
 
 def _read(kept: Path, *, cached: bool) -> Built | None:
-    try:
-        log = json.loads((kept / "build.json").read_text(encoding="utf-8"))["log"]
-    except (FileNotFoundError, ValueError):
-        return None
+    facts = json_store.read(kept / _FACTS_FILE, {"log": str})
     files = tuple(sorted(kept.glob("*.ko")))
-    return Built(files=files, log=log, cached=cached) if files else None
+    return Built(files=files, log=facts["log"], cached=cached) if facts and files else None

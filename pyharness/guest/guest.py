@@ -78,6 +78,7 @@ class Guest(Closes):
         self._root: Actor | None = None
         self.closed = False
         self._ssh = backend.ssh(self.health.check)
+        self.health.clock = self._ssh.clock
         self.health.check()
         try:
             self._ssh.connect(self.limit(qemu_process.ANSWER_SECONDS))
@@ -460,9 +461,9 @@ class Guest(Closes):
         Raises:
             CheckFailed: the condition did not become true in time.
         """
-        end = time.monotonic() + self.limit(seconds)
+        end = self.clock() + self.limit(seconds)
         while not condition():
-            if time.monotonic() > end:
+            if self.clock() > end:
                 raise CheckFailed(f"waited in vain: {what}")
             time.sleep(0.05)
 

@@ -33,6 +33,7 @@ class Health:
         lines: the symbolizer of each module that was loaded, by the module's name.
         silence: returns the seconds without a sign of life, counting only time in which the
             guest could run.
+        clock: returns the seconds in which the guest could run, since some start.
     """
 
     def __init__(self, backend: GuestBackend, history: History, *, fresh: bool) -> None:
@@ -46,6 +47,7 @@ class Health:
         """
         self.lines: dict[str, Symbolizer] = {}
         self.silence: Callable[[], float] = lambda: 0.0
+        self.clock: Callable[[], float] = time.monotonic
         self._backend = backend
         self._history = history
         self._name = str(backend.facts)
@@ -135,8 +137,8 @@ class Health:
             where = enumerate(self._backend.instruction_pointers())
             places = "".join(f"CPU {number} IP: {address:#x}\n" for number, address in where)
             self._backend.inject_nmi()
-        end = time.monotonic() + self._timeout_factor
-        while self._backend.status() == "running" and time.monotonic() < end:
+        end = self.clock() + self._timeout_factor
+        while self._backend.status() == "running" and self.clock() < end:
             time.sleep(0.1)
         if self._backend.status() == "guest-panicked":
             self._let_speak()
@@ -165,9 +167,9 @@ class Health:
 
     def _wait_for_console(self, quiet: float = _QUIET_SECONDS) -> None:
         """Wait until the console is quiet for some seconds and its last report is complete."""
-        end = time.monotonic() + 2 * self._timeout_factor
+        end = self.clock() + 2 * self._timeout_factor
         size, before = self._backend.console_size(), -1
-        while size - self._from < _ENOUGH and time.monotonic() < end:
+        while size - self._from < _ENOUGH and self.clock() < end:
             if size == before and self._report_is_complete():
                 return
             time.sleep(quiet)

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from typing import TypeVar
 
 from platformdirs import user_cache_path
 
@@ -19,6 +20,7 @@ from pyharness.errors import HostError, UsageError
 CACHE_VARIABLE = "PYHARNESS_CACHE"
 RUN_VARIABLE = "PYHARNESS_RUN"
 # atomic_folder() removes siblings that have been unused for this long.
+_Made = TypeVar("_Made")
 _UNUSED_SECONDS = 7 * 24 * 3600.0
 
 
@@ -148,6 +150,31 @@ def locked(
                 f" {CACHE_VARIABLE}"
             ) from error
         yield
+
+
+def ensure(
+    read: Callable[[], _Made | None],
+    make: Callable[[], None],
+    *,
+    lock: str,
+    waiting: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> _Made:
+    """Return what is in the cache; if it is missing, make it, in one process at a time.
+
+    Args:
+        read: returns what is there; None if it is missing.
+        make: makes it.
+        lock: the name of the lock to hold meanwhile.
+        waiting: called if another process makes it; the context that it returns lasts until
+            that has ended.
+    """
+    if (found := read()) is None:
+        with locked(lock, waiting=waiting):
+            if (found := read()) is None:
+                make()
+                found = read()
+    assert found is not None
+    return found
 
 
 @contextmanager

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Read facts that are kept in the cache as JSON. A damaged file counts as a missing one."""
+"""Facts that are kept in the cache as JSON. A damaged file counts as a missing one."""
 
 import json
 from collections.abc import Mapping
@@ -38,3 +38,15 @@ def checked(facts: object, kinds: Mapping[str, type | UnionType]) -> dict[str, A
     if not isinstance(facts, dict) or facts.keys() != kinds.keys():
         return None
     return facts if all(isinstance(facts[name], kinds[name]) for name in kinds) else None
+
+
+def write(path: Path, facts: Mapping[str, Any]) -> None:
+    """Write facts to a file such that it is either complete or as it was.
+
+    Args:
+        path: the file. The caller makes sure that no other process writes it.
+        facts: the facts.
+    """
+    making = path.with_name(f"{path.name}.new")
+    making.write_text(json.dumps(facts), encoding="utf-8")
+    making.rename(path)

@@ -110,12 +110,12 @@ def _intercepted(module: Interceptor, calls: Sequence[SyscallRef]) -> Iterator[N
 
 
 def _meet(guest: Guest, channel: paramiko.Channel, interruption: Callable[[], None]) -> int | None:
-    end = time.monotonic() + guest.limit(10)
+    end = guest.clock() + guest.limit(10)
     while (pid := guest.agent.meet_next(0.1)) is None:
         interruption()
         if channel.exit_status_ready():
             return None
-        if time.monotonic() > end:
+        if guest.clock() > end:
             raise GuestTimeout("the command was not started in time")
     return pid
 

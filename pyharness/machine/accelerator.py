@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """The accelerator that runs a guest, KVM or TCG, if known without a probe; see kvm_probe.py."""
 
-import json
 import os
 import platform
 import re
@@ -111,9 +110,7 @@ def remember(spec: GuestSpec, accelerator: Accelerator) -> None:
     memory = _memory(spec)
     memory.parent.mkdir(exist_ok=True)
     facts = asdict(accelerator) | {"boot": _boot_id()}
-    making = memory.with_suffix(".new")
-    making.write_text(json.dumps(facts), encoding="utf-8")
-    making.rename(memory)
+    json_store.write(memory, facts)
 
 
 def _boot_id() -> str:

@@ -223,16 +223,11 @@ def ensure(spec: GuestSpec, *, progress: Progress | None = None) -> Image:
     def waiting() -> AbstractContextManager[object]:
         return progress.task(f"waiting for another process that makes the image of {spec.name}")
 
-    if image := find(spec):
-        return image
-    with cache.locked(f"image-{spec.name}", waiting=waiting):
-        if image := find(spec):
-            return image
+    def make() -> None:
         with progress.task(f"making image {spec.name}") as task:
             _make(spec, folder_of(spec), progress, task)
-    image = find(spec)
-    assert image is not None
-    return image
+
+    return cache.ensure(lambda: find(spec), make, lock=f"image-{spec.name}", waiting=waiting)
 
 
 def _make(spec: GuestSpec, target: Path, progress: Progress, task: Task) -> None:

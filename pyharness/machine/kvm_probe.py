@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from pyharness.host import cache, signals
+from pyharness.host.cpu_time import Clock
 from pyharness.host.programs import die_with_parent, environment
 from pyharness.machine import command_line
 from pyharness.machine.accelerator import Accelerator, known_accelerator, remember, tcg
@@ -55,11 +56,14 @@ def _probe(spec: GuestSpec, image: Image) -> Accelerator:
             stderr=subprocess.DEVNULL,
         )
         with signals.ended(process):
-            try:
-                process.wait(_PROBE_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                return tcg(f"KVM opens, but a kernel hangs under it (tried for {_PROBE_SECONDS} s)")
+            clock = Clock(process.pid, children=True)
+            while process.poll() is None:
+                if clock() > _PROBE_SECONDS:
+                    process.kill()
+                    return tcg(
+                        f"KVM opens, but a kernel hangs under it (tried for {_PROBE_SECONDS} s)"
+                    )
+                time.sleep(0.1)
             if b"Kernel panic" in (console.read_bytes() if console.exists() else b""):
                 took = time.monotonic() - begin
                 return Accelerator(name="kvm", reason=f"a kernel booted under it in {took:.1f} s")

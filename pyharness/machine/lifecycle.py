@@ -2,6 +2,7 @@
 """Start, suspend, switch off, find and end the machines of this user.
 
 run/bookworm-i386/                   a persistent machine: see qemu_process.Machine
+    started-from   a link to the saved state that it was started from
     state          its memory and devices, while it is suspended
     off            a mark that it was switched off; its disk is kept
 run/bookworm-i386.4711-1/            a machine that ends with process 4711
@@ -17,16 +18,14 @@ from pathlib import Path
 
 from pyharness.errors import GuestError, HostError, UsageError
 from pyharness.host import cache
-from pyharness.machine import (
-    qemu_process,
-    saved_states,
-)
+from pyharness.host.cpu_time import Clock
+from pyharness.machine import command_line, qemu_process, saved_states
 from pyharness.machine.qemu_process import Machine
 from pyharness.machine.saved_states import STATE, SavedState
 from pyharness.transport.ssh import Ssh
 
 _OFF = "off"
-_STARTED_FROM = "frozen"
+STARTED_FROM = "started-from"
 _count = itertools.count(1)
 
 
@@ -60,16 +59,16 @@ def start(saved_state: SavedState, *, persistent: bool = False) -> Machine:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         try:
-            (folder / _STARTED_FROM).symlink_to(saved_state.folder)
+            (folder / STARTED_FROM).symlink_to(saved_state.folder)
             qemu_process.make_overlay(
-                folder / "disk.qcow2", saved_state.folder / "disk.qcow2", "qcow2"
+                folder / command_line.DISK, saved_state.folder / command_line.DISK, "qcow2"
             )
             fix = f"remove the state, and {saved_state.spec.name} is booted again:"
             return _start(
                 saved_state,
                 folder,
                 persistent=persistent,
-                saved=f"{_STARTED_FROM}/{STATE}",
+                saved=f"{STARTED_FROM}/{STATE}",
                 fix=f"{fix} rm -r {shlex.quote(str(saved_state.folder))}",
             )
         except BaseException:
@@ -124,7 +123,7 @@ def start_again(name: str) -> Machine:
     with cache.locked(f"run-{name}"):
         if (old := Machine.of(folder)) and old.alive:
             raise RunsAlready(f"{name} runs already: pyharness down ends it")
-        saved_state = saved_states.read((folder / _STARTED_FROM).resolve(), name)
+        saved_state = saved_states.read((folder / STARTED_FROM).resolve(), name)
         if saved_state is None:
             raise GuestError(f"what {name} was started from is gone: pyharness reset")
         saved = folder / STATE
@@ -147,12 +146,13 @@ def suspend(machine: Machine) -> None:
     Raises:
         HostError: the state can't be saved; the machine keeps running.
     """
-    try:
-        machine.save(machine.folder / STATE)
-    except HostError:
-        machine.qmp("cont")
-        raise
-    machine.end()
+    with cache.locked(f"run-{machine.folder.name}"):
+        try:
+            machine.save(machine.folder / STATE)
+        except HostError:
+            machine.qmp("cont")
+            raise
+        machine.end()
 
 
 def switch_off(machine: Machine, *, seconds: float) -> None:
@@ -164,16 +164,17 @@ def switch_off(machine: Machine, *, seconds: float) -> None:
         machine: the machine.
         seconds: the time limit for the SSH connection, for the request, and for the shutdown.
     """
-    if machine.status() == "running":
-        with suppress(GuestError):
-            ssh = machine.ssh(saved_state_of(machine).image)
-            ssh.connect(seconds)
-            ssh.run("systemctl poweroff --no-block", seconds=seconds)
-        end = time.monotonic() + seconds
-        while machine.alive and time.monotonic() < end:
-            time.sleep(0.1)
-    machine.end()
-    (machine.folder / _OFF).touch()
+    with cache.locked(f"run-{machine.folder.name}"):
+        if machine.status() == "running":
+            with suppress(GuestError):
+                ssh = machine.ssh(saved_state_of(machine).image)
+                ssh.connect(seconds)
+                ssh.run("systemctl poweroff --no-block", seconds=seconds)
+            clock = Clock(machine.pid)
+            while machine.alive and clock() < seconds:
+                time.sleep(0.1)
+        machine.end()
+        (machine.folder / _OFF).touch()
 
 
 def state_of(name: str) -> str:
@@ -227,7 +228,7 @@ def running(spec_name: str) -> Machine | None:
 
 def all_machines() -> list[Machine]:
     """All machines in the user's folders whose QEMU runs, whichever process started them."""
-    folders = [*cache.run_folder().glob("*/"), *(cache.folder() / "frozen").glob(".*/")]
+    folders = [*cache.run_folder().glob("*/"), *saved_states.all_folder().glob(".*/")]
     found = (Machine.of(folder) for folder in sorted(folders))
     return [machine for machine in found if machine and machine.alive]
 
@@ -264,7 +265,7 @@ def saved_state_of(machine: Machine) -> SavedState:
     Raises:
         GuestError: that state is gone.
     """
-    saved_state = saved_states.read((machine.folder / _STARTED_FROM).resolve(), machine.guest)
+    saved_state = saved_states.read((machine.folder / STARTED_FROM).resolve(), machine.guest)
     if saved_state is None:
         raise GuestError(f"what {machine.guest} was started from is gone: pyharness reset")
     return saved_state

@@ -7,7 +7,6 @@ can use or end it later.
 """
 
 import asyncio
-import json
 import os
 import re
 import subprocess
@@ -45,7 +44,7 @@ _QMP_SECONDS = 60.0
 _START_SECONDS = 30.0
 _END_SECONDS = 10.0
 # Loading a state takes 1 to 3 s on an idle machine. Only time in which QEMU can run counts.
-_THAW_SECONDS = 60.0
+_LOAD_SECONDS = 60.0
 # The name of a state that is being saved.
 _SAVING = "state.new"
 # How much is written to a file to see whether it can grow (bytes).
@@ -213,9 +212,7 @@ class Machine:
 
     def _remember(self) -> None:
         facts = {key: value for key, value in asdict(self).items() if key != "folder"}
-        making = self.folder / (FACTS + ".new")
-        making.write_text(json.dumps(facts), encoding="utf-8")
-        making.rename(self.folder / FACTS)
+        json_store.write(self.folder / FACTS, facts)
 
     @classmethod
     def of(cls, folder: Path) -> "Machine | None":
@@ -319,7 +316,7 @@ class Machine:
             # Through the folder's descriptor the path is short enough for a socket's address.
             folder = os.open(self.folder, os.O_PATH)
             try:
-                await self._connect(client, f"/proc/self/fd/{folder}/qmp.sock")
+                await self._connect(client, f"/proc/self/fd/{folder}/{QMP_SOCKET}")
             finally:
                 os.close(folder)
             try:
@@ -387,9 +384,9 @@ class Machine:
         """
         # The file has another name until it is complete. A shell reads that name.
         self.qmp("stop", ("migrate", {"uri": f"exec:cat > {_SAVING}"}))
-        end = time.monotonic() + _QMP_SECONDS
+        clock = Clock(self.pid)
         while (status := self.qmp("query-migrate")["status"]) != "completed":
-            if status in ("failed", "cancelled") or time.monotonic() > end:
+            if status in ("failed", "cancelled") or clock() > _QMP_SECONDS:
                 why = _refusal(self.folder / _SAVING) or f"migration {status}"
                 (self.folder / _SAVING).unlink(missing_ok=True)
                 raise HostError(
@@ -433,15 +430,15 @@ class Machine:
             HostError: QEMU can't load the state.
         """
         clock = Clock(self.pid)
-        while (status := self._thawing()) != "running":
+        while (status := self._loading()) != "running":
             if status == "paused":  # it was saved in this state
                 self.qmp("cont")
-            if status in ("ended", "failed") or clock() > _THAW_SECONDS:
+            if status in ("ended", "failed") or clock() > _LOAD_SECONDS:
                 said = self._said() or f"it is {status}"
                 raise HostError(f"QEMU can't go on from the saved state: {said}: {fix}")
             time.sleep(0.02)
 
-    def _thawing(self) -> str:
+    def _loading(self) -> str:
         """QEMU's run state while it loads a saved state.
 
         It is ``failed`` or ``ended`` if QEMU can't load the state, and ``silent`` if QEMU does not

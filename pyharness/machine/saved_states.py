@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """Saved states: each guest is booted once and saved; machines start from the saved state.
 
-frozen/bookworm-i386-0123456789ab/   a saved state; read-only
-    disk.qcow2     what differs from the image
-    state          the guest's memory and devices
-    exports        the kernel's exported symbols (Module.symvers)
-    frozen.json    facts about the guest and its kernel
+saved-states/bookworm-i386-0123456789ab/   a saved state; read-only
+    disk.qcow2         what differs from the image
+    state              the guest's memory and devices
+    exports            the kernel's exported symbols (Module.symvers)
+    saved-state.json   facts about the guest and its kernel
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -41,6 +40,7 @@ _BOOT_SECONDS = 60.0
 _FACTS = {"vermagic": str, "image": str, "accel": dict, "cpus": int, "memory": int}
 _ACCEL_FACTS = {"name": str, "reason": str}
 STATE = "state"
+_FACTS_FILE = "saved-state.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,14 +89,13 @@ def ensure(spec: GuestSpec, *, progress: Progress | None = None) -> SavedState:
     def waiting() -> AbstractContextManager[object]:
         return progress.task(f"waiting for another process that boots {spec.name}")
 
-    if not read(folder, spec.name):
-        with cache.locked(f"freeze-{spec.name}", waiting=waiting):
-            if not read(folder, spec.name):
-                with cache.atomic_folder(folder, siblings=spec.name) as making:
-                    _boot_and_save(spec, made, chosen, making, progress)
-    saved_state = read(folder, spec.name)
-    assert saved_state is not None
-    return saved_state
+    def make() -> None:
+        with cache.atomic_folder(folder, siblings=spec.name) as making:
+            _boot_and_save(spec, made, chosen, making, progress)
+
+    return cache.ensure(
+        lambda: read(folder, spec.name), make, lock=f"saved-state-{spec.name}", waiting=waiting
+    )
 
 
 def read(folder: Path, name: str) -> SavedState | None:
@@ -109,7 +108,7 @@ def read(folder: Path, name: str) -> SavedState | None:
     Raises:
         UsageError: there is no such guest.
     """
-    facts = json_store.read(folder / "frozen.json", _FACTS)
+    facts = json_store.read(folder / _FACTS_FILE, _FACTS)
     accel = facts and json_store.checked(facts["accel"], _ACCEL_FACTS)
     if facts is None or accel is None:
         return None
@@ -126,11 +125,16 @@ def read(folder: Path, name: str) -> SavedState | None:
     )
 
 
+def all_folder() -> Path:
+    """Return the folder that has all saved states."""
+    return cache.folder() / "saved-states"
+
+
 def _saved_state_folder(spec: GuestSpec, made: Image, chosen: Accelerator) -> Path:
     line = command_line.for_guest(spec, made, chosen, port=0)
     made_of = f"{FORMAT} {line}{version_of(spec.qemu)}"
     digest = hashlib.sha256(made_of.encode()).hexdigest()[:12]
-    return cache.folder() / "frozen" / f"{spec.name}-{digest}"
+    return all_folder() / f"{spec.name}-{digest}"
 
 
 def _boot_and_save(
@@ -194,7 +198,7 @@ def _booted(
 ) -> Iterator[Machine]:
     """Boot a guest, write the facts about its kernel to the folder, and yield the stopped guest."""
     task.at(0.05, "kernel")
-    qemu_process.make_overlay(folder / "disk.qcow2", made.root, "raw")
+    qemu_process.make_overlay(folder / command_line.DISK, made.root, "raw")
     machine = Machine.start(spec, made, chosen, folder=folder, persistent=False)
     try:
         with machine.console(timeout_factor=chosen.timeout_factor) as console:
@@ -216,7 +220,7 @@ def _booted(
             "memory": spec.memory,
         }
         (folder / "exports").write_text(exports, encoding="utf-8")
-        (folder / "frozen.json").write_text(json.dumps(known), encoding="utf-8")
+        json_store.write(folder / _FACTS_FILE, known)
         yield machine
     except GuestError as error:
         raise type(error)(f"{spec.name}: {error}\n{machine.last_words()}") from error

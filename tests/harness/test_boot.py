@@ -90,7 +90,7 @@ def test_a_boot_in_trouble_is_repeated_and_never_saved(
         once.setattr(saved_states, "_BOOTS", 1)
         with pytest.raises(GuestError, match=r"trouble each time that it boots; .*:\nINFO: ta"):
             saved_states.ensure(spec)
-    assert list((cache_folder / "frozen").iterdir()) == []
+    assert list((cache_folder / "saved-states").iterdir()) == []
     saved_state = saved_states.ensure(spec, progress=listener)
     (said,) = [line for line in listener.heard if "again" in line]
     assert said == f"{spec.name} is booted again, as its kernel reported trouble: {HUNG}"

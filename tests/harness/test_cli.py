@@ -455,7 +455,7 @@ def test_a_boot_that_is_ended_leaves_nothing(guest: Guest, tmp_path: Path, end: 
         process.terminate()
         rest, _ = process.communicate(timeout=SECONDS)
         assert process.returncode == 128 + signal.SIGTERM, rest
-    assert [*(cache_folder / "frozen").iterdir()] == []
+    assert [*(cache_folder / "saved-states").iterdir()] == []
     assert list((tmp_path / "run").iterdir()) == []
 
 

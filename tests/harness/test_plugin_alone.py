@@ -27,7 +27,7 @@ from pyharness.machine.image import Image
 
 made = set()
 
-def freeze(spec, *, progress=None):
+def saved(spec, *, progress=None):
     if spec not in made:
         made.add(spec)
         print("BOOTS SILENTLY") if progress is None else progress.message("boots, and shows it")
@@ -39,7 +39,7 @@ def freeze(spec, *, progress=None):
         vermagic="6.1.0",
     )
 
-saved_states.ensure = freeze
+saved_states.ensure = saved
 
 @pytest.fixture
 def guest():

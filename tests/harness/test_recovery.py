@@ -255,7 +255,7 @@ def test_an_answer_that_comes_too_late_is_not_the_next_ones(
 def end_one_that_boots() -> bool:
     """Kill a QEMU of this process's whose kernel has said something by now."""
     for machine in lifecycle.all_machines():
-        booting = machine.folder.parent.name == "frozen" and machine.owner == os.getpid()
+        booting = machine.folder.parent.name == "saved-states" and machine.owner == os.getpid()
         if booting and machine.console_log.exists() and machine.last_words():
             os.kill(machine.pid, signal.SIGKILL)
             return True
@@ -275,7 +275,7 @@ def test_a_guest_that_does_not_boot_has_its_last_words(
     with pytest.raises(GuestError, match=rf"^{spec.name}: .*console.*\n\[ *\d+\.\d+\] "):
         saved_states.ensure(spec)
     killer.join()
-    assert list((tmp_path / "frozen").iterdir()) == []
+    assert list((tmp_path / "saved-states").iterdir()) == []
 
 
 def test_a_guest_that_cannot_be_reached_has_its_last_words(

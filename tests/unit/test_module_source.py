@@ -170,7 +170,7 @@ def test_a_folder_that_is_no_modules_is_refused(folder: Path, name: str, said: s
 def saved_state(cpus: int, *, image: str = "image", release: str = "6.1.0") -> SavedState:
     """A guest that was saved; for each number of CPUs there is one."""
     return SavedState(
-        folder=Path(f"frozen-{cpus}"),
+        folder=Path(f"saved-{cpus}"),
         spec=guest_specs.find(cpus=cpus),
         image=Image(folder=Path(image), release=release, version="#1", host_key=""),
         accel=Accelerator(name="tcg", reason=""),

@@ -48,7 +48,7 @@ def test_a_damaged_state(
     damage: Callable[[Path], None],
 ) -> None:
     monkeypatch.setenv("PYHARNESS_RUN", str(tmp_path / "run"))
-    folder = tmp_path / "frozen"
+    folder = tmp_path / "saved-state"
     folder.mkdir()
     (folder / "disk.qcow2").symlink_to(guest.qemu.saved_state.folder / "disk.qcow2")
     if damage is cut_off:
