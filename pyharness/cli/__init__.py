@@ -8,12 +8,12 @@ import click
 
 from pyharness.cli import (
     completion_command,
+    decode_command,
     guest_commands,
     module_commands,
     outcome,
     setup_command,
     streams,
-    trouble_command,
 )
 from pyharness.host import signals
 
@@ -52,7 +52,7 @@ def cli() -> None:
 for _command in (
     *guest_commands.COMMANDS,
     *module_commands.COMMANDS,
-    *trouble_command.COMMANDS,
+    *decode_command.COMMANDS,
     *setup_command.COMMANDS,
     *completion_command.COMMANDS,
 ):

@@ -24,13 +24,13 @@ class Finding:
     Attributes:
         what: the subject of the check, such as a program.
         good: whether it is as it should be.
-        said: what the check found.
+        result: what the check found.
         fix: what to do if it is not good, or to improve it; may be empty.
     """
 
     what: str
     good: bool
-    said: str
+    result: str
     fix: str = ""
 
 
@@ -39,7 +39,7 @@ def examine(spec: GuestSpec) -> Iterator[Finding]:
     version = sys.version.split()[0]
     recent = sys.version_info >= (3, 11)
     fix = "" if recent else "Python 3.11 or later"
-    yield Finding(what="python", good=recent, said=version, fix=fix)
+    yield Finding(what="python", good=recent, result=version, fix=fix)
     lacking = []
     for need in packages.for_guest(spec.architecture):
         path = Path(need.what) if need.what.startswith("/") else None
@@ -49,7 +49,7 @@ def examine(spec: GuestSpec) -> Iterator[Finding]:
         yield Finding(
             what=need.what if path is None else path.stem,
             good=bool(found),
-            said=found or f"missing ({need.purpose})",
+            result=found or f"missing ({need.purpose})",
             fix="" if found else packages.advice([need.what]),
         )
     if not lacking:
@@ -63,7 +63,7 @@ def examine(spec: GuestSpec) -> Iterator[Finding]:
     yield Finding(
         what="image",
         good=not unreadable,
-        said=f"kernel {made.release} ({made.version})" if made else unreadable or "not made yet",
+        result=f"kernel {made.release} ({made.version})" if made else unreadable or "not made yet",
         fix="" if made or unreadable else "pyharness up makes it, in two to five minutes",
     )
     yield _accelerator(spec, made)
@@ -75,7 +75,7 @@ def _permission() -> Finding:
     return Finding(
         what="permission",
         good=obstacle is None,
-        said=obstacle.what if obstacle else "this user can make images",
+        result=obstacle.what if obstacle else "this user can make images",
         fix=obstacle.fix if obstacle else "",
     )
 
@@ -87,7 +87,7 @@ def _space(made: image.Image | None) -> Finding:
     return Finding(
         what="cache",
         good=good,
-        said=f"{cache.folder()}, {free >> 20} MiB free",
+        result=f"{cache.folder()}, {free >> 20} MiB free",
         fix=""
         if good
         else f"make room: {room >> 20} MiB are needed; or name another folder in PYHARNESS_CACHE",
@@ -102,6 +102,6 @@ def _accelerator(spec: GuestSpec, made: image.Image | None) -> Finding:
         return Finding(
             what="accelerator",
             good=True,
-            said="KVM opens; whether it works shows when a kernel is there to boot",
+            result="KVM opens; whether it works shows when a kernel is there to boot",
         )
-    return Finding(what="accelerator", good=True, said=f"{known.name}: {known.reason}")
+    return Finding(what="accelerator", good=True, result=f"{known.name}: {known.reason}")

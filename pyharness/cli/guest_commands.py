@@ -40,7 +40,7 @@ def doctor_command(guest: str) -> int:
         lacks += not finding.good
         fix = f"  → {finding.fix}" if finding.fix else ""
         click.echo(
-            f"{'ok     ' if finding.good else 'MISSING'}  {finding.what}: {finding.said}{fix}"
+            f"{'ok     ' if finding.good else 'MISSING'}  {finding.what}: {finding.result}{fix}"
         )
     if lacks:
         click.echo(f"this host lacks {lacks} of what {guest} needs", err=True)

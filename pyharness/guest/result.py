@@ -14,13 +14,13 @@ class Result:
     Attributes:
         value: the return value of the C library's syscall(): -1 on an error.
         errno: the error's number; 0 if there was no error.
-        where: for each argument, the address of its buffer in the actor; None for a number.
+        addresses: for each argument, the address of its buffer in the actor; None for a number.
         outputs: the content of each Out and InOut after the call, in the arguments' order.
     """
 
     value: int
     errno: int
-    where: tuple[int | None, ...] = ()
+    addresses: tuple[int | None, ...] = ()
     outputs: tuple[bytes, ...] = ()
 
     @property

@@ -209,7 +209,7 @@ def test_buffers_by_the_32_bit_abi(tryout: Actor, device: GuestFile) -> None:
     pair = InOut(struct.pack("II", 1, 2))
     swapped = tryout.syscall("i386:ioctl", device.fd, SWAP, pair)
     assert swapped.data == struct.pack("II", 2, 1)
-    assert all(at is None or at < 1 << 32 for at in swapped.where)
+    assert all(at is None or at < 1 << 32 for at in swapped.addresses)
     assert tryout.syscall("i386:read", device.fd, Out(1 << 15), 1 << 15).value == PAGE
 
 

@@ -22,7 +22,7 @@ from pyharness.linux.trouble import CodeLocation
     metavar="FILE",
     help="the module that was loaded, built with -g: its addresses are shown as file and line",
 )
-def report_command(log: TextIO, ko: Path | None) -> int:
+def decode_command(log: TextIO, ko: Path | None) -> int:
     """Print the kernel's reports of trouble in LOG (- for standard input): panic, oops, hang ...
 
     LOG is the output of dmesg or of a serial console. The exit status is 1 if it has such a
@@ -44,4 +44,4 @@ def report_command(log: TextIO, ko: Path | None) -> int:
     return 1 if found else 0
 
 
-COMMANDS = (report_command,)
+COMMANDS = (decode_command,)
