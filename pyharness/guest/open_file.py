@@ -133,11 +133,18 @@ class Mapping(Closes):
         self._actor.write_memory(self.address + offset, data)
 
     def close(self) -> None:
-        """Unmap the memory. Do nothing if it was closed already, or the actor has ended."""
+        """Unmap the memory. Do nothing if it was closed already, or the actor has ended.
+
+        Raises:
+            OSError: the kernel returned an error; the object is closed all the same.
+        """
         if not self._closed:
+            result = None
             with suppress(ActorGone):
-                self._actor.syscall("munmap", self.address, self.size)
+                result = self._actor.syscall("munmap", self.address, self.size)
             self._closed = True
+            if result:
+                succeeded(result, f"the mapping at {self.address:#x}")
 
 
 class GuestFile(Closes):

@@ -389,6 +389,8 @@ def _tree(folder: Path) -> Iterator[tuple[list[str], Path, list[int]]]:
     Yields:
         The words that the command begins with, the folder, and the descriptors to inherit.
     """
+    if not os.geteuid():
+        requires("unshare")
     plain = Path(tempfile.mkdtemp(prefix="pyharness-", dir=privileges.temporary_folder()))
     if os.geteuid():
         plain.chmod(0o1777)
@@ -399,11 +401,10 @@ def _tree(folder: Path) -> Iterator[tuple[list[str], Path, list[int]]]:
             os.close(reading)
             os.close(writing)
         return
-    requires("unshare")
     tree = folder / "tmp"
-    tree.mkdir()
-    tree.chmod(0o755)
     try:
+        tree.mkdir()
+        tree.chmod(0o755)
         yield die_with_parent([*_APART, str(tree), str(plain)]), plain, []
     finally:
         plain.rmdir()

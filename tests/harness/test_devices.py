@@ -238,6 +238,14 @@ def test_a_device_by_short_methods(tryout: Actor, device: GuestFile, guest: Gues
             mapping.read(1)
 
 
+def test_a_mapping_that_can_not_be_unmapped_is_an_error(device: GuestFile) -> None:
+    mapping = device.mmap(2 * PAGE)
+    mapping.address += 1
+    with pytest.raises(OSError, match="Invalid argument"):
+        mapping.close()
+    mapping.close()
+
+
 def test_an_actor_answers_one_order_at_a_time(guest: Guest) -> None:
     actor = guest.actor()
     a_second = longs(guest, 1, 0)
