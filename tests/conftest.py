@@ -146,14 +146,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
     """Print the table of a run over several guests."""
-    if not config.getoption("matrix"):
-        return
     reports = [
         report
         for those in terminalreporter.stats.values()
         for report in those
         if isinstance(report, pytest.TestReport)
     ]
+    if not config.getoption("matrix") or not reports:
+        return
     phases = []
     for report in reports:
         known = {str(name): str(value) for name, value in report.user_properties}
