@@ -80,3 +80,24 @@ def test_the_two_commands(
         )
         assert refused.status == 3, refused.text
         assert "sudo usermod --add-subuids" in refused.text
+
+
+@pytest.mark.test_limit(1800)
+@pytest.mark.parametrize("machine", [("bookworm", "student")], ids="-".join, indirect=True)
+def test_a_check_needs_python_alone(
+    machine: FreshMachine, record_property: Callable[[str, object], None]
+) -> None:
+    """Besides git and make: no QEMU, no compiler, no rights."""
+    url = machine.give(ROOT)
+    install = "sudo apt-get -qq update && sudo apt-get -qq install --no-install-recommends"
+    done = machine.type(f"{install} python3-venv && sudo rm /etc/sudoers.d/*", seconds=600)
+    assert done.status == 0, done.text
+    done = machine.type(
+        f"git clone --quiet {url} checkout && cd checkout && make check", seconds=900
+    )
+    assert done.status == 0, done.text[-4000:]
+    assert re.search(r"\b\d+ passed in ", done.text)
+    assert machine.type("command -v qemu-system-i386 gcc ssh", seconds=60).status
+    again = machine.type("cd checkout && make check", seconds=900)
+    assert again.status == 0, again.text[-4000:]
+    record_property("make check again: seconds", round(again.seconds))
