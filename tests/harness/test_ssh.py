@@ -22,6 +22,8 @@ from pyharness.transport.ssh_address import Address
 
 SECONDS = 60.0
 
+pytestmark = pytest.mark.smoke
+
 
 def keygen(path: Path, *words: str) -> Path:
     """Make a key pair; without a passphrase if none is given."""
