@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The handlers of each ABI, from the lists that the kernel's own dispatcher is made of. */
+/* The handlers of each ABI, and the numbers that one call has in both. */
 #include <linux/kernel.h>
 
 #include "abi.h"

@@ -23,7 +23,7 @@ struct syscall_abi {
 	const char * const *handlers;	/* by number; NULL: not implemented */
 	const char *unimplemented;	/* the handler of those */
 	unsigned int count;		/* of numbers */
-	unsigned long *table;		/* of handlers, where that is what counts */
+	unsigned long *table;		/* of handlers, if the kernel uses one */
 	unsigned long *originals;	/* what stood there */
 };
 
@@ -127,9 +127,8 @@ static __always_inline unsigned int abi_index(struct pt_regs *regs)
 }
 
 /*
- * Where in an array of all calls to look first, by the index of the ABI: at the
- * call that the current task has issued, if it is a known one. If abi_issued()
- * says -1, at another.
+ * The index of the call whose flag is looked at first. Where abi_issued() would
+ * be -1, it is that of some other call, which before_call() then finds out.
  */
 static __always_inline unsigned int abi_first_look(unsigned int index)
 {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The state of each system call. calls_lock (lock.h) protects it. */
+/*
+ * The state of each system call. It is written under calls_lock; hooks read
+ * watched, everybody and pids without it: see set_everybody().
+ */
 #ifndef INTERCEPTOR_CALLS_H
 #define INTERCEPTOR_CALLS_H
 
@@ -10,7 +13,7 @@
 
 struct call {
 	struct hook *hooks[ABIS];	/* all NULL: not intercepted */
-	bool leaving;			/* released, but still hooked: see release_later() */
+	bool leaving;			/* to be unhooked: see unhook_later() */
 	bool watched;			/* some process may be monitored */
 	bool everybody;
 	struct xarray pids[2];		/* [everybody] is the one that counts */

@@ -8,7 +8,8 @@
  * without ftrace, or one that somebody else has taken, a BPF trampoline say)
  * it is a kprobe, which costs more and does the same.
  *
- * calls_lock protects all that is here.
+ * calls_lock protects all that is here, except in sentinels_unregister(), which
+ * runs at unload when no command is left.
  */
 #include <linux/ftrace.h>
 #include <linux/kprobes.h>
@@ -27,7 +28,7 @@
 #define OPCODE_INT3	0xcc	/* of a kprobe */
 
 /* Has somebody hooked the handler? */
-static bool handler_is_hooked(const struct handler_hook *hook)
+static bool handler_is_patched(const struct handler_hook *hook)
 {
 	u8 opcode = 0;
 
@@ -53,7 +54,7 @@ static bool handler_calls_stub(const struct handler_hook *hook)
 #define INSN_BRK	0xd4200000	/* of a kprobe */
 #define INSN_BRK_MASK	0xffe0001f
 
-static bool handler_is_hooked(const struct handler_hook *hook)
+static bool handler_is_patched(const struct handler_hook *hook)
 {
 	u32 code = 0;
 
@@ -130,7 +131,7 @@ static int sentinels_register(void)
 		kept = ftrace_set_filter_ip(&ftrace_sentinel, address, 0, 1) ?:
 		       register_ftrace_function(&ftrace_sentinel);
 		ftrace_sentinel_is_on = !kept;
-		if (kept == -EBUSY)	/* so it refuses what is permanent */
+		if (kept == -EBUSY)	/* so it refuses a permanent ops */
 			return -ENODEV;
 	}
 	if (!kprobe_sentinel_is_on) {
@@ -145,11 +146,11 @@ static int sentinels_register(void)
 }
 
 /*
- * ftrace gives up for good when it finds the kernel's code other than it wrote
- * it (ftrace_kill()). From then on it leaves all code as it is, and each of its
+ * ftrace gives up for good when it finds that the kernel's code is not what it
+ * wrote (ftrace_kill()). From then on it leaves all code as it is, and each of its
  * functions says so, even where nothing is registered.
  */
-bool ftrace_has_given_up(void)
+bool handler_ftrace_is_dead(void)
 {
 	return IS_ENABLED(CONFIG_KPROBES_ON_FTRACE) &&
 	       ftrace_set_filter_ip(&ftrace_query,
@@ -158,10 +159,10 @@ bool ftrace_has_given_up(void)
 }
 
 /*
- * A probe that unregister_kprobe() could not disarm is left without its address,
- * and registered.
+ * Find out whether unregister_kprobe() has disarmed a probe. If it could not, it
+ * leaves the probe registered, and clears its address, which is put back here.
  */
-static int handler_check_probe(struct kprobe *probe, unsigned long address)
+static int handler_probe_result(struct kprobe *probe, unsigned long address)
 {
 	if (probe->addr)
 		return 0;
@@ -173,12 +174,12 @@ int sentinels_unregister(void)
 {
 	int err;
 
-	if ((kprobe_sentinel_is_on || ftrace_sentinel_is_on) && ftrace_has_given_up())
+	if ((kprobe_sentinel_is_on || ftrace_sentinel_is_on) && handler_ftrace_is_dead())
 		return -ENODEV;
 	if (kprobe_sentinel_is_on) {
 		unregister_kprobe(&kprobe_sentinel);
-		err = handler_check_probe(&kprobe_sentinel,
-					  (unsigned long)sentinel_function);
+		err = handler_probe_result(&kprobe_sentinel,
+					   (unsigned long)sentinel_function);
 		if (err)
 			return err;
 		kprobe_sentinel_is_on = false;
@@ -197,8 +198,9 @@ int sentinels_unregister(void)
 
 bool handler_is_live(const struct handler_hook *hook)
 {
-	sentinels_run();	/* handler_why_dead() looks at it as well */
-	if (!handler_is_hooked(hook))
+	lockdep_assert_held(&calls_lock);
+	sentinels_run();	/* handler_why_dead() reads the results, too */
+	if (!handler_is_patched(hook))
 		return false;
 	if (hook->direct)
 		return handler_calls_stub(hook) || READ_ONCE(ftrace_ran);
@@ -207,13 +209,13 @@ bool handler_is_live(const struct handler_hook *hook)
 
 const char *handler_why_dead(void)
 {
-	if (ftrace_has_given_up())
+	if (handler_ftrace_is_dead())
 		return "ftrace has given up: only a reboot helps";
 	if (IS_ENABLED(CONFIG_KPROBES_ON_FTRACE) && !READ_ONCE(ftrace_ran))
 		return "ftrace is off: sysctl kernel.ftrace_enabled=1";
 	if (!READ_ONCE(kprobe_ran))
 		return "kprobes are off: echo 1 > /sys/kernel/debug/kprobes/enabled";
-	return "the kernel left its code as it was";
+	return "it was registered, but the kernel has not patched its code";
 }
 
 /* ---- Arm and disarm ---- */
@@ -242,8 +244,8 @@ static int handler_register_probe(struct handler_hook *hook,
 
 /*
  * The probes of one address share what ftrace calls for them. The kernel
- * chooses it by the first probe, and looks for it by all of them when the last
- * one goes (__disarm_kprobe_ftrace()): if the first has no post handler and
+ * chooses it by the first probe, and removes it by the flags of all of them when
+ * the last one goes (__disarm_kprobe_ftrace()): if the first has no post handler and
  * another has, it warns, and leaves the function hooked for good. So a probe
  * that is not the first has none here. Such a probe is not optimised anyway,
  * as it is on ftrace.
@@ -347,7 +349,7 @@ static int handler_disarm_probe(struct handler_hook *hook)
 	if (!hook->retired)	/* else it was unregistered together with others */
 		unregister_kprobe(&hook->probe);
 	hook->retired = false;
-	return handler_check_probe(&hook->probe, hook->address);
+	return handler_probe_result(&hook->probe, hook->address);
 }
 
 static bool handler_needs_ftrace(const struct handler_hook *hook)
@@ -358,7 +360,7 @@ static bool handler_needs_ftrace(const struct handler_hook *hook)
 int handler_disarm(struct handler_hook *hook)
 {
 	lockdep_assert_held(&calls_lock);
-	if (handler_needs_ftrace(hook) && ftrace_has_given_up())
+	if (handler_needs_ftrace(hook) && handler_ftrace_is_dead())
 		return -ENODEV;
 	return hook->direct ? handler_disarm_direct(hook) :
 	       handler_disarm_probe(hook);
@@ -373,7 +375,7 @@ int handler_arm(struct handler_hook *hook, bool direct)
 	int err;
 
 	lockdep_assert_held(&calls_lock);
-	if (ftrace_has_given_up())
+	if (handler_ftrace_is_dead())
 		return -ENODEV;
 	err = sentinels_register();
 	if (err)

@@ -40,10 +40,10 @@ int handler_disarm(struct handler_hook *hook);
 /* Prepare a hook for being disarmed together with others: it may miss calls from now on. */
 void handler_retire(struct handler_hook *hook);
 
-/* Does the hook run when the handler is called? */
+/* Does the hook run when the handler is called? calls_lock is held. */
 bool handler_is_live(const struct handler_hook *hook);
 
-/* What is off, where a hook was found not to run. */
+/* Why a hook was found not to run: what is switched off. */
 const char *handler_why_dead(void);
 
 /**
@@ -56,7 +56,7 @@ const char *handler_why_dead(void);
  */
 int sentinels_unregister(void);
 
-/* ftrace_kill(): from then on it leaves all code as it is, until a reboot. */
-bool ftrace_has_given_up(void);
+/* Has ftrace disabled itself until the next reboot, by ftrace_kill()? */
+bool handler_ftrace_is_dead(void);
 
 #endif /* INTERCEPTOR_HANDLER_H */

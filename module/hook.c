@@ -25,7 +25,7 @@ int __init hook_choose(const char *method)
 		return -ENODEV;
 	}
 	if (strcmp(method, "auto") && strcmp(method, "table") && strcmp(method, "handler")) {
-		pr_err("not loaded: method=%s: it is auto, table or handler\n",
+		pr_err("not loaded: there is no method=%s: it is auto, table or handler\n",
 		       method);
 		return -EINVAL;
 	}
@@ -37,7 +37,7 @@ int __init hook_choose(const char *method)
 	hook_by_table = !through && strcmp(method, "handler");
 	if (hook_by_table || strcmp(method, "table"))
 		return 0;
-	pr_err("not loaded: method=table: %s() of this kernel reads no table of system calls: method=auto\n",
+	pr_err("not loaded: %s() of this kernel uses no table of system calls: load with method=auto\n",
 	       through);
 	return -ENODEV;
 }
@@ -147,7 +147,12 @@ static void hook_close(struct hook *hook)
 	hook->entry = NULL;
 }
 
-/* Arm the hook of a number, or add a user to it. It is left open. */
+/*
+ * Arm the hook of a number, or add a user to it. It is left open.
+ *
+ * Return: 0; -EUCLEAN: it is armed, does not run, and can't be disarmed; or
+ * another error: it is not armed.
+ */
 static int hook_install(struct syscall_abi *abi, unsigned int nr,
 			const struct hook_action *action, bool direct,
 			struct hook **installed)
@@ -179,7 +184,11 @@ static int hook_install(struct syscall_abi *abi, unsigned int nr,
 	return err;
 }
 
-/* Disarm an open hook that nobody else uses. */
+/*
+ * Drop one user of an open hook, and disarm it with the last one.
+ *
+ * Return: 0, or the error that keeps it armed, which is logged.
+ */
 static int hook_remove(struct hook *hook, struct syscall_abi *abi, unsigned int nr)
 {
 	int err;
@@ -214,6 +223,7 @@ static const char *hook_strerror(int err)
 	case -ENOENT:
 		return "the kernel has no such function";
 	case -ENODEV:
+	case -EUCLEAN:
 		return handler_why_dead();
 	case -ENOMEM:
 		return "no memory";
@@ -233,10 +243,11 @@ static void close_hooks(struct hook *const hooks[ABIS])
 			hook_close(hooks[i]);
 }
 
-int unhook_call(struct hook *hooks[ABIS], int call)
+int hooks_remove(struct hook *hooks[ABIS], int call)
 {
 	int i, failed, err = 0;
 
+	lockdep_assert_held(&calls_lock);
 	for (i = 0; i < ABIS; i++) {
 		if (hooks[i] && hook_open(hooks[i])) {
 			close_hooks(hooks);
@@ -257,11 +268,13 @@ int unhook_call(struct hook *hooks[ABIS], int call)
 	return err;
 }
 
-int hook_call(struct hook *hooks[ABIS], int call,
-	      const struct hook_action *action, bool direct, const char *failed)
+int hooks_install(struct hook *hooks[ABIS], int call,
+		  const struct hook_action *action, bool direct,
+		  const char *prefix)
 {
 	int i, nr, err;
 
+	lockdep_assert_held(&calls_lock);
 	for (i = 0; i < ABIS; i++) {
 		nr = abi_number(&abis[i], call);
 		if (nr < 0)
@@ -269,9 +282,9 @@ int hook_call(struct hook *hooks[ABIS], int call,
 		err = hook_install(&abis[i], nr, action, direct, &hooks[i]);
 		if (err) {
 			pr_err("%s: can't hook %s: %s (%pe)\n",
-			       failed, abi_handler(&abis[i], nr),
+			       prefix, abi_handler(&abis[i], nr),
 			       hook_strerror(err), ERR_PTR(err));
-			unhook_call(hooks, call);
+			hooks_remove(hooks, call);
 			return err;
 		}
 	}
@@ -279,10 +292,11 @@ int hook_call(struct hook *hooks[ABIS], int call,
 	return 0;
 }
 
-bool is_hooked(struct hook *const hooks[ABIS])
+bool hooks_any(struct hook *const hooks[ABIS])
 {
 	int i;
 
+	lockdep_assert_held(&calls_lock);
 	for (i = 0; i < ABIS; i++)
 		if (hooks[i])
 			return true;
@@ -293,6 +307,7 @@ bool hooks_are_live(struct hook *const hooks[ABIS])
 {
 	int i;
 
+	lockdep_assert_held(&calls_lock);
 	for (i = 0; i < ABIS; i++)
 		if (hooks[i] && !hook_is_live(hooks[i]))
 			return false;
@@ -324,7 +339,7 @@ void hooks_retire(void)
 	int n = 0;
 
 	lockdep_assert_held(&calls_lock);
-	if (hook_by_table || ftrace_has_given_up())
+	if (hook_by_table || handler_ftrace_is_dead())
 		return;
 	list_for_each_entry(hook, &all_hooks, list)
 		n += hook->users && !hook->handler.direct;

@@ -8,7 +8,8 @@
  *
  * A hook that was made stays until hooks_free(), to be armed again: while it
  * is disarmed, somebody may still be looking at it. calls_lock protects all
- * that is here.
+ * that is here, except in hook_choose() and hooks_free(), before the first
+ * command and after the last.
  */
 #ifndef INTERCEPTOR_HOOK_H
 #define INTERCEPTOR_HOOK_H
@@ -21,7 +22,7 @@
 #include "handler.h"
 #include "stubs.h"
 
-/* What a hook does, in the form that each method needs: see HOOK_BEFORE(). */
+/* What a hook does, in the form that each method needs: see DEFINE_HOOK_BEFORE(). */
 struct hook_action {
 	void (*entry)(void);		/* stands in the table */
 	void (*direct)(void);		/* is called by the handler */
@@ -39,7 +40,7 @@ struct hook {
 	bool stuck;			/* it can't be disarmed, and is called */
 };
 
-/* Where the system call of that abi_index() goes on, which the current task is in. */
+/* The address of the original handler of the current task's call; @index is its abi_index(). */
 static __always_inline unsigned long hook_original(unsigned int index)
 {
 	const struct syscall_abi *abi = abi_current();
@@ -50,17 +51,17 @@ static __always_inline unsigned long hook_original(unsigned int index)
 }
 
 /*
- * Each of the following defines NAME_action, for hook_call(), from functions
+ * Each of the following defines NAME_action, for hooks_install(), from functions
  * that are passed by name. The table calls NAME_entry, an ftrace direct call
  * NAME_direct, and a kprobe NAME_probe. DEFINE_HOOK_BEFORE(call, call_wanted,
  * before_call), for example, is:
  *
- *   NAME_entry:  index = abi_index(regs);
+ *   call_entry:  index = abi_index(regs);
  *		  if (call_wanted(index)) before_call(regs);
  *		  jump to hook_original(index)
- *   NAME_direct: if (call_wanted(abi_index(regs))) before_call(regs);
+ *   call_direct: if (call_wanted(abi_index(regs))) before_call(regs);
  *		  return into the handler
- *   NAME_probe:  the same, for the registers of the task
+ *   call_probe:  the same, for the registers of the task
  */
 #define DEFINE_HOOK_ACTION(name, may_redirect)				\
 	static const struct hook_action name##_action = {		\
@@ -71,8 +72,8 @@ static __always_inline unsigned long hook_original(unsigned int index)
 	}
 
 /*
- * Have before(regs) run before a system call, where wanted(abi_index()) says so.
- * Where not, no more is paid than to find that out: all else saves registers.
+ * Run before(regs) before a system call, if wanted(abi_index()) is true. If it is
+ * not, the call costs that test alone: the rest is out of line, as it saves registers.
  */
 #define DEFINE_HOOK_BEFORE(name, wanted, before)			\
 	static __used notrace void name##_early(struct pt_regs *regs)	\
@@ -128,24 +129,26 @@ static __always_inline unsigned long hook_original(unsigned int index)
 int __init hook_choose(const char *method);
 
 /**
- * hook_call() - Put an action in front of a system call, by each ABI that has it.
+ * hooks_install() - Put an action in front of a system call, by each ABI that has it.
  * @hooks: of the call: [i] is its hook in abis[i], NULL if it has none there.
  * @call: the call, as an index of an array of ABI_CALLS.
  * @action: what is to run. Where a hook is in use already, because several
  *	numbers share a handler, its action stays, and has one more user: for
  *	exit_group(), that is the action that forgets the process.
  * @direct: hook a handler by an ftrace direct call if the kernel can.
- * @failed: what to log before the reason if that fails.
+ * @prefix: what to log before the reason if that fails.
  *
  * Return: 0, -ENOENT if the kernel has no such handler, -ENODEV if ftrace or
- * kprobes are off, -ENOMEM, or the error that kept it from being hooked. Then
- * @hooks has only what can't be removed any more.
+ * kprobes are off, -ENOMEM, -EUCLEAN if a hook is registered, does not run, and
+ * can't be removed, or another error that kept the call from being hooked. On an
+ * error, @hooks keeps only the hooks that could not be removed again.
  */
-int hook_call(struct hook *hooks[ABIS], int call,
-	      const struct hook_action *action, bool direct, const char *failed);
+int hooks_install(struct hook *hooks[ABIS], int call,
+		  const struct hook_action *action, bool direct,
+		  const char *prefix);
 
 /**
- * unhook_call() - Give a system call back, by each ABI.
+ * hooks_remove() - Give a system call back, by each ABI.
  * @hooks: of the call.
  * @call: the call.
  *
@@ -155,15 +158,23 @@ int hook_call(struct hook *hooks[ABIS], int call,
  * hooks, which is logged: -EBUSY, somebody else has replaced the entry since;
  * -ENODEV, ftrace has given up.
  */
-int unhook_call(struct hook *hooks[ABIS], int call);
+int hooks_remove(struct hook *hooks[ABIS], int call);
 
-/* Is one of these a hook? */
-bool is_hooked(struct hook *const hooks[ABIS]);
+/**
+ * hooks_any() - Is a system call hooked, by any ABI?
+ * @hooks: of the call. calls_lock is held.
+ */
+bool hooks_any(struct hook *const hooks[ABIS]);
 
-/* Do all of these run? Somebody may have switched them off. */
+/**
+ * hooks_are_live() - Do all hooks of a system call run?
+ * @hooks: of the call. calls_lock is held.
+ *
+ * Somebody may have switched ftrace or kprobes off, or replaced an entry.
+ */
 bool hooks_are_live(struct hook *const hooks[ABIS]);
 
-/* By what a hook runs, as the module says when it is loaded. */
+/* The mechanism of a hook, for the log. */
 const char *hook_method_name(const struct hook *hook);
 
 /*

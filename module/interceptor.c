@@ -20,17 +20,16 @@
  *   symbols.h, tracepoints.h, compat.h	what a module has to find in the kernel
  *
  * All of it is one unit of compilation: the other .c files are included at the
- * end, as kernel/sched/build_policy.c does. Each includes the headers that it
- * needs, so that they could be linked as well; but then the kernel's headers are
- * read a dozen times, and the build takes three times as long.
+ * end, as kernel/sched/build_policy.c does. To compile and link each by itself
+ * would read the kernel's headers a dozen times, which takes three times as long.
  *
- * What is intercepted and who is monitored:
+ * State:
  *
  *   calls[nr] (calls.h) is what is known of system call nr. Its pids are two
  *   lists of processes: who is monitored while not everybody is, and who was
  *   taken out while everybody is. Only the one that counts has entries.
  *
- * Who protects it:
+ * Locking:
  *
  *   calls_lock (lock.h) serialises commands, readers of the status file, load
  *   and unload. before_call() takes no lock and writes nothing; the end of a
@@ -52,7 +51,6 @@
 #include <linux/srcu.h>
 #include <linux/tracepoint.h>
 #include <linux/workqueue.h>
-#include <asm/syscall.h>
 
 #include "interceptor.h"
 #include "abi.h"
@@ -100,7 +98,7 @@ static struct srcu_struct commands;
 
 /* ---- The four commands ---- */
 
-static const struct hook_action call_action;	/* see before_call() */
+static const struct hook_action call_action;	/* of before_call(), below */
 
 /*
  * Switch to the other list, which is empty, and clear the one that counted.
@@ -137,9 +135,9 @@ static void release_later(struct call *call)
 }
 
 /*
- * A released call that could not be given back is tried again each second, so
- * that the module can be unloaded once whatever kept it is gone. Until then
- * nobody is monitored.
+ * A call that could not be unhooked, by release() or after a failed intercept(),
+ * is tried again each second, so that the module can be unloaded once whatever
+ * kept the hook is gone. Until then nobody is monitored.
  */
 static void unhook_later(struct work_struct *work)
 {
@@ -150,7 +148,7 @@ static void unhook_later(struct work_struct *work)
 	for_each_set_bit(i, intercepted, ABI_CALLS) {
 		if (!calls[i].leaving)
 			continue;
-		if (unhook_call(calls[i].hooks, i)) {
+		if (hooks_remove(calls[i].hooks, i)) {
 			again = true;
 			continue;
 		}
@@ -166,13 +164,13 @@ static int intercept(int syscall)
 {
 	int err;
 
-	if (is_hooked(calls[syscall].hooks))
+	if (hooks_any(calls[syscall].hooks))
 		return -EBUSY;
-	err = hook_call(calls[syscall].hooks, syscall, &call_action, direct,
-			"not intercepted");
-	if (is_hooked(calls[syscall].hooks))
+	err = hooks_install(calls[syscall].hooks, syscall, &call_action, direct,
+			    "not intercepted");
+	if (hooks_any(calls[syscall].hooks))
 		set_bit(syscall, intercepted);
-	if (err && is_hooked(calls[syscall].hooks))
+	if (err && hooks_any(calls[syscall].hooks))
 		release_later(&calls[syscall]);
 	return err;
 }
@@ -193,9 +191,9 @@ static int release(int syscall)
 	struct call *call = &calls[syscall];
 	int err;
 
-	if (!is_hooked(call->hooks))
+	if (!hooks_any(call->hooks))
 		return -EINVAL;
-	err = unhook_call(call->hooks, syscall);
+	err = hooks_remove(call->hooks, syscall);
 	if (err == -ENOMEM)
 		return err;
 	clear(call);
@@ -230,7 +228,7 @@ static int stop_everybody(struct call *call)
 
 static bool may_monitor(struct task_struct *task)
 {
-	return is_root() || (users && is_callers(task));
+	return is_root() || (users && belongs_to_caller(task));
 }
 
 /*
@@ -344,7 +342,7 @@ static int monitor(int cmd, int syscall, int nr)
 	if (IS_ERR(pid))
 		return PTR_ERR(pid);
 	mutex_lock(&calls_lock);
-	if (!is_hooked(call->hooks) || call->leaving)
+	if (!hooks_any(call->hooks) || call->leaving)
 		err = -EINVAL;
 	else if (cmd == REQUEST_START_MONITORING)
 		err = start_monitoring(call, pid);
@@ -385,7 +383,7 @@ static int my_syscall(int cmd, int syscall, int pid)
 
 /* ---- MY_CUSTOM_SYSCALL, which is restart_syscall() ---- */
 
-/* Not the kernel's own restart of an interrupted sleep: see restart.h. */
+/* Not the kernel's own restart of an interrupted sleep: see restart.c. */
 static bool is_my_syscall(struct pt_regs *regs)
 {
 	const struct syscall_abi *abi = abi_current();
@@ -488,7 +486,7 @@ static noinline notrace void before_call(struct pt_regs *regs)
 	 * here (hook_barrier()). With preemption off, it leaves that to others.
 	 */
 	preempt_disable();
-	if (audience == ROOT || log_allows_users(user_lines))
+	if (audience == ROOT || log_take_user_line(user_lines))
 		log_call(regs);
 	preempt_enable();
 }
@@ -538,7 +536,7 @@ static void forget(pid_t nr, entry_test test, const void *about)
 /* Runs before the original exit_group(), from which no process returns. */
 static void before_exit_group(struct pt_regs *regs)
 {
-	/* Its hook has this action, also where the call is intercepted: see hook_call(). */
+	/* The hook keeps this action while the call is intercepted: see hooks_install(). */
 	if (call_wanted(abi_index(regs)))
 		before_call(regs);
 	/* Other threads go on until the signal that ends them gets there. */
@@ -600,7 +598,7 @@ static void reap(struct work_struct *work)
 	mutex_unlock(&calls_lock);
 }
 
-static struct probe probes[] = {
+static struct tracepoint_callback callbacks[] = {
 	{ .name = "sched_process_exit", .function = on_exit },
 	{ .name = "sched_process_free", .function = on_free },
 	{ .name = "sched_process_exec", .function = on_exec },
@@ -608,29 +606,30 @@ static struct probe probes[] = {
 
 /* ---- Load and unload ---- */
 
-#define UNHOOK_WAIT	(HZ / 10)
-#define UNHOOK_LOGGED	100	/* tries, 10 s */
+/* How often unloading tries again, in jiffies, and at how many tries it says so: each 10 s. */
+#define UNHOOK_PERIOD	(HZ / 10)
+#define UNHOOK_LOGGED	100
 
 static struct hook *exit_group_hooks[ABIS], *my_syscall_hooks[ABIS];
 
-static void probes_unregister(void)
+static void callbacks_unregister(void)
 {
 	int i;
 
-	for (i = 0; i < ARRAY_SIZE(probes); i++)
-		probe_unregister(&probes[i]);
+	for (i = 0; i < ARRAY_SIZE(callbacks); i++)
+		callback_unregister(&callbacks[i]);
 	tracepoint_synchronize_unregister();
 }
 
-static int __init probes_register(void)
+static int __init callbacks_register(void)
 {
 	int i, err;
 
-	for (i = 0; i < ARRAY_SIZE(probes); i++) {
-		err = probe_register(&probes[i]);
+	for (i = 0; i < ARRAY_SIZE(callbacks); i++) {
+		err = callback_register(&callbacks[i]);
 		if (err) {
 			pr_err("not loaded: no tracepoint %s (%pe)\n",
-			       probes[i].name, ERR_PTR(err));
+			       callbacks[i].name, ERR_PTR(err));
 			return err;
 		}
 	}
@@ -638,13 +637,13 @@ static int __init probes_register(void)
 }
 
 /* Hook one of the two calls that stay hooked while the module is loaded. */
-static int hook_call_first(struct hook *hooks[ABIS], int syscall,
-			   const struct hook_action *action)
+static int hooks_install_locked(struct hook *hooks[ABIS], int syscall,
+				const struct hook_action *action)
 {
 	int err;
 
 	mutex_lock(&calls_lock);
-	err = hook_call(hooks, syscall, action, direct, "not loaded");
+	err = hooks_install(hooks, syscall, action, direct, "not loaded");
 	mutex_unlock(&calls_lock);
 	return err;
 }
@@ -653,33 +652,33 @@ static int hook_call_first(struct hook *hooks[ABIS], int syscall,
  * module_exit() can't fail, and while somebody else still sends calls to this
  * module it must not return: wait for that to end, and say so.
  */
-static void unhook_call_wait(struct hook *hooks[ABIS], int syscall)
+static void hooks_remove_wait(struct hook *hooks[ABIS], int syscall)
 {
 	int err, tries;
 
 	for (tries = 0;; tries++) {
 		mutex_lock(&calls_lock);
-		err = unhook_call(hooks, syscall);
+		err = hooks_remove(hooks, syscall);
 		mutex_unlock(&calls_lock);
 		if (!err)
 			return;
 		if (tries % UNHOOK_LOGGED == 0)
 			pr_warn("not unloaded: system call %d can't be given back yet (%pe)\n",
 				syscall, ERR_PTR(err));
-		schedule_timeout_idle(UNHOOK_WAIT);
+		schedule_timeout_idle(UNHOOK_PERIOD);
 	}
 }
 
-/* The same holds for the sentinels of the hooks. */
+/* Wait for the sentinels of the hooks in the same way. */
 static void sentinels_unregister_wait(void)
 {
 	int err, tries;
 
 	for (tries = 0; (err = sentinels_unregister()); tries++) {
 		if (tries % UNHOOK_LOGGED == 0)
-			pr_warn("not unloaded: ftrace and kprobes still know this module, and ftrace has given up (%pe): only a reboot helps\n",
+			pr_warn("not unloaded: ftrace and kprobes still have hooks of this module, and ftrace has given up (%pe): only a reboot helps\n",
 				ERR_PTR(err));
-		schedule_timeout_idle(UNHOOK_WAIT);
+		schedule_timeout_idle(UNHOOK_PERIOD);
 	}
 }
 
@@ -694,7 +693,7 @@ static void shut_down(void)
 	int i;
 
 	WRITE_ONCE(commands_taken, false);
-	unhook_call_wait(my_syscall_hooks, MY_CUSTOM_SYSCALL);
+	hooks_remove_wait(my_syscall_hooks, MY_CUSTOM_SYSCALL);
 	hook_barrier();
 	synchronize_srcu(&commands);
 	cancel_delayed_work_sync(&unhooking);
@@ -706,12 +705,12 @@ static void shut_down(void)
 		mutex_lock(&calls_lock);
 		clear(&calls[i]);
 		mutex_unlock(&calls_lock);
-		unhook_call_wait(calls[i].hooks, i);
+		hooks_remove_wait(calls[i].hooks, i);
 	}
 
-	unhook_call_wait(exit_group_hooks, __NR_exit_group);
+	hooks_remove_wait(exit_group_hooks, __NR_exit_group);
 	status_remove();
-	probes_unregister();
+	callbacks_unregister();
 	hook_barrier();
 	pid_sets_flush();	/* marked from a hook, or a tracepoint */
 	sentinels_unregister_wait();
@@ -724,17 +723,17 @@ static int __init start_up(void)
 {
 	int err;
 
-	err = probes_register();
+	err = callbacks_register();
 	if (err)
 		return err;
 	err = status_create();
 	if (err)
 		return err;
-	err = hook_call_first(exit_group_hooks, __NR_exit_group, &exit_group_action);
+	err = hooks_install_locked(exit_group_hooks, __NR_exit_group, &exit_group_action);
 	if (err)
 		return err;
-	return hook_call_first(my_syscall_hooks, MY_CUSTOM_SYSCALL,
-			  &restart_syscall_action);
+	return hooks_install_locked(my_syscall_hooks, MY_CUSTOM_SYSCALL,
+				    &restart_syscall_action);
 }
 
 static int __init interceptor_init(void)

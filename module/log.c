@@ -14,8 +14,8 @@
 #define LOG_NOTICE	(10 * HZ)
 
 /*
- * The second that lines of users are counted in, and how many it has. That they
- * are left out is said once in LOG_NOTICE.
+ * The second in which lines for users are counted, and how many it has.
+ * Omissions are reported at most once per LOG_NOTICE.
  *
  * A ratelimit_state would say no where another CPU holds its lock, whatever the
  * limit is. Hooks may run with interrupts off (a kprobe of arm64), hence raw.
@@ -25,7 +25,7 @@ static u64 log_second, log_noticed;
 static unsigned int log_lines;
 
 /* The line has no prefix: interceptor.h has its form. */
-void log_call(struct pt_regs *regs)
+noinline void log_call(struct pt_regs *regs)
 {
 	unsigned long arg[6];
 
@@ -36,7 +36,7 @@ void log_call(struct pt_regs *regs)
 	       abi_current()->mark);
 }
 
-bool log_allows_users(unsigned int limit)
+bool log_take_user_line(unsigned int limit)
 {
 	bool allowed, notice = false;
 	unsigned long flags;

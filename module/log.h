@@ -11,11 +11,13 @@
 void log_call(struct pt_regs *regs);
 
 /**
- * log_allows_users() - May another line be logged for what users monitor?
+ * log_take_user_line() - Count a line for what users monitor.
  * @limit: lines a second; 0: no limit.
  *
- * So that users can't fill the kernel log. Doesn't sleep.
+ * The limit keeps users from filling the kernel log. Doesn't sleep.
+ *
+ * Return: whether the line may be logged.
  */
-bool log_allows_users(unsigned int limit);
+bool log_take_user_line(unsigned int limit);
 
 #endif /* INTERCEPTOR_LOG_H */

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+/* Lists of processes. Entries of those that have ended are marked, and reaped later. */
 #include <linux/kernel.h>
 #include <linux/slab.h>
 #include <linux/user_namespace.h>
@@ -8,10 +9,10 @@
 
 atomic_t pid_counts[PID_COUNTS];
 
-/* How many entries each user has made, but for root's, by user id, as values. */
-static DEFINE_XARRAY(made);
+/* How many entries each user has entries_made, but for root's, by user id, as values. */
+static DEFINE_XARRAY(entries_made);
 
-static LLIST_HEAD(dead);
+static LLIST_HEAD(dead_entries);
 static struct work_struct reaping;
 
 void pid_sets_begin(work_func_t reap)
@@ -26,8 +27,7 @@ void pid_sets_flush(void)
 
 void pid_sets_end(void)
 {
-	pid_sets_flush();
-	xa_destroy(&made);
+	xa_destroy(&entries_made);
 }
 
 void pid_set_init(struct xarray *pids)
@@ -43,13 +43,13 @@ static int count_made(kuid_t user, long more)
 	long count = pid_sets_made_by(user) + more;
 
 	lockdep_assert_held(&calls_lock);
-	return xa_err(xa_store(&made, id, count ? xa_mk_value(count) : NULL,
+	return xa_err(xa_store(&entries_made, id, count ? xa_mk_value(count) : NULL,
 			       GFP_KERNEL_ACCOUNT));
 }
 
 int pid_sets_made_by(kuid_t user)
 {
-	void *count = xa_load(&made, from_kuid(&init_user_ns, user));
+	void *count = xa_load(&entries_made, from_kuid(&init_user_ns, user));
 
 	return count ? xa_to_value(count) : 0;
 }
@@ -78,7 +78,7 @@ void pid_sets_reap(void)
 	struct entry *entry, *next;
 
 	lockdep_assert_held(&calls_lock);
-	llist_for_each_entry_safe(entry, next, llist_del_all(&dead),
+	llist_for_each_entry_safe(entry, next, llist_del_all(&dead_entries),
 				  dead) {
 		pid_set_drop(entry);
 		pid_set_free(entry);
@@ -89,7 +89,7 @@ void pid_set_mark_gone(struct entry *entry)
 {
 	if (atomic_xchg(&entry->gone, 1))
 		return;
-	llist_add(&entry->dead, &dead);
+	llist_add(&entry->dead, &dead_entries);
 	schedule_work(&reaping);
 }
 

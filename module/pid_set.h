@@ -90,9 +90,19 @@ struct entry *pid_set_find_current(struct xarray *pids);
  */
 int pid_set_add(struct xarray *pids, struct pid *pid, kuid_t maker, bool by_root);
 
-/* Return: whether there was an entry of that process. */
+/**
+ * pid_set_remove() - Remove the entry of a process.
+ * @pids: the set.
+ * @pid: the process.
+ *
+ * Return: whether there was one.
+ */
 bool pid_set_remove(struct xarray *pids, struct pid *pid);
+
+/* Remove all entries of a set. calls_lock is held. */
 void pid_set_clear(struct xarray *pids);
+
+/* Make an empty set. */
 void pid_set_init(struct xarray *pids);
 
 /**
@@ -113,6 +123,8 @@ int pid_sets_made_by(kuid_t user);
  *	an entry has been marked as gone.
  */
 void pid_sets_begin(work_func_t reap);
+
+/* Remove the entries that have been marked as gone. calls_lock is held. */
 void pid_sets_reap(void);
 
 /* Wait until those that were marked as gone by now are reaped. */

@@ -19,10 +19,10 @@ bool is_owned_by(const struct cred *cred, kuid_t user)
 }
 
 /*
- * The same holds for a setgid program, and for one with capabilities: the rules
- * are those of ptrace(2). Call it under RCU.
+ * A setgid program, or one with capabilities that the caller lacks, does not
+ * belong to the caller either, as in ptrace(2). Under RCU.
  */
-static bool is_callers_thread(struct task_struct *task)
+static bool thread_belongs_to_caller(struct task_struct *task)
 {
 	const struct cred *own = current_cred(), *cred = __task_cred(task);
 
@@ -34,14 +34,14 @@ static bool is_callers_thread(struct task_struct *task)
 	       ns_capable(cred->user_ns, CAP_SYS_PTRACE);
 }
 
-bool is_callers(struct task_struct *task)
+bool belongs_to_caller(struct task_struct *task)
 {
 	struct task_struct *thread;
 
 	if (!thread_group_leader(task))
-		return is_callers_thread(task);
+		return thread_belongs_to_caller(task);
 	for_each_thread(task, thread)
-		if (!is_callers_thread(thread))
+		if (!thread_belongs_to_caller(thread))
 			return false;
 	return true;
 }

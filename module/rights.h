@@ -10,6 +10,8 @@
  *
  * Root inside a user namespace is not: it is another user outside of it. Nor is
  * root without rights, as in a container: CAP_SYS_ADMIN is required as well.
+ *
+ * Return: whether it is.
  */
 bool is_root(void);
 
@@ -20,16 +22,20 @@ bool is_root(void);
  *
  * The process of a setuid program is nobody's: real, effective and saved user
  * must be the same.
+ *
+ * Return: whether the user does.
  */
 bool is_owned_by(const struct cred *cred, kuid_t user);
 
 /**
- * is_callers() - Does a process belong to the current task?
+ * belongs_to_caller() - Does a process belong to the current task?
  * @task: its leader, which stands for all its threads, or one of its other
  *	threads, which stands for itself alone.
  *
- * Call it under RCU.
+ * Under RCU.
+ *
+ * Return: whether it does.
  */
-bool is_callers(struct task_struct *task);
+bool belongs_to_caller(struct task_struct *task);
 
 #endif /* INTERCEPTOR_RIGHTS_H */

@@ -47,7 +47,7 @@ static int status_show(struct seq_file *file, void *data)
 	unsigned long nr;
 	pid_t seen;
 
-	if (!is_hooked(call->hooks))
+	if (!hooks_any(call->hooks))
 		return 0;
 	if (call - calls < NR_syscalls)
 		seq_printf(file, "%td", call - calls);

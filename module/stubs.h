@@ -13,8 +13,8 @@
  *   STUB_BEFORE	is called by the handler first of all, and returns to it
  *   STUB_INSTEAD	likewise, but returns to where @function(regs) says, if not 0
  *
- * No compiler can be asked for these: i386 kernels are built with frame
- * pointers, where it makes a call of what should be a jump.
+ * C can't express these: i386 kernels are built with frame pointers, so that the
+ * compiler emits a call where a jump is needed.
  */
 #ifndef INTERCEPTOR_STUBS_H
 #define INTERCEPTOR_STUBS_H

@@ -22,6 +22,8 @@ unsigned long * __init table_find(const struct syscall_abi *abi);
  * is no memory.
  */
 unsigned long *table_map(unsigned long *entry);
+
+/* Undo table_map(). */
 void table_unmap(unsigned long *mapped);
 
 /**

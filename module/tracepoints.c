@@ -1,36 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Functions that the kernel calls at its tracepoints. These are not exported by
- * name to modules, but may be looked through.
+ * Functions that the kernel calls at its tracepoints. Modules can't link to
+ * tracepoints by name, but they can iterate over them.
  */
 #include <linux/string.h>
 #include <linux/tracepoint.h>
 
 #include "tracepoints.h"
 
-static void probe_find(struct tracepoint *point, void *data)
+static void callback_find(struct tracepoint *point, void *data)
 {
-	struct probe *probe = data;
+	struct tracepoint_callback *callback = data;
 
-	if (!strcmp(point->name, probe->name))
-		probe->point = point;
+	if (!strcmp(point->name, callback->name))
+		callback->point = point;
 }
 
-int probe_register(struct probe *probe)
+int callback_register(struct tracepoint_callback *callback)
 {
 	int err = -ENODEV;
 
-	for_each_kernel_tracepoint(probe_find, probe);
-	if (probe->point)
-		err = tracepoint_probe_register(probe->point, probe->function, NULL);
+	for_each_kernel_tracepoint(callback_find, callback);
+	if (callback->point)
+		err = tracepoint_probe_register(callback->point, callback->function, NULL);
 	if (err)
-		probe->point = NULL;
+		callback->point = NULL;
 	return err;
 }
 
-void probe_unregister(struct probe *probe)
+void callback_unregister(struct tracepoint_callback *callback)
 {
-	if (probe->point)
-		tracepoint_probe_unregister(probe->point, probe->function, NULL);
-	probe->point = NULL;
+	if (callback->point)
+		tracepoint_probe_unregister(callback->point, callback->function, NULL);
+	callback->point = NULL;
 }

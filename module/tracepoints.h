@@ -5,21 +5,21 @@
 struct tracepoint;
 
 /* A function that the kernel calls at one of its tracepoints. */
-struct probe {
+struct tracepoint_callback {
 	const char *name;		/* of the tracepoint */
 	void *function;
 	struct tracepoint *point;	/* NULL: not registered */
 };
 
 /**
- * probe_register() - Have a function called at a tracepoint.
- * @probe: the function and the tracepoint's name.
+ * callback_register() - Have a function called at a tracepoint.
+ * @callback: the function and the tracepoint's name.
  *
  * Return: 0, -ENODEV if the kernel has no such tracepoint, or another error.
  */
-int probe_register(struct probe *probe);
+int callback_register(struct tracepoint_callback *callback);
 
 /* Its function may still run until tracepoint_synchronize_unregister() returns. */
-void probe_unregister(struct probe *probe);
+void callback_unregister(struct tracepoint_callback *callback);
 
 #endif /* INTERCEPTOR_TRACEPOINTS_H */

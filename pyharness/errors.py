@@ -68,7 +68,9 @@ class GuestCrashed(GuestError):
     """
 
     def __init__(self, message: str, *, report: str = "", history: str = "") -> None:
-        asked = f"what it was asked to do, the last at the end:\n{history}" if history else ""
+        asked = (
+            f"the last requests to the guest, the most recent last:\n{history}" if history else ""
+        )
         super().__init__("\n".join(filter(None, (message, report, asked))))
         self.report = report
         self.history = history

@@ -102,6 +102,6 @@ def _accelerator(spec: GuestSpec, made: image.Image | None) -> Finding:
         return Finding(
             what="accelerator",
             good=True,
-            result="KVM opens; whether it works shows when a kernel is there to boot",
+            result="/dev/kvm can be opened; the first boot shows whether KVM works",
         )
     return Finding(what="accelerator", good=True, result=f"{known.name}: {known.reason}")

@@ -25,9 +25,9 @@ _MOST_CPUS = 64
 _LEAST_MEMORY = 256
 # For each state of a guest whose QEMU does not run, the word for it, and what up does.
 _RESTING = {
-    "suspended": ("suspended", "goes on with it"),
+    "suspended": ("suspended", "resumes it"),
     "off": ("off", "starts it"),
-    "crashed": ("ended", "starts another: what was in it is gone"),
+    "crashed": ("ended", "starts a new one, as its state is lost"),
 }
 
 
@@ -121,7 +121,7 @@ def down_command(guest: str, everything: bool) -> None:
     resting = lifecycle.find_persistent(guest)
     if resting and not resting.alive:
         lifecycle.end(resting)
-        click.echo(f"gave up {guest}, which did not run")
+        click.echo(f"gave up {guest}, which was not running")
         ended += 1
     for machine in lifecycle.all_machines():
         its_own = machine.folder.name == guest
@@ -157,7 +157,7 @@ def suspend_command(guest: str) -> None:
     """Save a guest's state to the disk and end its machine; up resumes it where it was."""
     with signals.held():  # an interruption could leave the guest stopped, but not saved
         lifecycle.suspend(_running(guest))
-    click.echo(f"{guest} is suspended: pyharness up goes on with it")
+    click.echo(f"{guest} is suspended: pyharness up resumes it")
 
 
 @click.command("halt")

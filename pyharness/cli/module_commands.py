@@ -111,7 +111,7 @@ def load_command(guest: str, folder: Path, parameters: tuple[str, ...]) -> None:
                 raise
         click.echo(
             f"{module.name} is loaded in {entered.describe()}: system call"
-            f" {module.interface.custom_syscall} takes commands, exit_group is served"
+            f" {module.interface.custom_syscall} takes commands, exit_group calls are logged"
         )
 
 

@@ -161,5 +161,10 @@ module = click.option(
     help="the module's folder  [default: ./module, or the one that comes with pyharness]",
 )
 as_user = click.option(
-    "--as", "user", default="root", show_default=True, metavar="USER", help="the user who does so"
+    "--as",
+    "user",
+    default="root",
+    show_default=True,
+    metavar="USER",
+    help="the user of the guest who issues it",
 )

@@ -90,7 +90,7 @@ def _encoded(argument: Argument, *, bits: int) -> int | Buffer:
         case Out():
             return _buffer(b"", size=argument.size, out=True)
     raise UsageError(
-        f"{argument!r} is no argument for a system call: give a number, a string, bytes, Out or"
+        f"{argument!r} can't be passed to a system call: give a number, a string, bytes, Out or"
         " InOut"
     )
 

@@ -140,7 +140,9 @@ def build(source: ModuleSource, headers: str, ssh: Ssh, *, jobs: int, seconds: f
     made = _make(where, ssh, jobs=jobs, seconds=seconds)
     found = ssh.run(["find", where, "-name", "*.ko"], seconds=seconds).check().stdout.splitlines()
     if made.status or not found:
-        said = made.stdout.strip() if made.status else "make is content, and there is no .ko"
+        said = (
+            made.stdout.strip() if made.status else "make succeeded, but built no .ko: check obj-m"
+        )
         raise CheckFailed(
             f"{source.folder} does not build in the guest:\n{said}{_left_out(source)}"
         )

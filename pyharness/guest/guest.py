@@ -177,12 +177,12 @@ class Guest(Closes):
         """Start the persistent guest of a name: from its own disk if it has one, or else anew."""
         state = lifecycle.state_of(name)
         if state in ("suspended", "off"):
-            progress.message(f"going on with {name}, which is {state}")
+            progress.message(f"resuming {name}, which is {state}")
             with progress.task(f"starting {name}"):
                 with signals.held():  # an interrupted start could lose the state on the disk
                     machine = lifecycle.start_again(name)
                 return cls(_persistent(machine), fresh=True)
-        lost = f"{name} has died with its QEMU, and what was in it is gone: starting another"
+        lost = f"the QEMU of {name} has exited, and the guest's state is lost: starting a new one"
         progress.message(lost if state == "crashed" else f"starting {name}")
         return cls.boot(name, cpus=cpus, memory=memory, persistent=True, progress=progress)
 
@@ -238,7 +238,7 @@ class Guest(Closes):
         """
         if isinstance(self.backend, QemuBackend):
             return self.backend
-        raise GuestError(f"{self.facts.name} is known by SSH alone: it has no QEMU to ask")
+        raise GuestError(f"{self.facts.name} is reached only by SSH: its QEMU is not pyharness's")
 
     # ---- a shell and files ----
 
@@ -464,7 +464,7 @@ class Guest(Closes):
         end = self.clock() + self.limit(seconds)
         while not condition():
             if self.clock() > end:
-                raise CheckFailed(f"waited in vain: {what}")
+                raise CheckFailed(f"timed out while waiting for: {what}")
             time.sleep(0.05)
 
 

@@ -142,7 +142,7 @@ class Health:
             time.sleep(0.1)
         if self._backend.status() == "guest-panicked":
             self._let_speak()
-        self._crashed(f"hangs: no sign of life in {silent:.0f} s that it had", places)
+        self._crashed(f"hangs: no sign of life during {silent:.0f} s in which it could run", places)
 
     def _let_speak(self) -> None:
         """Let a kernel that has reported its panic to QEMU run on until it has printed its report.

@@ -79,7 +79,7 @@ class SshBackend(GuestBackend):
         """Do nothing: the guest belongs to somebody else."""
 
     def _refuse(self, what: str) -> NoReturn:
-        raise GuestError(f"{self.known.name} is known by SSH alone: {what}")
+        raise GuestError(f"{self.known.name} is reached only by SSH: {what}")
 
 
 def _connection(address: Address, watch: Callable[[], object] = lambda: None) -> Ssh:
@@ -129,7 +129,7 @@ def _look(ssh: Ssh, name: str) -> GuestFacts:
     release, architecture, cpus = ssh.run(asked, seconds=_SECONDS).check().stdout.split("\n")[:3]
     alike = [spec for spec in guest_specs.load().values() if spec.architecture == architecture]
     if not alike:
-        raise UsageError(f"{name} is of architecture {architecture}, of which nothing is known")
+        raise UsageError(f"{name} is of architecture {architecture}, which is not supported")
     vermagic, exports = saved_states.kernel_facts(ssh, seconds=_SECONDS)
     digest = hashlib.sha256(f"{release} {vermagic} {exports}".encode()).hexdigest()[:12]
     folder = cache.folder() / "remote" / f"{release}-{digest}"

@@ -89,7 +89,7 @@ def _inspect(stage: _Stage) -> str:
 def _load(stage: _Stage) -> str:
     stage.modules.append(load(stage.guest, stage.folder))
     custom = stage.module.interface.custom_syscall
-    return f"system call {custom} takes commands, exit_group is served"
+    return f"system call {custom} takes commands, exit_group calls are logged"
 
 
 def _monitor(stage: _Stage) -> str:
@@ -129,8 +129,8 @@ def _misuse(stage: _Stage) -> str:
         ("intercept again", module.intercept(call), errno.EBUSY),
         ("intercept as nobody", module.intercept(call, by=other), errno.EPERM),
         ("start again", module.start(call, watched.pid), errno.EBUSY),
-        ("stop the unmonitored", module.stop(call, other.pid), errno.EINVAL),
-        ("start one of root's as nobody", module.start(call, 1, by=other), errno.EPERM),
+        ("stop a process that is not monitored", module.stop(call, other.pid), errno.EINVAL),
+        ("start a process of root as nobody", module.start(call, 1, by=other), errno.EPERM),
     ]
     for what, result, wanted in cases:
         module.expect(result, wanted, what)
@@ -202,5 +202,5 @@ def run(name: str, folder: Path, progress: Progress, echo: Callable[[str], objec
                 echo(f"the demo failed at {title!r} in {guest.describe()}")
                 return error.exit_code
     took = time.monotonic() - begin
-    echo(f"all {len(_STEPS) + 1} steps did what they were to do, in {took:.0f} s")
+    echo(f"all {len(_STEPS) + 1} steps passed, in {took:.0f} s")
     return 0

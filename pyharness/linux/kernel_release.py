@@ -35,7 +35,9 @@ def matches(release: str, wanted: Sequence[str]) -> bool:
     for one in wanted:
         parts = _WANTED.fullmatch(one)
         if not parts:
-            raise UsageError(f"{one!r} says nothing of a kernel: write '>=6.1' or '<7'")
+            raise UsageError(
+                f"{one!r} is no condition on a kernel's release: write '>=6.1' or '<7'"
+            )
         limit = [int(part) for part in parts[2].split(".")]
         if not _COMPARE[parts[1]](numbers[: len(limit)], limit):
             return False

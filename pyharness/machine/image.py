@@ -334,7 +334,7 @@ def _mmdebstrap(spec: GuestSpec, sources: list[str], folder: Path, task: Task) -
             ):
                 _describe(folder, tar)
         except (tarfile.TarError, KeyError, ValueError) as error:
-            raise _MmdebstrapError(f"{''.join(lines)}it gave back no kernel: {error}") from error
+            raise _MmdebstrapError(f"{''.join(lines)}the result has no kernel: {error}") from error
 
 
 @contextmanager

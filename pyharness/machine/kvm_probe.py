@@ -61,10 +61,10 @@ def _probe(spec: GuestSpec, image: Image) -> Accelerator:
                 if clock() > _PROBE_SECONDS:
                     process.kill()
                     return tcg(
-                        f"KVM opens, but a kernel hangs under it (tried for {_PROBE_SECONDS} s)"
+                        f"/dev/kvm can be opened, but a kernel hangs under KVM (tried for {_PROBE_SECONDS} s)"
                     )
                 time.sleep(0.1)
             if b"Kernel panic" in (console.read_bytes() if console.exists() else b""):
                 took = time.monotonic() - begin
                 return Accelerator(name="kvm", reason=f"a kernel booted under it in {took:.1f} s")
-    return tcg("KVM opens, but QEMU ends when it uses it")
+    return tcg("/dev/kvm can be opened, but QEMU exits when it uses KVM")

@@ -125,7 +125,9 @@ def start_again(name: str) -> Machine:
             raise RunsAlready(f"{name} runs already: pyharness down ends it")
         saved_state = saved_states.read((folder / STARTED_FROM).resolve(), name)
         if saved_state is None:
-            raise GuestError(f"what {name} was started from is gone: pyharness reset")
+            raise GuestError(
+                f"the saved state that {name} was started from no longer exists: pyharness reset"
+            )
         saved = folder / STATE
         machine = _start(
             saved_state,
@@ -267,5 +269,7 @@ def saved_state_of(machine: Machine) -> SavedState:
     """
     saved_state = saved_states.read((machine.folder / STARTED_FROM).resolve(), machine.guest)
     if saved_state is None:
-        raise GuestError(f"what {machine.guest} was started from is gone: pyharness reset")
+        raise GuestError(
+            f"the saved state that {machine.guest} was started from no longer exists: pyharness reset"
+        )
     return saved_state

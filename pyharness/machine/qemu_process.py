@@ -197,7 +197,7 @@ class Machine:
             said = machine._said()
             if "Could not set up host forwarding rule" not in said:  # another process took the port
                 break
-        raise HostError(f"{spec.qemu} does not start: {said or 'it said nothing'}")
+        raise HostError(f"{spec.qemu} does not start: {said or 'it printed nothing'}")
 
     def _is_up(self, process: "subprocess.Popen[bytes]") -> bool:
         """Wait until QEMU has created its QMP socket (True) or has ended (False)."""
@@ -333,7 +333,7 @@ class Machine:
         except TimeoutError as error:
             raise GuestTimeout(f"QEMU of {self.guest} does not answer its monitor") from error
         except (QMPError, OSError) as error:
-            raise GuestError(f"QEMU of {self.guest} can't be asked: {error}") from error
+            raise GuestError(f"QEMU of {self.guest} does not answer by QMP: {error}") from error
 
     async def _connect(self, client: QMPClient, path: str) -> None:
         """Connect to QEMU; try again if it refuses.

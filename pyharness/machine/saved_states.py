@@ -166,7 +166,7 @@ def _boot_and_save(
         before = found
     if found:
         progress.message(
-            f"{spec.name} warns each time that it boots, so this is usual: {found[0].title}"
+            f"{spec.name} gives this warning at each boot, so it is ignored: {found[0].title}"
         )
     for name in (qemu_process.FACTS, *qemu_process.SOCKETS, qemu_process.QEMU_LOG):
         (folder / name).unlink(missing_ok=True)

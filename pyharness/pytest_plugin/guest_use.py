@@ -81,7 +81,7 @@ class GuestUse:
         wrong = [warned.report for warned in self._reports() if not self._is_expected(warned)]
         if wrong:
             raise GuestCrashed(
-                f"the kernel of {self.guest.describe()} complained",
+                f"the kernel of {self.guest.describe()} reported trouble",
                 report="\n".join(self.guest.health.with_lines(str(report)) for report in wrong),
                 history=str(self.guest.history),
             )

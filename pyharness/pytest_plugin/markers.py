@@ -75,7 +75,7 @@ def expected_of(item: pytest.Item) -> tuple[re.Pattern[str], ...]:
                 found.append(_compiled(pattern))
             except (re.error, TypeError) as error:
                 raise pytest.UsageError(
-                    f"{item.nodeid}: expects_warning({pattern!r}) has no regular expression:"
+                    f"{item.nodeid}: expects_warning({pattern!r}) is not a regular expression:"
                     f" {error}"
                 ) from error
     return tuple(found)

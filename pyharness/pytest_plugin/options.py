@@ -31,7 +31,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "--ssh": {
         "metavar": "HOST[:PORT]",
-        "help": "run the tests in a machine that is known by SSH alone, instead of a guest",
+        "help": "run the tests in a machine that is reached only by SSH, instead of a guest",
     },
     "--ssh-user": {
         "metavar": "USER",

@@ -125,7 +125,7 @@ def _find(config: pytest.Config) -> tuple[Target, ...]:
             user=config.getoption("ssh_user"),
             key=options.absolute(config, Path(key).expanduser()) if key else None,
         )
-        return (_elsewhere(config, address, "known by SSH alone"),)
+        return (_elsewhere(config, address, "reached only by SSH"),)
     if not named and vagrant.is_likely(config.rootpath):
         try:
             return (_vagrants(config),)
@@ -161,7 +161,7 @@ def _bootable(name: str) -> Target:
 
 
 def _elsewhere(config: pytest.Config, address: Address, description: str) -> Target:
-    """Return a target that is known by SSH alone, after connecting to it once."""
+    """Return a target that is reached only by SSH, after connecting to it once."""
     _alone(config, f"{address} is one guest")
     with ssh_backend.enter(address) as guest:
         facts = guest.facts
@@ -180,7 +180,7 @@ def _vagrants(config: pytest.Config) -> Target:
     box = vagrant.find(config.rootpath)
     _alone(config, "Vagrant runs one guest")
     if box.guest is None:
-        return _elsewhere(config, box.address, "Vagrant's, known by SSH alone")
+        return _elsewhere(config, box.address, "Vagrant's, reached only by SSH")
     spec = guest_specs.find(box.guest)
     return Target(
         spec.name,
@@ -192,4 +192,4 @@ def _vagrants(config: pytest.Config) -> Target:
 
 def _alone(config: pytest.Config, why: str) -> None:
     if options.has_workers(config) or options.is_worker(config):
-        raise UsageError(f"{why}, which workers can't share: without pytest -n")
+        raise UsageError(f"{why}, which the workers of pytest-xdist can't share: run without -n")

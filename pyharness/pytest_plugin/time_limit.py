@@ -71,8 +71,8 @@ class Watchdog:
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         if not self._stopped.is_set():
             pytest.fail(
-                f"the test has had {self._limit:g} s in which its guests could run, and has not"
-                " ended: --test-limit or @pytest.mark.test_limit gives it more"
+                f"the test did not end within {self._limit:g} s in which its guests could run:"
+                " --test-limit or @pytest.mark.test_limit sets another limit"
             )
 
 

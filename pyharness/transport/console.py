@@ -62,7 +62,7 @@ class Console(Closes):
             self.socket.connect(f"/proc/self/fd/{opened}/console.sock")
         except OSError as error:
             self.socket.close()
-            raise GuestError(f"the console of {guest} can't be had: {error}") from error
+            raise GuestError(f"the console of {guest} can't be connected to: {error}") from error
         finally:
             os.close(opened)
         self._spawn = SocketSpawn(

@@ -106,7 +106,7 @@ def _configured(options: list[str], host: str) -> dict[str, list[str]]:
     done = completed("ssh", *options, "-G", "--", host)
     if done.returncode:
         said = done.stderr.strip().splitlines()
-        raise UsageError(f"ssh can't make out {host}: {said[0] if said else 'it says nothing'}")
+        raise UsageError(f"ssh can't make out {host}: {said[0] if said else 'it prints nothing'}")
     known: dict[str, list[str]] = {}
     for line in done.stdout.splitlines():
         option, _, value = line.partition(" ")

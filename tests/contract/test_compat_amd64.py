@@ -48,7 +48,7 @@ def test_a_call_does_not_escape_by_the_other_abi(
         assert found[0].record.text.endswith(" i386")
 
 
-def test_release_gives_both_back(module: Interceptor, nobody: Actor) -> None:
+def test_release_restores_both_abis(module: Interceptor, nobody: Actor) -> None:
     assert module.intercept(CALL).value == 0
     assert module.start(CALL, nobody.pid).value == 0
     assert module.release(CALL).value == 0

@@ -166,7 +166,7 @@ def born_again(parent: Actor, dead: Actor) -> Actor:
 
 
 @pytest.mark.parametrize("everybody", [False, True])
-def test_a_number_born_again_is_somebody_else(
+def test_a_reused_pid_inherits_no_entry(
     monitoring: Interceptor, guest: Guest, root: Actor, everybody: bool
 ) -> None:
     """It isn't monitored for the dead one, nor is it taken out for it."""
@@ -185,7 +185,9 @@ def test_a_number_born_again_is_somebody_else(
     assert state(monitoring).pids == frozenset()
 
 
-def test_a_listed_zombie_is_not_who_gets_its_number(monitoring: Interceptor, root: Actor) -> None:
+def test_a_zombies_entry_is_not_inherited_by_a_reused_pid(
+    monitoring: Interceptor, root: Actor
+) -> None:
     for _ in range(5):
         zombie = root.fork()
         zombie.exit()

@@ -87,7 +87,7 @@ def test_handler_that_is_not_there(bare_guest: Guest, broken_module: BrokenModul
     assert "-ENOENT" in said
 
 
-def test_ftrace_stays_on_as_long_as_it_is_needed(module: Interceptor) -> None:
+def test_the_ftrace_sysctl_stays_1_while_loaded(module: Interceptor) -> None:
     """The hijack is there afterwards, whether that was refused or not."""
     guest = module.guest
     # sysctl of Debian 11 says so and returns 0.
@@ -149,7 +149,7 @@ def test_a_load_that_fails_late_leaves_nothing(
         caller.kill(signal.SIGKILL)
 
 
-def test_twice_is_refused(module: Interceptor) -> None:
+def test_loading_twice_is_refused(module: Interceptor) -> None:
     with pytest.raises(UsageError, match="loaded already"):
         interceptor.load(module.guest)
     assert module.guest.is_loaded(module.name)

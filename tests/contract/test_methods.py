@@ -47,7 +47,7 @@ def test_auto_takes_what_the_kernel_needs(bare_guest: Guest) -> None:
     assert by == "table" or HANDLER.fullmatch(by)
 
 
-def test_handlers_can_be_had_everywhere(bare_guest: Guest) -> None:
+def test_the_handler_method_works_in_every_guest(bare_guest: Guest) -> None:
     mark = bare_guest.log.mark()
     interceptor.load(bare_guest, method="handler").unload()
     assert HANDLER.search(message(bare_guest, mark))
@@ -64,18 +64,18 @@ def test_a_table_that_nobody_reads_is_refused(bare_guest: Guest) -> None:
     with pytest.raises(ModuleRefused, match="No such device"):
         bare_guest.load_ko(built.ko, method="table")
     assert re.fullmatch(
-        r"interceptor: not loaded: method=table: \w+\(\) of this kernel reads no table of system"
-        r" calls: method=auto",
+        r"interceptor: not loaded: \w+\(\) of this kernel uses no table of system calls:"
+        r" load with method=auto",
         message(bare_guest, mark),
     )
 
 
-def test_no_such_way(bare_guest: Guest) -> None:
+def test_an_unknown_method_is_refused(bare_guest: Guest) -> None:
     built = bare_guest.build(MODULE)
     mark = bare_guest.log.mark()
     with pytest.raises(ModuleRefused, match=r"Invalid (parameters|argument)"):
         bare_guest.load_ko(built.ko, method="nosuch")
-    wanted = "interceptor: not loaded: method=nosuch: it is auto, table or handler"
+    wanted = "interceptor: not loaded: there is no method=nosuch: it is auto, table or handler"
     assert message(bare_guest, mark) == wanted
 
 
@@ -107,7 +107,7 @@ def test_a_callers_number_is_masked_where_it_indexes(bare_guest: Guest, object_c
     assert min(masks[name] for name in ("call_early", "call_next", "call_late")) >= abis
 
 
-def test_nothing_of_it_stays_on_the_stack(object_code: str) -> None:
+def test_a_table_stub_leaves_no_stack_frame(object_code: str) -> None:
     """In the object code: what stands in the table calls once, and leaves by a jump."""
     stubs = re.findall(r"^[0-9a-f]+ <(\w+_entry)>:\n((?:.+\n)+)", object_code, re.MULTILINE)
     assert {name for name, _ in stubs} == {
@@ -198,7 +198,7 @@ def test_an_entry_that_is_free_again_is_given_back(
 
 
 @pytest.mark.by_table
-def test_an_entry_that_who_came_first_has_given_back_is_given_back(
+def test_release_accepts_an_entry_that_an_earlier_hooker_restored(
     module: Interceptor, guest: Guest, foreign: Callable[[], None]
 ) -> None:
     """Over the module's own: the kernel's function is there again, and all are content."""

@@ -86,7 +86,7 @@ def test_a_neighbour_comes_and_goes(
 
 
 @pytest.mark.tools
-def test_a_function_has_one_direct_call(
+def test_a_second_direct_call_is_refused(
     bare_guest: Guest,
     compiled: Callable[..., str],
     parameters_of: Callable[[int], dict[str, str | int]],

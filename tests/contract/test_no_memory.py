@@ -117,7 +117,7 @@ def test_start_and_stop(short: Interceptor, nobody: Actor) -> None:
         assert failures(short, lambda _: short.stop(CALL)) == 0
 
 
-def test_nothing_is_kept_of_what_failed(short: Interceptor, nobody: Actor) -> None:
+def test_a_failed_command_leaks_nothing(short: Interceptor, nobody: Actor) -> None:
     guest = short.guest
     rounds = 30
     with short.intercepted(CALL):

@@ -141,7 +141,7 @@ def has_executed(guest: Guest, pid: int, program: str) -> bool:
 @pytest.mark.parametrize("rights", RIGHTS)
 @pytest.mark.parametrize("everybody", [False, True])
 @pytest.mark.parametrize("by_root", [False, True])
-def test_an_entry_ends_where_its_maker_has_no_say(
+def test_a_users_entry_ends_at_a_privileged_exec(
     module: Interceptor,
     guest: Guest,
     nobody: Actor,
@@ -186,7 +186,7 @@ def test_a_program_that_is_executed_during_a_command_is_not_its_callers(
 ) -> None:
     """It became somebody else's after its owner was looked at, and before it is recorded."""
     guest = bare_guest
-    looked_at = "	mutex_lock(&calls_lock);\n	if (!is_hooked(call->hooks) ||"
+    looked_at = "	mutex_lock(&calls_lock);\n	if (!hooks_any(call->hooks) ||"
     waits = f"	schedule_timeout_uninterruptible(3 * HZ);\n{looked_at}"
     module = interceptor.load(guest, broken_module("interceptor.c", looked_at, waits), **parameters)
     program = "/usr/local/bin/sleep-with-rights"
@@ -342,7 +342,9 @@ def test_what_users_log_is_limited(bare_guest: Guest, parameters: dict[str, str]
         module.unload()
 
 
-def test_who_is_out_already_needs_no_room(bare_guest: Guest, parameters: dict[str, str]) -> None:
+def test_an_excluded_process_is_not_counted_again(
+    bare_guest: Guest, parameters: dict[str, str]
+) -> None:
     """STOP, while everybody is monitored, is recorded for each process."""
     module = interceptor.load(bare_guest, user_entries=1, **parameters)
     nobody = bare_guest.actor("nobody")

@@ -92,7 +92,9 @@ def test_unloading_waits_for_what_stays_hooked(
 
 # The last step of unloading; this one comes when ftrace has given up meanwhile.
 UNWATCH = "	sentinels_unregister_wait();\n	hooks_free();\n"
-UNWATCH_LATE = "	while (!ftrace_has_given_up())\n		schedule_timeout_idle(1);\n" + UNWATCH
+UNWATCH_LATE = (
+    "	while (!handler_ftrace_is_dead())\n		schedule_timeout_idle(1);\n" + UNWATCH
+)
 
 
 @pytest.mark.fresh_guest
@@ -122,7 +124,7 @@ def test_unloading_waits_for_what_watches_the_hooks(
     give_up()
     guest.wait(
         "rmmod to say what it waits for, twice",
-        lambda: said(guest, mark).count("still know this module") > 1,
+        lambda: said(guest, mark).count("still have hooks of this module") > 1,
         seconds=40,
     )
     assert guest.is_loaded(module.name)

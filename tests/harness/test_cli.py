@@ -126,7 +126,7 @@ def test_doctor(cli: Cli, guest: Guest) -> None:
     assert f"this host can run {guest.facts.name}" in said
 
 
-def test_doctor_names_the_mend(guest: Guest, tmp_path: Path) -> None:
+def test_doctor_names_the_fix(guest: Guest, tmp_path: Path) -> None:
     """On a host that has nothing but Python."""
     bare = Cli(tmp_path)
     bare.env["PATH"] = str(tmp_path)
@@ -378,7 +378,7 @@ def test_down_ends_it(guest: Guest, tmp_path: Path) -> None:
         pass
     assert "ended      pyharness up" in apart("status")
     said = apart("build")
-    assert f"{guest.facts.name} has died with its QEMU, and what was in it is gone" in said
+    assert f"the QEMU of {guest.facts.name} has exited, and the guest's state is lost" in said
     assert "died" not in apart("build")
     machine = Machine.of(tmp_path / "run" / guest.facts.name)
     assert machine
@@ -472,7 +472,7 @@ def test_two_guests_side_by_side(guest: Guest) -> None:
 
 def test_demo(cli: Cli) -> None:
     said = cli("demo")
-    assert "all 11 steps did what they were to do" in said
+    assert "all 11 steps passed" in said
     assert "decoded: [" in said
 
 

@@ -114,7 +114,9 @@ def test_a_size_that_no_guest_has_is_wrong_usage(run: Callable[..., str], words:
     assert "Invalid value for '--" in run("up", *words.split(), status=2)
 
 
-def test_resting_guests_are_listed(run: Callable[..., str], environment: dict[str, str]) -> None:
+def test_guests_that_do_not_run_are_listed(
+    run: Callable[..., str], environment: dict[str, str]
+) -> None:
     for name, left in (("bookworm-i386", "state"), ("bookworm-amd64", "off"), ("trixie-amd64", "")):
         folder = Path(environment["PYHARNESS_RUN"]) / name
         folder.mkdir(parents=True)
@@ -124,10 +126,10 @@ def test_resting_guests_are_listed(run: Callable[..., str], environment: dict[st
             (folder / left).touch()
     lines = [line.split(maxsplit=2) for line in run("status").splitlines()]
     assert lines == [
-        ["bookworm-i386", "suspended", "pyharness up bookworm-i386 goes on with it"],
+        ["bookworm-i386", "suspended", "pyharness up bookworm-i386 resumes it"],
         ["bookworm-amd64", "off", "pyharness up bookworm-amd64 starts it"],
         ["trixie-amd64", "ended",
-         "pyharness up trixie-amd64 starts another: what was in it is gone"],
+         "pyharness up trixie-amd64 starts a new one, as its state is lost"],
     ]  # fmt: skip
     assert len(run("status", "bookworm-amd64", "trixie-amd64").splitlines()) == 2
     assert "trixie-arm64 does not run" in run("status", "trixie-arm64")

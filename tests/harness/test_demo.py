@@ -17,7 +17,7 @@ def complain(guest: Guest) -> None:
 
 
 @pytest.mark.usefixtures("guest")  # sees to image and saved state
-def test_a_report_from_before_the_start_is_no_modules(guest: Guest) -> None:
+def test_the_demo_ignores_earlier_reports(guest: Guest) -> None:
     with pyharness.boot(guest.facts.name) as own:
         complain(own)
         stage = demo._Stage(own, MODULE)

@@ -75,11 +75,13 @@ def test_arguments_are_numbers_and_buffers() -> None:
         (InOut(b"", size=-1), "0 or more, not -1"),
         (InOut(b"abc", size=2), "make it larger"),
         ("→", r"give '→'\.encode\(\)"),
-        (1.5, "1.5 is no argument for a system call"),
-        (None, "None is no argument for a system call"),
+        (1.5, "1.5 can't be passed to a system call"),
+        (None, "None can't be passed to a system call"),
     ],
 )
-def test_what_cannot_be_given_is_refused(argument: arguments.Argument, said: str) -> None:
+def test_an_argument_of_an_unsupported_type_is_refused(
+    argument: arguments.Argument, said: str
+) -> None:
     with pytest.raises(UsageError, match=said):
         arguments.encoded([1, argument], bytes_of_long=8)
 
@@ -94,7 +96,7 @@ def test_a_number_fits_into_a_register(bytes_of_long: int, bits: int) -> None:
 
 
 @pytest.mark.parametrize("number", [1 << 32, "0x100000014", -(1 << 31) - 1])
-def test_a_number_that_is_no_calls_is_refused(number: int | str) -> None:
+def test_an_invalid_system_call_number_is_refused(number: int | str) -> None:
     with pytest.raises(UsageError, match="has no system call"):
         Syscalls("i386").number(number)
     assert Syscalls("i386").number("-1") == -1
@@ -263,7 +265,7 @@ def test_an_actor_answers_one_order_at_a_time(guest: Guest) -> None:
     assert actor.syscall("getpid").value == actor.pid
 
 
-def test_what_is_of_the_wrong_kind_ends_nobody(guest: Guest) -> None:
+def test_an_argument_of_the_wrong_type_kills_no_actor(guest: Guest) -> None:
     actor = guest.actor()
     wrong: list[Any] = [None, "a\0b", 3]
     for user in wrong:
@@ -359,6 +361,6 @@ def test_the_log_is_read_though_the_agent_is_gone(guest: Guest) -> None:
     assert visit.records()[: len(before)] == before
     assert "made up" in [record.text for record in before]
     guest.run("echo '<4>WARNING: CPU: 0 PID: 1 at made_up.c:1' > /dev/kmsg").check()
-    with pytest.raises(GuestCrashed, match="complained"):
+    with pytest.raises(GuestCrashed, match="reported trouble"):
         visit.examine()
     del guest.__dict__["agent"]

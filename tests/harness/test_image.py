@@ -32,7 +32,7 @@ def test_modes_of_the_checkout_make_no_other_image(files: Path) -> None:
     assert image.digest(SPEC, "key", files) == image.digest(SPEC, "key", bundled.VM)
 
 
-def test_what_is_in_the_files_does(files: Path) -> None:
+def test_the_content_of_the_overlay_changes_the_digest(files: Path) -> None:
     before = image.digest(SPEC, "key", files)
     (files / "rootfs" / "etc" / "more").touch()
     assert image.digest(SPEC, "key", files) != before

@@ -156,7 +156,9 @@ def test_a_path_in_one_word_with_its_option_works(project: Path, run: Run, elsew
         assert '"passed": 1' in report.read_text(encoding="utf-8")
 
 
-def test_a_path_that_moves_nothing_works(project: Path, run: Run, elsewhere: Path) -> None:
+def test_a_path_that_does_not_change_the_root_folder_is_accepted(
+    project: Path, run: Run, elsewhere: Path
+) -> None:
     for words in (
         ("--artifacts", "artifacts"),  # not there yet, then in the project
         ("--artifacts", "artifacts"),
@@ -214,10 +216,10 @@ def test_a_module_that_is_not_there_is_one_usage_error(project: Path, run: Run) 
 @pytest.mark.parametrize(
     ("marker", "said"),
     [
-        ('expects_warning("(")', "has no regular expression"),
-        ("expects_warning(3)", "has no regular expression"),
+        ('expects_warning("(")', "is not a regular expression"),
+        ("expects_warning(3)", "is not a regular expression"),
         ("expects_warning()", "write what is expected"),
-        ('expects_warning(b"x")', "has no regular expression: write it as a string"),
+        ('expects_warning(b"x")', "is not a regular expression: write it as a string"),
         ("cpus()", "::test_it: write the number of CPUs: cpus(4)"),
         ('cpus("four")', "::test_it: write the number of CPUs: cpus(4)"),
         ("cpus(n=4)", "::test_it: write the number of CPUs: cpus(4)"),

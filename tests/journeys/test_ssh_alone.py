@@ -34,7 +34,7 @@ def test_the_suite_by_ssh(guest: Guest, tmp_path: Path) -> None:
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
-    assert "known by SSH alone" in done.stdout
+    assert "reached only by SSH" in done.stdout
     (suite,) = ET.parse(xml).getroot()
     assert int(suite.attrib["tests"]) > 250
     assert not (tmp_path / "cache" / "images").exists()

@@ -158,13 +158,13 @@ def test_right_after_a_crash(vagrant: Vagrant, how: str) -> None:
     if how == "panic":
         vagrant("destroy", "--force")
     said = vagrant("up")
-    assert ("has died with its QEMU" in said) == (how == "kill")
+    assert ("has exited, and the guest's state is lost" in said) == (how == "kill")
     assert "ready: insmod" in said
     assert vagrant.state() == "running"
     vagrant.loads()
 
 
-def test_ended_behind_its_back(vagrant: Vagrant) -> None:
+def test_a_machine_that_was_ended_outside_vagrant(vagrant: Vagrant) -> None:
     lifecycle.end(vagrant.machine())
     assert vagrant.state() == "not_created"
     vagrant("up")
@@ -172,7 +172,7 @@ def test_ended_behind_its_back(vagrant: Vagrant) -> None:
     vagrant.loads()
 
 
-def test_reset_behind_its_back(vagrant: Vagrant) -> None:
+def test_a_machine_that_was_reset_outside_vagrant(vagrant: Vagrant) -> None:
     line = [sys.executable, "-m", "pyharness", "reset", vagrant.machine().guest]
     subprocess.run(line, env=vagrant.env, check=True)
     assert "ready: insmod" in vagrant("up")

@@ -39,7 +39,7 @@ def killed_in(work: Callable[[], None], begun: Path) -> None:
     process.join()
 
 
-def test_made_whole(cache_folder: Path) -> None:
+def test_a_folder_appears_only_when_it_is_complete(cache_folder: Path) -> None:
     with cache.atomic_folder(cache_folder / "x" / "target") as folder:
         (folder / "file").write_text("done", encoding="ascii")
         assert not (cache_folder / "x" / "target").exists()
@@ -87,7 +87,7 @@ def test_what_is_not_used_goes_when_its_like_is_made(cache_folder: Path) -> None
     assert list((cache_folder / "x" / target).iterdir()) == []
 
 
-def test_one_at_a_time(cache_folder: Path) -> None:
+def test_the_second_maker_waits_for_the_lock(cache_folder: Path) -> None:
     """A second one waits, and says so; the kernel gives the lock back of who was killed."""
     begun, events = cache_folder / "begun", []
 

@@ -24,7 +24,7 @@ def console(folder: Path) -> Console:
 
 
 @pytest.mark.parametrize("behind", [0, 4000, 100_000])
-def test_a_login_is_found_before_much_else(
+def test_the_login_prompt_is_found_despite_later_output(
     tmp_path: Path, spoken: socket.socket, behind: int
 ) -> None:
     """As when nobody had time to read for a while."""
@@ -44,7 +44,7 @@ def test_a_system_that_stops_before_its_prompt_is_an_error_at_once(
             entered.wait_boot(60)
 
 
-def test_a_wait_is_given_up_when_it_is_in_vain(tmp_path: Path, spoken: socket.socket) -> None:
+def test_an_error_of_the_watch_ends_the_wait(tmp_path: Path, spoken: socket.socket) -> None:
     def watch() -> None:
         raise GuestError("in vain")
 

@@ -29,11 +29,11 @@ def test_a_program_of_roots_is_found() -> None:
     assert Path(found).parent.name == "sbin"
 
 
-def test_children_find_it_too() -> None:
+def test_child_processes_find_programs_in_sbin() -> None:
     assert programs.run("sh", "-c", "command -v mke2fs") == f"{programs.which('mke2fs')}\n"
 
 
-def test_doctor_finds_it() -> None:
+def test_doctor_finds_programs_in_sbin() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pyharness", "doctor"], capture_output=True, text=True, check=False
     )
@@ -61,7 +61,7 @@ def calls(tree: ast.AST) -> list[tuple[str, ast.Call]]:
     return [(ast.unparse(node.func), node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
 
 
-def test_nothing_looks_programs_up_by_itself() -> None:
+def test_only_programs_py_looks_programs_up() -> None:
     for file in (Path(pyharness.__file__).parent).rglob("*.py"):
         # private_mounts.py and supervisor.py are run with the environment that they need.
         if (

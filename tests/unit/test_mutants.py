@@ -15,7 +15,7 @@ def test_a_mutant_can_be_made(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MUTANTS)
-def test_what_notices_it_is_there(name: str) -> None:
+def test_a_mutant_names_tests_that_exist(name: str) -> None:
     file, _, test = MUTANTS[name].test.partition("::")
     source = (Path(__file__).parents[1] / file).read_text(encoding="utf-8")
     assert f"def {test}(" in source if test else source
