@@ -16,7 +16,7 @@ from pyharness.linux.trouble import CodeLocation
 # Silence for longer is a hang, in seconds in which the guest could run. The agent sends a sign of
 # life each second. The limit is this high because the kernel itself reports most hangs after 10
 # to 20 s (vm/rootfs/etc/sysctl.d), and its report says more than a guess.
-_SILENCE = 15.0
+_SILENCE_SECONDS = 15.0
 # A console without output for this long has printed what it had to print.
 _QUIET_SECONDS = 0.3
 _REPORTS = 3  # in the message of a crash
@@ -80,7 +80,7 @@ class Health:
             self._crashed(f"does not run any more ({status})")
         if self._has_died():
             self._crashed("is in trouble")
-        if (silent := self.silence()) > _SILENCE:
+        if (silent := self.silence()) > _SILENCE_SECONDS:
             self._hangs(silent)
 
     def raise_cause(self, error: GuestError) -> NoReturn:

@@ -20,8 +20,8 @@ from pyharness.errors import HostError, UsageError
 CACHE_VARIABLE = "PYHARNESS_CACHE"
 RUN_VARIABLE = "PYHARNESS_RUN"
 # atomic_folder() removes siblings that have been unused for this long.
-_Made = TypeVar("_Made")
 _UNUSED_SECONDS = 7 * 24 * 3600.0
+_Made = TypeVar("_Made")
 
 
 def folder() -> Path:

@@ -123,11 +123,7 @@ def start_again(name: str) -> Machine:
     with cache.locked(f"run-{name}"):
         if (old := Machine.of(folder)) and old.alive:
             raise RunsAlready(f"{name} runs already: pyharness down ends it")
-        saved_state = saved_states.read((folder / STARTED_FROM).resolve(), name)
-        if saved_state is None:
-            raise GuestError(
-                f"the saved state that {name} was started from no longer exists: pyharness reset"
-            )
+        saved_state = _saved_state_in(folder, name)
         saved = folder / STATE
         machine = _start(
             saved_state,
@@ -267,9 +263,14 @@ def saved_state_of(machine: Machine) -> SavedState:
     Raises:
         GuestError: that state is gone.
     """
-    saved_state = saved_states.read((machine.folder / STARTED_FROM).resolve(), machine.guest)
+    return _saved_state_in(machine.folder, machine.guest)
+
+
+def _saved_state_in(folder: Path, name: str) -> SavedState:
+    """The saved state that the machine in a folder was started from."""
+    saved_state = saved_states.read((folder / STARTED_FROM).resolve(), name)
     if saved_state is None:
         raise GuestError(
-            f"the saved state that {machine.guest} was started from no longer exists: pyharness reset"
+            f"the saved state that {name} was started from no longer exists: pyharness reset"
         )
     return saved_state

@@ -392,7 +392,9 @@ def test_down_ends_it(guest: Guest, tmp_path: Path) -> None:
 def test_a_guest_ends_with_its_owner_even_by_kill(tmp_path: Path) -> None:
     """SIGKILL gives nobody a chance to clean up: the kernel must end QEMU."""
     env = os.environ | {"PYHARNESS_RUN": str(tmp_path)}
-    program = "import pyharness; g = pyharness.boot(); print(g.machine.folder, flush=True); input()"
+    program = (
+        "import pyharness; g = pyharness.boot(); print(g.qemu.machine.folder, flush=True); input()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", program],
         env=env,
