@@ -61,7 +61,8 @@ def _probe(spec: GuestSpec, image: Image) -> Accelerator:
                 if clock() > _PROBE_SECONDS:
                     process.kill()
                     return tcg(
-                        f"/dev/kvm can be opened, but a kernel hangs under KVM (tried for {_PROBE_SECONDS} s)"
+                        "/dev/kvm can be opened, but a kernel hangs under KVM"
+                        f" (tried for {_PROBE_SECONDS} s)"
                     )
                 time.sleep(0.1)
             if b"Kernel panic" in (console.read_bytes() if console.exists() else b""):
