@@ -24,7 +24,7 @@ def limit_of(item: pytest.Item) -> float:
     """Return the limit of a test in seconds; 0: none.
 
     Raises:
-        pytest.UsageError: the limit is not a positive number.
+        pytest.UsageError: the limit is not a number of seconds.
     """
     marker = item.get_closest_marker("test_limit")
     given = item.config.getoption("test_limit")
