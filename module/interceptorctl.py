@@ -58,13 +58,13 @@ NO_CALLS = ("syscalls", "arch_specific_syscall")
 
 
 class Refused(Exception):
-    """What was asked for can't be done; the message says why, and the fix."""
+    """The request was refused; the message says why, and names the fix."""
 
     status = 1
 
 
 class Usage(Refused):
-    """It was asked for wrongly."""
+    """The command line is wrong."""
 
     status = 2
 
@@ -161,7 +161,7 @@ def find(call: str) -> tuple[str, int]:
     known = numbers(abi or native_abi())
     if not known:
         raise Usage(
-            f"no header here has the number of {name!r}: give it, or install linux-libc-dev"
+            f"no installed header defines {name!r}: write its number, or install linux-libc-dev"
         )
     if name not in known:
         raise Usage(f"there is no system call {name!r}; see syscalls(2)")
@@ -252,10 +252,10 @@ WHY = {
 
 
 def issue(request: int, call: str, where: tuple[str, int], pid: int = 0) -> None:
-    """Issue a command, and say what it came to; ``where`` is what find() found of the call."""
+    """Issue a command, and report its outcome; ``where`` is what find() returned for the call."""
     by, number = where
     error = command(request, number, pid, by)
-    if error == errno.EINTR:  # restart_syscall(), of one who has nothing to restart
+    if error == errno.EINTR:  # restart_syscall() without a sleep to restart
         raise NoInterceptor
     if not error:
         return
@@ -352,7 +352,8 @@ def parser() -> argparse.ArgumentParser:
     kind.add_argument("--json", action="store_true", help="as JSON")
     add("names", "the names of all system calls")
     kind = add(
-        "watch", "print logged calls as they come, until Ctrl-C; for who may read the kernel log"
+        "watch",
+        "print logged calls as they come, until Ctrl-C; for users who may read the kernel log",
     )
     kind.add_argument("calls", nargs="*", metavar="CALL", help=f"only these: {call}")
     return top

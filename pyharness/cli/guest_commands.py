@@ -121,7 +121,7 @@ def down_command(guest: str, everything: bool) -> None:
     resting = lifecycle.find_persistent(guest)
     if resting and not resting.alive:
         lifecycle.end(resting)
-        click.echo(f"gave up {guest}, which was not running")
+        click.echo(f"discarded the state of {guest}, which was not running")
         ended += 1
     for machine in lifecycle.all_machines():
         its_own = machine.folder.name == guest

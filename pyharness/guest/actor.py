@@ -71,7 +71,9 @@ class Actor:
                 f"actor {self.pid} is still in a call that was begun: finish() it first"
             )
         if self._unanswered:
-            raise UsageError(f"actor {self.pid} is still in {self._unanswered}(): use another one")
+            raise UsageError(
+                f"actor {self.pid} has not finished {self._unanswered}(): use another actor"
+            )
 
     def _exchange(self, do: str, order: str, **arguments: Any) -> dict[str, Any]:
         """Send the agent a request about this actor, and return the answer.
@@ -182,7 +184,7 @@ class Actor:
             ActorGone: the actor has ended.
         """
         if self._unanswered != _SYSCALL:
-            raise UsageError(f"actor {self.pid} is in no call that was begun: begin() one first")
+            raise UsageError(f"actor {self.pid} has no call in progress: start one by begin()")
         wait = self._agent.seconds if seconds is None else seconds
         answer = self._exchange("receive", _SYSCALL, seconds=wait)
         self._unanswered = ""

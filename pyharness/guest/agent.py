@@ -189,7 +189,7 @@ class Agent:
         """
         answer = self.request("spawn", user=user, seconds=self.seconds)
         if answer.get("no_user"):
-            raise UsageError(f"the guest has no user {user!r}: root and nobody are there")
+            raise UsageError(f"the guest has no user {user!r}: use root or nobody")
         task: int = answer["task"]
         return task
 

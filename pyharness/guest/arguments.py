@@ -71,7 +71,7 @@ def encoded(arguments: Sequence[Argument], *, bytes_of_long: int) -> list[int | 
     total = sum(buffer["size"] for buffer in sent if not isinstance(buffer, int))
     if total > LARGEST_BYTES:
         raise UsageError(
-            f"the buffers of a system call have {total} bytes together: {LARGEST_BYTES} at most"
+            f"the buffers of one system call total {total} bytes: the limit is {LARGEST_BYTES}"
         )
     return sent
 

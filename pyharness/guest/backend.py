@@ -13,6 +13,9 @@ from typing import Protocol
 from pyharness.transport.console import Console
 from pyharness.transport.ssh import Ssh
 
+# A kernel that crashes again while it prints a report can print without end.
+MOST_CONSOLE_BYTES = 1 << 19
+
 
 @dataclass(frozen=True, kw_only=True)
 class GuestFacts:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from pyharness.errors import GuestCrashed, GuestError, GuestTimeout
-from pyharness.guest.backend import GuestBackend
+from pyharness.guest.backend import MOST_CONSOLE_BYTES, GuestBackend
 from pyharness.guest.history import History
 from pyharness.linux import trouble
 from pyharness.linux.symbolize import Symbolizer
@@ -19,8 +19,10 @@ from pyharness.linux.trouble import CodeLocation
 _SILENCE_SECONDS = 15.0
 # A console without output for this long has printed what it had to print.
 _QUIET_SECONDS = 0.3
+# On real hardware a kernel answers an NMI at once, and prints a report within a fraction of this.
+_NMI_SECONDS = 1.0
+_PRINT_SECONDS = 2.0
 _REPORTS = 3  # in the message of a crash
-_ENOUGH = 1 << 19  # bytes of a console's output that are waited for
 
 
 class Health:
@@ -137,7 +139,7 @@ class Health:
             where = enumerate(self._backend.instruction_pointers())
             places = "".join(f"CPU {number} IP: {address:#x}\n" for number, address in where)
             self._backend.inject_nmi()
-        end = self.clock() + self._timeout_factor
+        end = self.clock() + _NMI_SECONDS * self._timeout_factor
         while self._backend.status() == "running" and self.clock() < end:
             time.sleep(0.1)
         if self._backend.status() == "guest-panicked":
@@ -167,9 +169,9 @@ class Health:
 
     def _wait_for_console(self, quiet: float = _QUIET_SECONDS) -> None:
         """Wait until the console is quiet for some seconds and its last report is complete."""
-        end = self.clock() + 2 * self._timeout_factor
+        end = self.clock() + _PRINT_SECONDS * self._timeout_factor
         size, before = self._backend.console_size(), -1
-        while size - self._from < _ENOUGH and self.clock() < end:
+        while size - self._from < MOST_CONSOLE_BYTES and self.clock() < end:
             if size == before and self._report_is_complete():
                 return
             time.sleep(quiet)

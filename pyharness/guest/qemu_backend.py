@@ -4,15 +4,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pyharness.guest.backend import GuestBackend, GuestFacts
+from pyharness.guest.backend import MOST_CONSOLE_BYTES, GuestBackend, GuestFacts
 from pyharness.machine import lifecycle
 from pyharness.machine.qemu_process import Machine
 from pyharness.machine.saved_states import SavedState
 from pyharness.transport.console import Console
 from pyharness.transport.ssh import Ssh
-
-# A kernel that crashes again while it prints a report can print without end.
-_MOST_TEXT = 1 << 19  # bytes of a console's output that are read
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class QemuBackend(GuestBackend):
         try:
             with self.machine.console_log.open("rb") as log:
                 log.seek(since)
-                return log.read(_MOST_TEXT).decode(errors="replace")
+                return log.read(MOST_CONSOLE_BYTES).decode(errors="replace")
         except FileNotFoundError:
             return ""
 

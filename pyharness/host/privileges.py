@@ -197,7 +197,7 @@ def _works(*command: str) -> tuple[bool, str]:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return False, f"{command[0]} was not done after {_SECONDS:.0f} s"
+        return False, f"{command[0]} timed out after {_SECONDS:.0f} s"
     return done.returncode == 0, done.stdout
 
 

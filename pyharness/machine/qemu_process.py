@@ -368,7 +368,7 @@ class Machine:
 
     def no_room(self) -> HostError:
         """Return the error that check_disk() raises."""
-        return HostError(f"no room left in {self.folder}: make room, then pyharness reset")
+        return HostError(f"the disk of {self.folder} is full: make room, then pyharness reset")
 
     def save(self, state: Path) -> None:
         """Stop the machine, and save its state to a file. It can't go on after that.

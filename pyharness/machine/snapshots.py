@@ -29,7 +29,9 @@ def save(machine: Machine, name: str) -> None:
             digits, ``_``, ``.`` and ``-``.
     """
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no name for a snapshot: a letter, then letters and digits")
+        raise UsageError(
+            f"{name!r} is no name for a snapshot: write a letter, then letters, digits, and _ . -"
+        )
     machine.monitor(f"savevm {name}")
 
 

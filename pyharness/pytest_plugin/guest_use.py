@@ -74,8 +74,8 @@ class GuestUse:
         """
         if self.guest.closed:
             raise UsageError(
-                "the guest was closed by this test or a fixture of it: leave that to the fixture"
-                " guest, or boot one that is the test's own"
+                "the test or one of its fixtures closed the shared guest: let the fixture guest"
+                " close it, or boot a separate one"
             )
         self.guest.health.check()
         wrong = [warned.report for warned in self._reports() if not self._is_expected(warned)]

@@ -31,7 +31,7 @@ def check(config: pytest.Config, options: Collection[str]) -> None:
     if apart and (root := _root(config, list(map(str, words)))) and root != config.rootpath:
         joined = " ".join(f"{name}={shlex.quote(value)}" for name, value in apart)
         raise pytest.UsageError(
-            f"pyharness: pytest takes a path in a word of its own for the project's folder, and"
+            f"pyharness: pytest takes a path in a separate argument for the project's folder, and"
             f" would use {config.rootpath} instead of {root}: write {joined}"
         )
 

@@ -254,7 +254,7 @@ class Ssh:
                 feeder.feed()
                 self.watch()
                 if self.clock() > end:
-                    raise GuestTimeout(f"in the guest: {line}: not done after {seconds:.0f} s")
+                    raise GuestTimeout(f"in the guest: {line}: timed out after {seconds:.0f} s")
 
             status = pump(channel, stdout=out.write, stderr=err.write, tick=tick)
         return Completed(
@@ -385,14 +385,14 @@ def _refusal(error: Exception) -> str:
         return ""
     answer = error.result[0].result
     if isinstance(answer, paramiko.BadAuthenticationType):
-        return f"it takes no key, but {' or '.join(answer.allowed_types)}"
+        return f"it accepts no public keys, but {' or '.join(answer.allowed_types)}"
     if not isinstance(answer, paramiko.AuthenticationException) or _LOST.search(str(answer)):
         return ""
     sources = (source for source, _ in error.result)
     tried = [
         source.pkey.fingerprint for source in sources if isinstance(source, InMemoryPrivateKey)
     ]
-    return f"it does not take the key {' nor '.join(tried)}"
+    return f"it rejected the key {' and the key '.join(tried)}"
 
 
 class _Feeder:

@@ -329,7 +329,9 @@ def test_a_warning_that_is_meant(device: GuestFile, guest: Guest) -> None:
     with pytest.raises(CheckFailed, match=r"did not come: 'never said' \(warnings that came: 1\)"):
         visit.expect_all()
     device.ioctl(WARN_SILENTLY)
-    with pytest.raises(GuestCrashed, match=r"complained\nWARNING: .*tryout\.c:\d+") as unexpected:
+    with pytest.raises(
+        GuestCrashed, match=r"reported trouble\nWARNING: .*tryout\.c:\d+"
+    ) as unexpected:
         visit.examine()
     assert str(unexpected.value).count("WARNING: ") == 1
     with pytest.raises(GuestCrashed):

@@ -250,7 +250,7 @@ def test_a_place_for_temporary_files(free: int, takes_programs: bool, what: str)
 
 def test_an_attempt_that_hangs_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(privileges, "_SECONDS", 0.1)
-    assert privileges._works("sleep", "100") == (False, "sleep was not done after 0 s")
+    assert privileges._works("sleep", "100") == (False, "sleep timed out after 0 s")
 
 
 def test_a_container_engine_gets_no_relative_path(tmp_path: Path) -> None:

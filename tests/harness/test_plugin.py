@@ -206,7 +206,7 @@ def test_the_guest_lives_as_long_as_the_debugger(guest: Guest, project: Path) ->
     asked = "print(guest.run('echo lives $((40 + 2))').stdout)\nc\nc\nc\n"
     said = run(project, guest, "--pdb", stdin=asked).stdout
     assert "lives 42" in said, said
-    assert said.count("UsageError: the guest was closed by this test or a fixture of it") >= 2
+    assert said.count("UsageError: the test or one of its fixtures closed the shared guest") >= 2
     assert "3 failed, 1 passed" in said
     assert "does not run any more" not in said
 
