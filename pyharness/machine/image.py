@@ -256,7 +256,7 @@ def _make(spec: GuestSpec, target: Path, progress: Progress, task: Task) -> None
             if not _OUT_OF_STEP.search(log):
                 break
             progress.message(
-                f"image {spec.name}: the security mirror is out of sync with the main one; made without security updates"
+                f"image {spec.name}: made without security updates, as their mirror is out of sync"
             )
         else:
             return

@@ -179,7 +179,8 @@ class Machine:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    start_new_session=persistent,
+                    # Ctrl-C at the terminal is for this process, which ends QEMU.
+                    start_new_session=True,
                 )
             _started[process.pid] = process
             machine = cls(

@@ -23,6 +23,7 @@ from pyharness.pytest_plugin.target import (
     Target,
     known_targets,
     make_ready,
+    named_targets,
     target_of,
     targets_of,
 )
@@ -56,28 +57,27 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     config = session.config
     if not options.is_worker(config) and not options.only_lists(config):
         options.check(config)
-    if any((config.getini("guest"), config.getoption("guest"), config.getoption("ssh"))):
-        for target in targets_of(config):
-            if options.has_workers(config) and not options.only_lists(config):
-                make_ready(config, target)
+    for target in named_targets(config):
+        if options.has_workers(config) and not options.only_lists(config):
+            make_ready(config, target)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+# A wrapper runs before all other hooks: the guest is the first parameter in each test's ID.
+@pytest.hookimpl(wrapper=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None, object, object]:
     """Have each test that uses a guest run in each of several guests."""
-    if PARAMETER not in metafunc.fixturenames or not metafunc.config.getoption("guest"):
-        return
-    targets = targets_of(metafunc.config)
-    if len(targets) > 1:
+    if PARAMETER in metafunc.fixturenames and len(named_targets(metafunc.config)) > 1:
+        targets = targets_of(metafunc.config)
         names = [target.name for target in targets]
         metafunc.parametrize(PARAMETER, targets, ids=names, indirect=True, scope="session")
+    return (yield)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object | None:
     """Have a worker run all tests of one guest, before it goes on with those of another."""
-    targets = targets_of(config) if config.getoption("guest") else ()
-    if len(targets) < 2:
+    targets = named_targets(config)
+    if len(targets) < 2 or config.getoption("dist") == "each":
         return None
     from pyharness.pytest_plugin.by_guest import ByGuest  # noqa: PLC0415  xdist is optional
 
@@ -106,8 +106,8 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def needs_guest(item: pytest.Item) -> bool:
-    """Return whether a test uses the fixture ``guest``, itself or through another fixture."""
-    return "guest" in getattr(item, "fixturenames", ())
+    """Return whether a test uses a guest: a fixture of this plugin that depends on the target."""
+    return PARAMETER in getattr(item, "fixturenames", ())
 
 
 @pytest.hookimpl(trylast=True)
@@ -133,6 +133,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in others]
     if len(targets := targets_of(config)) > 1:
         for item in with_guest:
+            if not hasattr(item, "callspec"):
+                raise pytest.UsageError(
+                    f"{item.nodeid}: a test of a unittest.TestCase can't be run in several guests:"
+                    " name one by --guest, or write it as a function"
+                )
             item.user_properties.append((GUEST, target_of(item).name))
         # Each guest is started once, whatever order the tests are in.
         items.sort(key=lambda item: targets.index(target_of(item)) if needs_guest(item) else -1)

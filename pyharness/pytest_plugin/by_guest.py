@@ -19,12 +19,33 @@ class ByGuest(LoadScopeScheduling):  # type: ignore[misc]
             guests: the names of the guests, with which the parameters in a test's ID begin.
         """
         super().__init__(config, log)
-        # bookworm-amd64 is no guest called bookworm with the parameter amd64.
+        # The longest first: bookworm-amd64 is no guest called bookworm with the parameter amd64.
         self._guests = sorted(guests, key=len, reverse=True)
 
     def _split_scope(self, nodeid: str) -> str:
         """Return the name of a test's guest; the test's own ID if it has none."""
+        _, _, test = nodeid.partition("::")
+        _, _, parameters = test.partition("[")
         for name in self._guests:
-            if f"[{name}-" in nodeid or f"[{name}]" in nodeid:
+            if parameters.startswith((f"{name}-", f"{name}]")):
                 return name
         return nodeid
+
+    def remove_node(self, node: Any) -> str | None:
+        """Hand out what a worker that has crashed has not run, without the test that crashed it.
+
+        Returns:
+            The ID of that test; None if the worker had nothing left to run.
+        """
+        work = self.assigned_work.pop(node)
+        left = [(unit, test) for unit in work.values() for test, done in unit.items() if not done]
+        if not left:
+            return None
+        unit, crashed = left[0]
+        unit[crashed] = True
+        self.workqueue.update(
+            {scope: unit for scope, unit in work.items() if not all(unit.values())}
+        )
+        for other in self.assigned_work:
+            self._reschedule(other)
+        return str(crashed)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pyharness.errors import GuestError
+from pyharness.errors import GuestError, UsageError
 from pyharness.guest.actor import Actor
 from pyharness.guest.guest import Guest
 from pyharness.guest.kernel_log import KernelLogOfTest
@@ -20,7 +20,13 @@ from pyharness.pytest_plugin.target import Target, targets_of
 @pytest.fixture(scope="session")
 def guest_target(request: pytest.FixtureRequest) -> Target:
     """Which guest the test is executed in; a parameter of the test if there are several."""
-    target: Target = getattr(request, "param", None) or targets_of(request.config)[0]
+    target: Target | None = getattr(request, "param", None)
+    if target is None:
+        target, *others = targets_of(request.config)
+        if others:
+            raise UsageError(
+                "a test that is run in several guests has to take its fixtures as arguments"
+            )
     return target
 
 
@@ -28,7 +34,7 @@ def guest_target(request: pytest.FixtureRequest) -> Target:
 def lab(pytestconfig: pytest.Config, guest_target: Target) -> Iterator[GuestPool]:
     """The pool of the guests that the tests of this run share."""
     if guest_target.failure:
-        raise guest_target.failure
+        raise guest_target.failure.with_traceback(None)
     with GuestPool(guest_target.enter, guest_target.name, boots=guest_target.boots) as shared:
         watching.share(pytestconfig, shared)
         yield shared

@@ -77,6 +77,7 @@ class GuestUse:
                 "the test or one of its fixtures closed the shared guest: let the fixture guest"
                 " close it, or boot a separate one"
             )
+        self.guest.resume()  # a test that failed may have left it paused
         self.guest.health.check()
         wrong = [warned.report for warned in self._reports() if not self._is_expected(warned)]
         if wrong:

@@ -123,7 +123,7 @@ def is_worker(config: pytest.Config) -> bool:
 
 def has_workers(config: pytest.Config) -> bool:
     """Return whether workers of pytest-xdist run the tests for this process."""
-    return bool(config.getoption("numprocesses", None))
+    return not is_worker(config) and config.getoption("dist", "no") != "no"
 
 
 def only_lists(config: pytest.Config) -> bool:

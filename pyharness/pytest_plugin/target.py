@@ -75,6 +75,16 @@ def targets_of(config: pytest.Config) -> tuple[Target, ...]:
     return config.stash[_TARGETS]
 
 
+def named_targets(config: pytest.Config) -> tuple[Target, ...]:
+    """Return the targets of this run if options or configuration name them; otherwise none.
+
+    Raises:
+        pytest.UsageError: they name no usable guest.
+    """
+    named = (config.getini("guest"), config.getoption("guest"), config.getoption("ssh"))
+    return targets_of(config) if any(named) else ()
+
+
 def known_targets(config: pytest.Config) -> list[Target]:
     """Return the targets of this run about which enough is known to describe them."""
     return [one for one in config.stash.get(_TARGETS, ()) if one.facts or one.failure]
@@ -119,6 +129,8 @@ def make_ready(config: pytest.Config, target: Target, *cpus: int) -> None:
 def _find(config: pytest.Config) -> tuple[Target, ...]:
     named: list[str] = config.getoption("guest") or []
     if config.getoption("ssh"):
+        if named:
+            raise UsageError("--ssh names the guest: without --guest")
         key = config.getoption("ssh_key")
         address = ssh_address.parse(
             config.getoption("ssh"),
@@ -134,8 +146,10 @@ def _find(config: pytest.Config) -> tuple[Target, ...]:
     if not named:
         ini = config.getini("guest")
         named = [ini if ini and ini != "default" else DEFAULT_GUEST]
+    names = _expanded(named)
     return tuple(
-        _vagrants(config) if name == VAGRANT else _bootable(name) for name in _expanded(named)
+        _vagrants_or_failure(config, several=len(names) > 1) if name == VAGRANT else _bootable(name)
+        for name in names
     )
 
 
@@ -188,6 +202,16 @@ def _vagrants(config: pytest.Config) -> Target:
         lambda: Guest.attach(spec.name),
         description="the one that Vagrant runs",
     )
+
+
+def _vagrants_or_failure(config: pytest.Config, *, several: bool) -> Target:
+    """Return that target; among several, one that fails its tests if Vagrant runs no guest."""
+    try:
+        return _vagrants(config)
+    except HarnessError as error:
+        if not several:
+            raise
+        return Target(VAGRANT, "", lambda: Guest.attach(VAGRANT), boots=False, failure=error)
 
 
 def _alone(config: pytest.Config, why: str) -> None:

@@ -17,6 +17,8 @@ _NAME = 200  # characters of an artifact's name; file systems allow 255 for the 
 _DIGEST = 8  # characters of the hash that makes names unique
 # A test's node ID that needs no hash in the name of its artifact.
 _PLAIN = re.compile(r"[\w./]+(::\w+)*", re.ASCII)
+# These end the whole run, whatever state the kernel is in.
+_ENDS_THE_RUN = (KeyboardInterrupt, pytest.exit.Exception)
 _POOL = pytest.StashKey[GuestPool]()
 _USE = pytest.StashKey[GuestUse]()
 _SPOILT = pytest.StashKey[list[Guest]]()  # guests in which tests failed
@@ -61,7 +63,9 @@ def attend(item: pytest.Item, *, ends: bool) -> Generator[None, object, object]:
         error = raised
         _simplify(item, error)
     use = item.stash.get(_USE, None)
-    if use is not None:
+    if use is not None and isinstance(error, _ENDS_THE_RUN):
+        _spoil(item, use)
+    elif use is not None:
         try:
             use.examine()
             if ends and error is None:
@@ -75,11 +79,16 @@ def attend(item: pytest.Item, *, ends: bool) -> Generator[None, object, object]:
         if error is not None and not isinstance(error, pytest.skip.Exception):
             item.add_report_section("call", "kernel log of this test", _log_of(use))
             item.add_report_section("call", "console of this test", console)
-            del item.stash[_USE]
-            item.config.stash.setdefault(_SPOILT, []).append(use.guest)
+            _spoil(item, use)
     if error is not None:
         raise error
     return result
+
+
+def _spoil(item: pytest.Item, use: GuestUse) -> None:
+    """Have the guest of a test be discarded."""
+    del item.stash[_USE]
+    item.config.stash.setdefault(_SPOILT, []).append(use.guest)
 
 
 def _simplify(item: pytest.Item, error: BaseException) -> None:

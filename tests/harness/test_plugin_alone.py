@@ -41,8 +41,12 @@ def saved(spec, *, progress=None):
 
 saved_states.ensure = saved
 
+@pytest.fixture(scope="session")
+def lab(guest_target):
+    return guest_target.name
+
 @pytest.fixture
-def guest():
+def guest(lab):
     return None
 """
 
@@ -108,7 +112,7 @@ def test_nothing_is_booted_for_a_report_alone(project: Path, run: Run) -> None:
     (project / "conftest.py").write_text(NO_GUEST, encoding="ascii")
     done = run("--results=report.json", "-o", "guest=default")
     assert "boots" not in done.stdout.lower()
-    assert '"guest": null' in (project / "report.json").read_text(encoding="utf-8")
+    assert '"guests": []' in (project / "report.json").read_text(encoding="utf-8")
 
 
 def test_a_project_that_wants_no_guest_needs_no_place_for_consoles(project: Path, run: Run) -> None:
@@ -405,3 +409,146 @@ def test_an_error_before_the_tests_own_lines_is_shown_alone(project: Path, run: 
         assert f"\nERROR test_made_up.py::test_it - {error[:30]}" in done.stdout
         assert "pytest_plugin.py" not in done.stdout
         assert error in (project / "report.json").read_text(encoding="utf-8")
+
+
+# ---- several guests ----
+
+TWO = ("--guest=bookworm-i386", "--guest=trixie-amd64")
+SEVERAL = """
+import os
+import unittest
+
+import pytest
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_lab(lab, number, record_property):
+    record_property("worker", os.environ.get("PYTEST_XDIST_WORKER"))
+    if (lab, number) == ("bookworm-i386", int(os.environ.get("CRASHES", 0))):
+        os._exit(3)
+
+@pytest.mark.architecture("i386")
+def test_i386(lab):
+    assert lab == "bookworm-i386"
+"""
+WORD_FIRST = """
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc):
+    if "number" in metafunc.fixturenames:
+        metafunc.fixturenames.append("word")
+        metafunc.parametrize("word", ["trixie-amd64"])
+"""
+TEST_CASE = """
+import unittest
+import pytest
+
+@pytest.mark.usefixtures("guest")
+class TestIt(unittest.TestCase):
+    def test_it(self):
+        pass
+"""
+GUEST_OF_ITS_OWN = """
+import pytest
+
+@pytest.fixture
+def guest():
+    return "a person"
+
+def test_it(guest):
+    assert guest == "a person"
+"""
+
+
+@pytest.fixture
+def several(project: Path) -> Path:
+    (project / "conftest.py").write_text(NO_GUEST, encoding="ascii")
+    (project / "test_made_up.py").write_text(SEVERAL, encoding="ascii")
+    return project
+
+
+def names_of(project: Path) -> dict[str, str]:
+    """The tests of a run, and the guest of each."""
+    return {test["id"].split("::")[1]: test["guest"] for test in reported(project)["tests"]}
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+@pytest.mark.parametrize("named", [TWO, ("-o", "guest=bookworm-i386"), ("-o", "guest=*-i386")])
+def test_each_test_of_a_fixture_that_needs_a_guest_is_run_in_each(
+    several: Path, run: Run, named: tuple[str, ...], workers: tuple[str, ...]
+) -> None:
+    """However the guests are named, and whichever of the plugin's fixtures it takes."""
+    done = run(*named, *workers, "--results=report.json")
+    found = names_of(several)
+    guests = [guest["name"] for guest in reported(several)["guests"]]
+    if guests == ["bookworm-i386"]:
+        assert found == dict.fromkeys(found)
+        assert {"test_i386", "test_lab[1]"} < found.keys()
+        return
+    assert guests == (["bookworm-i386", "trixie-amd64"] if named == TWO else ["bookworm-i386",
+                      "bullseye-i386"]), done.stdout  # fmt: skip
+    wanted = {f"test_lab[{guest}-{number}]": guest for guest in guests for number in (1, 2, 3)}
+    wanted |= {f"test_i386[{guest}]": guest for guest in guests if guest.endswith("i386")}
+    assert found == wanted
+
+
+def test_a_worker_has_one_guest_whatever_parameters_come_first(several: Path, run: Run) -> None:
+    (several / "conftest.py").write_text(NO_GUEST + WORD_FIRST, encoding="ascii")
+    run(*TWO, "-n", "2", "--results=report.json")
+    found = reported(several)["tests"]
+    assert {test["id"].split("[")[1].split("-t")[0] for test in found if "lab" in test["id"]} == {
+        "bookworm-i386", "trixie-amd64"
+    }  # fmt: skip
+    workers = {
+        (test["guest"], test["properties"]["worker"]) for test in found if "lab" in test["id"]
+    }
+    assert len(workers) == 2
+
+
+def test_a_worker_that_crashes_costs_one_test(several: Path, run: Run) -> None:
+    done = run(*TWO, "-n", "2", CRASHES="2")
+    assert "1 failed, 6 passed" in done.stdout, done.stdout
+    assert done.stdout.count("crashed while running") == 1
+
+
+def test_a_project_may_have_a_fixture_called_guest(project: Path, run: Run) -> None:
+    (project / "test_made_up.py").write_text(GUEST_OF_ITS_OWN, encoding="ascii")
+    done = run("--guest=bookworm-arm64", "--guest=bookworm-i386", "--results=report.json")
+    assert "1 passed" in done.stdout, done.stdout
+    assert names_of(project) == {"test_it": None}
+    assert reported(project)["guests"] == []
+
+
+@pytest.mark.parametrize(
+    ("test", "words", "said"),
+    [
+        (TEST_CASE, TWO, "a test of a unittest.TestCase can't be run in several guests"),
+        (SEVERAL, ("--ssh=127.0.0.1", *TWO), "--ssh names the guest: without --guest"),
+        (SEVERAL, ("--ssh=127.0.0.1:9", "--ssh-key=/nosuch", "--tx=2*popen", "--dist=load"),
+         "which the workers of pytest-xdist can't share"),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_run_in_several_guests_is_wrong_usage(
+    several: Path, run: Run, test: str, words: tuple[str, ...], said: str
+) -> None:
+    (several / "test_made_up.py").write_text(test, encoding="ascii")
+    assert is_refused(run(*words), said)
+
+
+def test_a_fixture_that_is_asked_for_too_late_is_an_error(several: Path, run: Run) -> None:
+    test = "def test_it(request):\n    request.getfixturevalue('lab')\n"
+    (several / "test_made_up.py").write_text(test, encoding="ascii")
+    assert "has to take its fixtures as arguments" in run(*TWO).stdout
+    assert "1 passed" in run(TWO[0]).stdout
+
+
+def test_a_guest_that_is_not_there_fails_its_tests_in_a_line(several: Path, run: Run) -> None:
+    (several / "conftest.py").write_text("", encoding="ascii")
+    (several / "test_made_up.py").write_text(
+        "def test_one(lab):\n    pass\ndef test_two(lab):\n    pass\n", encoding="ascii"
+    )
+    for name in ("PYHARNESS_CACHE", "HOME"):
+        (several / name).touch()
+    done = run("--guest=bookworm-arm64", "--guest=trixie-arm64", PYHARNESS_CACHE=__file__)
+    assert "4 errors" in done.stdout
+    assert done.stdout.count("HostError") >= 4
+    assert "attend" not in done.stdout
+    assert len(done.stdout.splitlines()) < 80, done.stdout

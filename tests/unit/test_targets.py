@@ -14,6 +14,7 @@ from pyharness.pytest_plugin import target
 from pyharness.pytest_plugin.by_guest import ByGuest
 
 TESTS = """
+import subprocess
 import time
 
 import pytest
@@ -26,6 +27,21 @@ def test_has_more():
     time.sleep(3)
 
 def test_is_fast():
+    pass
+
+def test_catches_everything():
+    for _ in range(2):
+        try:
+            time.sleep(60)
+        except BaseException:
+            return
+
+def test_waits_again():
+    with subprocess.Popen(["sleep", "60"]) as process:
+        process.wait()
+
+@pytest.mark.test_limit(seconds=60)
+def test_gives_it_by_name():
     pass
 """
 
@@ -70,12 +86,21 @@ def test_a_test_that_takes_too_long_is_ended(tmp_path: Path, words: tuple[str, .
     (tmp_path / "test_made_up.py").write_text(TESTS, encoding="ascii")
     line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words]
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "1 failed, 2 passed" in done.stdout, done.stdout
+    assert "3 failed, 3 passed" in done.stdout, done.stdout
     assert "the test did not end within 2 s in which its guests could run" in done.stdout
     assert "    time.sleep(60)" in done.stdout
 
 
-@pytest.mark.parametrize("wrong", ["test_limit(-1)", "test_limit()", "test_limit('a')"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "test_limit(-1)",
+        "test_limit()",
+        "test_limit('a')",
+        "test_limit(float('nan'))",
+        "test_limit(s=1)",
+    ],
+)
 def test_a_limit_that_is_no_number_is_refused(tmp_path: Path, wrong: str) -> None:
     text = f"import pytest\n@pytest.mark.{wrong}\ndef test_it():\n    pass\n"
     (tmp_path / "test_made_up.py").write_text(text, encoding="ascii")
