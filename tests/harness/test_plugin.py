@@ -3,8 +3,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,59 @@ def project(tmp_path: Path, guest: Guest) -> Path:
     other = next(name for name in ("arm64", "i386") if name != guest.facts.architecture)
     (tmp_path / "test_made_up.py").write_text(TESTS.replace("OTHER", other), encoding="ascii")
     return tmp_path
+
+
+INTERRUPTED = """
+import os
+import pathlib
+import signal
+
+import pytest
+
+WARN = "echo '<4>WARNING: CPU: 0 PID: 1 at made/up.c:1 f+0x0/0x1' > /dev/kmsg"
+
+def test_first(guest):
+    HOW
+    guest.run("sleep 60", seconds=60)
+
+def test_second(guest):
+    pass
+"""
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize(
+    "how",
+    [
+        'pathlib.Path("ready").touch()',  # and both it and QEMU get SIGINT, as from a terminal
+        "guest.run(WARN).check(); os.kill(os.getpid(), signal.SIGINT)",
+        "guest.run(WARN).check(); pytest.exit('enough')",
+    ],
+)
+def test_an_interrupted_run_ends(guest: Guest, tmp_path: Path, how: str) -> None:
+    """Whatever the kernel has reported, and whoever else is interrupted."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="ascii")
+    (tmp_path / "test_made_up.py").write_text(INTERRUPTED.replace("HOW", how), encoding="ascii")
+    line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly"]
+    with subprocess.Popen(
+        [*line, f"--guest={guest.facts.name}", "--results=report.json"],
+        cwd=tmp_path,
+        env=os.environ | {"PYHARNESS_RUN": str(tmp_path / "run"), "PYTEST_ADDOPTS": ""},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        if "ready" in how:
+            while not (tmp_path / "ready").exists():
+                assert process.poll() is None
+                time.sleep(0.1)
+            os.killpg(process.pid, signal.SIGINT)
+        said, _ = process.communicate()
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, said
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert report["outcome"] == "interrupted"
+    assert not [test for test in report["tests"] if test["id"].endswith("test_second")]
+    assert not list((tmp_path / "run").glob("*"))
 
 
 SEVERAL = """
