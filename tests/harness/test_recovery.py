@@ -208,7 +208,7 @@ def test_a_host_that_stops_is_no_hang(guest: Guest, monkeypatch: pytest.MonkeyPa
     The guest's clock leaps meanwhile. The kernel takes the leap for the time of the real-time
     tasks that ran just then, and keeps all of them from the CPU for as long; the agent is none.
     """
-    monkeypatch.setattr(health, "_SILENCE", 4.0)
+    monkeypatch.setattr(health, "_SILENCE_SECONDS", 4.0)
     actor = guest.actor()
     busy = [guest.actor() for _ in range(guest.facts.cpus)]
     for task in busy:
@@ -227,7 +227,7 @@ def test_a_host_that_stops_is_no_hang(guest: Guest, monkeypatch: pytest.MonkeyPa
 
 def test_a_busy_guest_is_no_hang(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Signs of life come through, however many others want the CPUs."""
-    monkeypatch.setattr(health, "_SILENCE", 5.0)
+    monkeypatch.setattr(health, "_SILENCE_SECONDS", 5.0)
     done = guest.run("nice -n -20 stress-ng --cpu 40 --timeout 6 --quiet", seconds=60)
     assert done.status == 0
     assert guest.agent.silence() < 3
