@@ -188,7 +188,7 @@ module Pyharness
     end
   end
 
-  # Goes on only where the guest runs; for who waits for an answer, anything else is an error.
+  # Continues only if the guest runs; otherwise raises an error for callers that need an answer.
   class MustRun
     def initialize(app, env)
       @app = app
