@@ -117,6 +117,11 @@ def parameters_of(item: pytest.Item) -> dict[str, object]:
     return found
 
 
+def name_of(item: pytest.Item) -> str:
+    """The name of a test's function."""
+    return str(getattr(item, "originalname", item.name))
+
+
 def is_for(item: pytest.Item) -> bool:
     """Whether a test is to be run."""
     target, several = target_of(item), methods_of(item.config)
@@ -124,7 +129,7 @@ def is_for(item: pytest.Item) -> bool:
     method = str(parameters_of(item).get("method", several[0]))
     chosen = item.config.getoption("matrix")
     if chosen and not matrix.is_in(
-        matrix.extent_of(target.name, chosen), item.path.relative_to(TESTS)
+        matrix.extent_of(target.name, chosen), item.path.relative_to(TESTS), name_of(item)
     ):
         return False
     if len(several) > 1 and method != "auto" and method not in matrix.methods_of(spec):

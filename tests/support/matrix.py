@@ -18,6 +18,7 @@ BRIEF = (
     "contract/test_methods.py",
     "contract/test_compat_amd64.py",
     "contract/test_compat_arm64.py",
+    "contract/test_load.py::test_modinfo_and_build_are_clean",
 )
 NEIGHBOURS = ("contract/test_neighbours.py",)
 # Others who trace or patch the same calls, besides.
@@ -32,7 +33,7 @@ SOAK = (
     "soak/test_races.py",
     "soak/test_storm.py",
 )
-# What is run, by the name of its extent.
+# What is run, by the name of its extent: folders, files and single tests.
 EXTENTS: dict[str, tuple[str, ...]] = {
     "all": ("contract", "harness", "soak"),
     "soak": SOAK,
@@ -64,9 +65,18 @@ def extent_of(guest: str, matrix: str) -> str:
     return EXTENT.get(guest, DEFAULT) if matrix == "full" else matrix
 
 
-def is_in(extent: str, path: PurePath) -> bool:
-    """Whether a file of tests, by its path below tests/, belongs to an extent."""
-    return any(path == PurePath(one) or PurePath(one) in path.parents for one in EXTENTS[extent])
+def is_in(extent: str, path: PurePath, test: str) -> bool:
+    """Whether a test belongs to an extent.
+
+    Args:
+        extent: its name.
+        path: the file of the test, relative to tests/.
+        test: the name of the test's function.
+    """
+    wanted = (one.partition("::") for one in EXTENTS[extent])
+    return any(
+        PurePath(file) in (path, *path.parents) and name in ("", test) for file, _, name in wanted
+    )
 
 
 def all_rows() -> list[tuple[str, str, str]]:

@@ -131,8 +131,12 @@ def test_each_extent_names_files_that_there_are() -> None:
     tests = Path(__file__).parents[1]
     for files in matrix.EXTENTS.values():
         for file in files:
-            assert (tests / file).exists(), file
+            path, _, test = file.partition("::")
+            assert (tests / path).exists(), file
+            assert not test or f"def {test}(" in (tests / path).read_text(encoding="utf-8")
     assert matrix.EXTENT.keys() <= guest_specs.load().keys()
-    assert matrix.is_in("all", Path("soak/test_log.py"))
-    assert not matrix.is_in("core", Path("soak/test_log.py"))
-    assert matrix.is_in("core", Path("contract/test_unload.py"))
+    assert matrix.is_in("all", Path("soak/test_log.py"), "test_it")
+    assert not matrix.is_in("core", Path("soak/test_log.py"), "test_it")
+    assert matrix.is_in("core", Path("contract/test_unload.py"), "test_it")
+    assert matrix.is_in("brief", Path("contract/test_load.py"), "test_modinfo_and_build_are_clean")
+    assert not matrix.is_in("brief", Path("contract/test_load.py"), "test_it")
