@@ -482,14 +482,14 @@ static void send_alarm(pid_t pid)
 
 #ifdef __aarch64__
 typedef uint32_t code_t;
-#define CALL_SIZE	4
+#define STOPPED_PAST	0	/* the kernel has set pc back before it stops */
 #define BREAKPOINT	0xd4200000u
 #define BREAKPOINT_PAST	0	/* where pc is then */
 #define PC		pc
 #define CAN_CALL	false
 #else
 typedef uint8_t code_t;
-#define CALL_SIZE	2
+#define STOPPED_PAST	2	/* int $0x80, sysenter and syscall have 2 bytes */
 #define BREAKPOINT	0xcc
 #define BREAKPOINT_PAST	1
 #define CAN_CALL	true
@@ -527,7 +527,7 @@ static void send_alarm_between(pid_t pid)
 		return;
 	if (ptrace(PTRACE_GETREGSET, pid, NT_PRSTATUS, &all))
 		fail("PTRACE_GETREGSET");
-	at = regs.PC - CALL_SIZE;
+	at = regs.PC - STOPPED_PAST;
 	errno = 0;
 	saved = ptrace(PTRACE_PEEKTEXT, pid, at, 0);
 	if (errno)
@@ -576,7 +576,7 @@ static void call_sleep(pid_t pid)
 	ptrace(PTRACE_POKEDATA, pid, MOMENT, 0);
 	ptrace(PTRACE_POKEDATA, pid, MOMENT + sizeof(long), 50 * MS_NS);
 	call = regs;
-	call.PC = regs.PC - CALL_SIZE;
+	call.PC = regs.PC - STOPPED_PAST;
 	call.ISSUED = -1;
 	call.NUMBER = SYS_clock_nanosleep;
 	call.FIRST = CLOCK_MONOTONIC;
