@@ -22,14 +22,14 @@
 #include <unistd.h>
 
 #if defined(__i386__)
-#define NUMBER(regs)	((regs)->orig_eax)
-#define FIRST(regs)	((regs)->ebx)
+#define NUMBER(all)	((all)->orig_eax)
+#define FIRST(all)	((all)->ebx)
 #elif defined(__x86_64__)
-#define NUMBER(regs)	((regs)->orig_rax)
-#define FIRST(regs)	((regs)->rdi)
+#define NUMBER(all)	((all)->orig_rax)
+#define FIRST(all)	((all)->rdi)
 #else
-#define NUMBER(regs)	((regs)->regs[8])
-#define FIRST(regs)	((regs)->regs[0])
+#define NUMBER(all)	((all)->regs[8])
+#define FIRST(all)	((all)->regs[0])
 #endif
 
 static bool change(pid_t pid, int from, int to)
