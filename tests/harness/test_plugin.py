@@ -129,7 +129,9 @@ def test_an_interrupted_run_ends(guest: Guest, tmp_path: Path, how: str) -> None
     """Whatever the kernel has reported, and whoever else is interrupted."""
     (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="ascii")
     (tmp_path / "test_made_up.py").write_text(INTERRUPTED.replace("HOW", how), encoding="ascii")
-    line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly"]
+    # A shell has what it runs in the background ignore SIGINT.
+    line = ["env", "--default-signal=INT", sys.executable, "-m", "pytest"]
+    line += ["-p", "no:cacheprovider", "-p", "no:randomly"]
     with subprocess.Popen(
         [*line, f"--guest={guest.facts.name}", "--results=report.json"],
         cwd=tmp_path,

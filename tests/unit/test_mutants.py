@@ -4,7 +4,7 @@
 from pathlib import Path
 
 import pytest
-from broken import write
+from broken import BROKEN, write
 from mutants import MUTANTS
 
 
@@ -12,6 +12,11 @@ from mutants import MUTANTS
 def test_a_mutant_can_be_made(tmp_path: Path, name: str) -> None:
     """What it changes occurs once."""
     write(tmp_path / "module", *MUTANTS[name].changes)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_module_can_be_made(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "module", *BROKEN[name])
 
 
 @pytest.mark.parametrize("name", MUTANTS)
