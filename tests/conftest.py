@@ -4,6 +4,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -71,11 +72,12 @@ def methods_of(config: pytest.Config) -> tuple[str, ...]:
     return tuple(config.getoption("method") or usual)
 
 
+@cache  # asked for each test, and each answer reads vm/guests.toml
 def spec_of(target: Target) -> GuestSpec:
     """The description of a target's guest; of another like it if somebody else runs it."""
     known = guest_specs.load()
-    alike = [spec for spec in known.values() if spec.architecture == target.architecture]
-    return known.get(target.name, alike[0])
+    alike = (spec for spec in known.values() if spec.architecture == target.architecture)
+    return known.get(target.name) or next(alike, known[guest_specs.DEFAULT_GUEST])
 
 
 def is_by_table(target: Target, method: str) -> bool:
@@ -100,9 +102,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.test_limit(limit), append=False)
         if "method" in parameters_of(item):
             item.user_properties.append(("method", parameters_of(item)["method"]))
-    others = [item for item in items if not is_for(item)]
-    config.hook.pytest_deselected(items=others)
-    left = [item for item in items if item not in others]
+    chosen = {item: is_for(item) for item in items}
+    config.hook.pytest_deselected(items=[item for item in items if not chosen[item]])
+    left = [item for item in items if chosen[item]]
     # A guest has the module loaded by one method after the other.
     items[:] = [
         item

@@ -128,8 +128,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.get_closest_marker("kernel") and not target_of(item).facts:
             make_ready(config, target_of(item))
     with options.as_usage_error():
-        others = [item for item in with_guest if not is_for(item, target_of(item))]
-    config.hook.pytest_deselected(items=others)
+        others = {item for item in with_guest if not is_for(item, target_of(item))}
+    config.hook.pytest_deselected(items=[item for item in items if item in others])
     items[:] = [item for item in items if item not in others]
     if len(targets := targets_of(config)) > 1:
         for item in with_guest:

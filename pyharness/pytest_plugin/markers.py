@@ -47,8 +47,8 @@ def _check_architectures(item: pytest.Item) -> None:
     Raises:
         pytest.UsageError: it names none, or one that no guest has.
     """
-    known = sorted({spec.architecture for spec in guest_specs.load().values()})
     for marker in item.iter_markers("architecture"):
+        known = sorted({spec.architecture for spec in guest_specs.load().values()})
         if not marker.args or marker.kwargs or not set(known).issuperset(map(str, marker.args)):
             given = ", ".join(map(repr, marker.args))
             raise pytest.UsageError(

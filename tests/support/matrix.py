@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """What is run in which guest, and by which method, in a run over all of them (``--matrix``)."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -108,11 +108,11 @@ def table(phases: Iterable[Phase], kernels: dict[str, str], matrix: str) -> str:
         matrix: as extent_of() takes it.
     """
     worst: dict[tuple[str, str], dict[str, bool]] = defaultdict(dict)
-    took: Counter[tuple[str, str]] = Counter()
+    took: dict[tuple[str, str], float] = defaultdict(float)
     for one in phases:
         row = (one.guest, one.method)
         worst[row][one.test] = worst[row].get(one.test, True) and one.outcome != "failed"
-        took[row] += one.seconds  # type: ignore[assignment]
+        took[row] += one.seconds
     lines = ["| guest | kernel | method | tests | outcome | took |", "|---|---|---|---|---|---|"]
     for guest, method, _ in all_rows():
         tests = worst.get((guest, method))
