@@ -57,14 +57,15 @@ class Report:
 
         Args:
             name: the test's node ID.
-            phase: ``collect``, ``setup``, ``call`` or ``teardown``.
+            phase: ``collect``, ``setup``, ``call`` or ``teardown``; any other, such as the
+                ``???`` that pytest-xdist has for a test that ended its worker, counts as ``call``.
             outcome: the phase's outcome in pytest: ``passed``, ``failed`` or ``skipped``.
             seconds: how long the phase took.
             message: why it did not pass.
             properties: what the test has recorded by ``record_property`` so far.
         """
         test = self._tests.setdefault(name, Test(name))
-        if outcome == "failed" and phase != "call":
+        if outcome == "failed" and phase in ("collect", "setup", "teardown"):
             outcome = "error"
         if OUTCOMES.index(outcome) < OUTCOMES.index(test.outcome):
             test.outcome, test.message = outcome, message
