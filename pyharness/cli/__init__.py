@@ -8,6 +8,7 @@ import click
 
 from pyharness.cli import (
     completion_command,
+    coverage_command,
     decode_command,
     guest_commands,
     module_commands,
@@ -53,6 +54,7 @@ for _command in (
     *guest_commands.COMMANDS,
     *module_commands.COMMANDS,
     *decode_command.COMMANDS,
+    *coverage_command.COMMANDS,
     *setup_command.COMMANDS,
     *completion_command.COMMANDS,
 ):

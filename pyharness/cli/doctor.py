@@ -97,7 +97,7 @@ def _space(made: image.Image | None) -> Finding:
 def _accelerator(spec: GuestSpec, made: image.Image | None) -> Finding:
     known = accelerator.known_accelerator(spec)
     if known is None and made and which(spec.qemu):
-        known = kvm_probe.choose(spec, made)
+        known = kvm_probe.choose(spec, made.kernel)
     if known is None:
         return Finding(
             what="accelerator",

@@ -75,10 +75,11 @@ def list_command() -> None:
     metavar="MIB",
     help="the memory in MiB  [default: as the guest's description says]",
 )
+@options.kernel
 @options.each_guest
 def up_command(guest: str, cpus: int | None, memory: int | None) -> None:
     """Start a guest, or resume one that is suspended or off; make its image if there is none."""
-    _refuse_other_size(guest, cpus, memory)
+    _refuse_others(guest, cpus, memory)
     already = lifecycle.running(guest) is not None
     with Guest.attach(guest, cpus=cpus, memory=memory, progress=TerminalProgress()) as entered:
         port = entered.qemu.machine.port
@@ -88,8 +89,8 @@ def up_command(guest: str, cpus: int | None, memory: int | None) -> None:
         click.echo(f"{entered.describe()}: {runs}, SSH on 127.0.0.1:{port} (pyharness ssh)")
 
 
-def _refuse_other_size(guest: str, cpus: int | None, memory: int | None) -> None:
-    """Make sure that the machine of a guest, if there is one, has the size that is wanted.
+def _refuse_others(guest: str, cpus: int | None, memory: int | None) -> None:
+    """Make sure that the machine of a guest, if there is one, is as it is wanted.
 
     Args:
         guest: the guest's name.
@@ -97,8 +98,9 @@ def _refuse_other_size(guest: str, cpus: int | None, memory: int | None) -> None
         memory: the memory that is wanted, in MiB; None: any.
 
     Raises:
-        UsageError: it has another size.
+        UsageError: it has another size, or its kernel has other options.
     """
+    wanted = known_guests.find(guest, cpus=cpus, memory=memory)
     state, machine = lifecycle.state_of(guest), lifecycle.find_persistent(guest)
     if machine is None or (state == "crashed" and not machine.alive):
         return
@@ -108,6 +110,19 @@ def _refuse_other_size(guest: str, cpus: int | None, memory: int | None) -> None
             f"{guest} is {state} with {counted(has.cpus, 'CPU')} and {has.memory} MiB of memory:"
             f" end it by pyharness down {guest} to start one with others"
         )
+    for variable, what, different in (
+        (known_guests.KERNEL_VARIABLE, "another kernel", has.own_kernel != wanted.own_kernel),
+        (
+            known_guests.OPTIONS_VARIABLE,
+            f"the kernel options {has.kernel_options!r}",
+            has.kernel_options != wanted.kernel_options,
+        ),
+    ):
+        if variable in os.environ and different:
+            raise UsageError(
+                f"{guest} is {state} with {what}: end it by pyharness down {guest} to start one"
+                " with others"
+            )
 
 
 @click.command("down", short_help="End a guest and discard its state.")

@@ -102,6 +102,41 @@ def named_guests(function: _Function) -> _Function:
     return command
 
 
+def kernel(function: _Function) -> _Function:
+    """Decorate a command with options for the guest's kernel and for its command line."""
+
+    @click.option(
+        "--kernel",
+        "kernels",
+        multiple=True,
+        type=click.Path(exists=True, path_type=Path),
+        metavar="PATH",
+        help="the kernel that the guest boots instead of its own: the folder in which one was"
+        " built, or the .deb files of a kernel and of its headers, each by a --kernel of its own",
+    )
+    @click.option(
+        "--kernel-options", metavar="WORDS", help="add these words to the kernel's command line"
+    )
+    @click.option(
+        "--memory-debug",
+        is_flag=True,
+        help="have the kernel find wrong use of memory by what a distribution's kernel has for it",
+    )
+    @functools.wraps(function)
+    def command(
+        *args: Any,
+        kernels: tuple[Path, ...],
+        kernel_options: str | None,
+        memory_debug: bool,
+        **options: Any,
+    ) -> Any:
+        guest_specs.choose_kernel(kernels)
+        guest_specs.add_kernel_options(kernel_options, memory_debug=memory_debug)
+        return function(*args, **options)
+
+    return command
+
+
 def each_guest(function: _Function) -> _Function:
     """Decorate a command with arguments for guests, and run it for each, or for the default one.
 

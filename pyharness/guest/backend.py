@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pyharness.guest.compilers import Compiler
+from pyharness.machine.root_tree import RootTree
 from pyharness.transport.console import Console
 from pyharness.transport.ssh import Ssh
 
@@ -35,6 +37,7 @@ class GuestFacts:
             unknown.
         accelerator_reason: why they are executed so.
         timeout_factor: the factor by which time limits are extended for it.
+        checks_slabs: whether its kernel's slab allocator can check all objects (``slub_debug``).
     """
 
     name: str
@@ -48,6 +51,7 @@ class GuestFacts:
     accelerator: str
     accelerator_reason: str
     timeout_factor: float
+    checks_slabs: bool
 
     def __str__(self) -> str:
         return f"{self.name}, kernel {self.release}, {self.accelerator}"
@@ -69,6 +73,20 @@ class GuestBackend(Protocol):
 
         Args:
             watch: called now and then while the guest is waited for; raises to give up.
+        """
+
+    def host_compiler(self) -> Compiler | None:
+        """Return what builds modules for the guest on this host; None if only the guest can."""
+
+    def root_tree(self) -> RootTree | None:
+        """Return the guest's root file system as a folder of this host; None if it has none."""
+
+    def memory(self, address: int, size: int) -> bytes:
+        """Read the kernel's memory, even if the kernel has crashed.
+
+        Args:
+            address: a virtual address.
+            size: in bytes.
         """
 
     def status(self) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Builds a module in the guest, over SSH, with the guest's own kernel headers.
+"""Builds a module with the guest's own compiler and kernel headers.
 
 The cache keeps the result under a hash of the source and of the kernel that it was built for, so
 that the same module is built once.
@@ -7,25 +7,22 @@ that the same module is built once.
 
 import hashlib
 import re
-import shlex
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyharness.errors import CheckFailed, GuestError, UsageError
+from pyharness.errors import CheckFailed, UsageError
+from pyharness.guest import coverage_build
+from pyharness.guest.compilers import SYMBOLS, Compiler
 from pyharness.guest.module_source import LARGEST_BYTES, ModuleSource, kernel_name
 from pyharness.host import cache, json_store
-from pyharness.transport.ssh import Completed, Ssh
 
 # Warnings about the guest's compiler or headers, which are not the module's fault.
 _NO_WARNING = re.compile(r"Skipping BTF generation|the compiler differs from the one")
 _WARNING = re.compile(r"\bwarning:|\bWARNING:")
-# How long it may take to kill a build that was given up.
-_END_SECONDS = 10.0
-_FLAGS = ("W=1", "C=1", "KCFLAGS=-g")
-# The file in which Kbuild lists what the modules of a folder export, also to each other.
-SYMBOLS = "Module.symvers"
+_FLAGS = ("W=1", "C=1", "KCFLAGS=-g{more}")
+# The folder in a build's folder with the .gcno files of a module whose code is counted.
+NOTES = "notes"
 _FACTS_FILE = "build.json"
 
 
@@ -96,79 +93,71 @@ class Built:
         ]
 
 
-def digest(source: ModuleSource, headers: str) -> str:
+def digest(source: ModuleSource, headers: str, *, counts: bool = False) -> str:
     """Return a hash of a module's source, of the build's flags, and of the target.
 
     Args:
         source: the module's source.
         headers: a text that identifies the guest's kernel and headers.
+        counts: whether the module is to count which of its code runs.
     """
-    made_of = f"{headers} {_FLAGS} {source.digest}"
+    more = f"{coverage_build.FLAGS}{coverage_build.FILES}" if counts else ""
+    made_of = f"{headers} {_FLAGS} {more}{source.digest}"
     return hashlib.sha256(made_of.encode()).hexdigest()[:16]
 
 
-def find(source: ModuleSource, headers: str) -> Built | None:
+def find(source: ModuleSource, headers: str, *, counts: bool = False) -> Built | None:
     """Return the cached result for a module's source; None if there is none.
 
     Args:
         source: the module's source.
         headers: a text that identifies the guest's kernel and headers.
+        counts: whether the module is to count which of its code runs.
     """
-    return _read(_kept(digest(source, headers)), cached=True)
+    return _read(_kept(digest(source, headers, counts=counts)), cached=True)
 
 
-def build(source: ModuleSource, headers: str, ssh: Ssh, *, jobs: int, seconds: float) -> Built:
-    """Build the modules of a folder of the host in the guest, and keep them in the cache.
+def build(source: ModuleSource, headers: str, compiler: Compiler, *, counts: bool = False) -> Built:
+    """Build the modules of a folder of the host, and keep them in the cache.
 
     Args:
         source: the modules' source.
         headers: a text that identifies the guest's kernel and headers.
-        ssh: the connection to the guest.
-        jobs: how many jobs make runs at once.
-        seconds: how long each of the commands may take, in seconds of ``ssh.clock()``.
+        compiler: where to build them.
+        counts: whether the modules are to count which of their code runs.
 
     Returns:
         The modules.
 
     Raises:
         CheckFailed: the build failed; the message has its output.
+        UsageError: the compiler is too old to have the code counted.
         GuestError: the guest does not answer, or the build took too long.
     """
-    name = digest(source, headers)
-    where = f"/root/build/{name}"
-    ssh.put_files(source.paths, source.folder, where, seconds=seconds)
-    made = _make(where, ssh, jobs=jobs, seconds=seconds)
-    found = ssh.run(["find", where, "-name", "*.ko"], seconds=seconds).check().stdout.splitlines()
-    if made.status or not found:
-        said = (
-            made.stdout.strip() if made.status else "make succeeded, but built no .ko: check obj-m"
-        )
-        raise CheckFailed(
-            f"{source.folder} does not build in the guest:\n{said}{_left_out(source)}"
-        )
-    _check_names(found)
+    name = digest(source, headers, counts=counts)
+    more = coverage_build.FLAGS.format(folder=compiler.folder(name)) if counts else ""
+    flags = [flag.format(more=more) for flag in _FLAGS]
+    made = compiler.make(source, name, flags, coverage_build.FILES if counts else {})
+    output = made.output.strip()
+    if made.status or not made.modules:
+        if counts:
+            coverage_build.check_output(output)
+        said = output if made.status else "make succeeded, but built no .ko: check obj-m"
+        raise CheckFailed(f"{source.folder} does not build:\n{said}{_left_out(source)}")
+    _check_names(sorted(made.modules))
 
     def keep() -> None:
         with cache.atomic_folder(_kept(name)) as making:
-            for ko in found:
-                (making / Path(ko).name).write_bytes(ssh.get(ko, seconds=seconds))
-            symbols = ssh.run(f"cat {where}/{SYMBOLS} || true", seconds=seconds)
-            (making / SYMBOLS).write_text(symbols.stdout, encoding="utf-8")
-            json_store.write(making / _FACTS_FILE, {"log": made.stdout.strip()})
+            for path, ko in made.modules.items():
+                (making / Path(path).name).write_bytes(ko)
+            for path, note in made.notes.items():
+                kept = making / NOTES / path
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                kept.write_bytes(note)
+            (making / SYMBOLS).write_text(made.symbols, encoding="utf-8")
+            json_store.write(making / _FACTS_FILE, {"log": output})
 
     return cache.ensure(lambda: _read(_kept(name), cached=False), keep, lock=f"module-{name}")
-
-
-def _make(where: str, ssh: Ssh, *, jobs: int, seconds: float) -> Completed:
-    """Run make in a folder of the guest; kill it there if an exception ends the wait for it."""
-    group = f"{where}.group"  # the file with the id of make's process group
-    make = f"echo $$ > {group} && exec make -C {where} -j{jobs} {shlex.join(_FLAGS)} 2>&1"
-    try:
-        return ssh.run(["setsid", "--wait", "sh", "-c", make], seconds=seconds)
-    except BaseException:
-        with suppress(GuestError):
-            ssh.run(f"kill -KILL -- -$(cat {group})", seconds=_END_SECONDS)
-        raise
 
 
 def _check_names(found: Sequence[str]) -> None:

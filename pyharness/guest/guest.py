@@ -15,11 +15,13 @@ from pyharness.errors import (
     ModuleRefused,
     UsageError,
 )
-from pyharness.guest import build
+from pyharness.guest import build, coverage
 from pyharness.guest.actor import Actor
 from pyharness.guest.agent import Agent
 from pyharness.guest.backend import GuestBackend, GuestFacts
 from pyharness.guest.build import Built, module_name
+from pyharness.guest.compilers import SYMBOLS, Compiler, InGuest, WithTree
+from pyharness.guest.coverage import Counted, Coverage
 from pyharness.guest.health import Health
 from pyharness.guest.history import History
 from pyharness.guest.kernel_log import KernelLog
@@ -194,6 +196,10 @@ class Guest(Closes):
 
     def leave(self) -> None:
         """Disconnect; the guest keeps running. A persistent guest that was paused is resumed."""
+        if self._coverage and not self.closed:
+            with suppress(GuestError):
+                self.resume()
+                self._coverage.collect()
         self.closed = True
         if self.backend.persistent:
             with suppress(GuestError):
@@ -348,6 +354,8 @@ class Guest(Closes):
     def build(self, folder: Path, *, anew: bool = False) -> Built:
         """Build a folder's modules with the guest's headers, or return the cached result.
 
+        This host runs the guest's compiler where it can; otherwise the guest does.
+
         The cache has one result for a source and an image, whatever CPUs and memory the guest has.
 
         Args:
@@ -363,18 +371,52 @@ class Guest(Closes):
             GuestError: the guest does not answer, or crashed.
         """
         source, headers = ModuleSource(folder), self.facts.headers
-        if not anew and (built := build.find(source, headers)):
-            return built
+        counts = self._coverage is not None and folder != coverage.KEEPER
         try:
-            return build.build(
-                source,
-                headers,
-                self._ssh,
-                jobs=self.facts.cpus,
-                seconds=self.limit(_BUILD_SECONDS),
-            )
+            built = None if anew else build.find(source, headers, counts=counts)
+            built = built or build.build(source, headers, self._compiler(), counts=counts)
+            if self._coverage and counts:
+                self._coverage.watch(
+                    built, self._counted(built, source), lambda: self.build(coverage.KEEPER).ko
+                )
         except GuestError as error:
             self.health.raise_cause(error)
+        return built
+
+    @cached_property
+    def _coverage(self) -> Coverage | None:
+        """What has run of this guest's modules; None if that is not to be counted."""
+        if (folder := coverage.folder()) is None:
+            return None
+        return Coverage(folder, self, self.facts.architecture, memory=self.backend.memory)
+
+    def _counted(self, built: Built, source: ModuleSource) -> Counted:
+        """Return what a report about a build whose code is counted needs to know.
+
+        Raises:
+            UsageError: there can be no report about this guest's modules.
+        """
+        compiler = self._compiler()
+        tree = None if isinstance(compiler, WithTree) else self.backend.root_tree()
+        if tree is None and not isinstance(compiler, WithTree):
+            raise UsageError(
+                f"what runs of a module can't be counted in {self.facts.name}: this host can't run"
+                " the guest's gcov"
+            )
+        folder = built.files[0].parent
+        return Counted(
+            folder=str(folder),
+            source=str(source.folder.resolve()),
+            where=compiler.folder(folder.name),
+            tree=str(tree.folder) if tree else "",
+            architecture=self.facts.architecture,
+        )
+
+    def _compiler(self) -> Compiler:
+        """Return what builds modules: this host if it can, otherwise the guest."""
+        return self.backend.host_compiler() or InGuest(
+            self._ssh, self.facts.cpus, self.limit(_BUILD_SECONDS)
+        )
 
     def inspect(self, ko: Path) -> module_file.ModuleFile:
         """Read a module's ``.ko`` file, and check that this guest's kernel would load it.
@@ -423,6 +465,8 @@ class Guest(Closes):
                 raise ModuleRefused(wrong)
             raise ModuleRefused(f"{done.stderr.strip()}\n{said}".strip())
         sections = (line.split(":") for line in done.stdout.splitlines())
+        if self._coverage:
+            self._coverage.collect()  # so that a crash finds out where the counters are
         self.health.lines[name] = Symbolizer(
             data, {section: int(at, 16) for section, at in sections}
         )
@@ -502,7 +546,7 @@ def inspect(ko: Path, facts: GuestFacts) -> module_file.ModuleFile:
     """
     module = read_module(ko)
     exports = module_file.parse_exports(facts.exports.read_text(encoding="utf-8"))
-    if (beside := ko.parent / build.SYMBOLS).is_file():  # exports of modules built along with it
+    if (beside := ko.parent / SYMBOLS).is_file():  # exports of modules built along with it
         exports |= module_file.parse_exports(beside.read_text(encoding="utf-8"))
     module_file.check(
         module,

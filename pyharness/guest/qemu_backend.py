@@ -3,10 +3,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from pyharness.guest.backend import MOST_CONSOLE_BYTES, GuestBackend, GuestFacts
-from pyharness.machine import lifecycle
+from pyharness.guest.compilers import Compiler, OnHost, WithTree
+from pyharness.machine import lifecycle, root_tree
+from pyharness.machine.kernel_tree import KernelTree
 from pyharness.machine.qemu_process import Machine
+from pyharness.machine.root_tree import RootTree
 from pyharness.machine.saved_states import SavedState
 from pyharness.transport.console import Console
 from pyharness.transport.ssh import Ssh
@@ -34,6 +38,24 @@ class QemuBackend(GuestBackend):
 
     def ssh(self, watch: Callable[[], object]) -> Ssh:
         return self.machine.ssh(self.saved_state.image, watch=watch)
+
+    def host_compiler(self) -> Compiler | None:
+        if tree_of_kernel := self.saved_state.spec.kernel_tree:
+            return WithTree(KernelTree(Path(tree_of_kernel)))
+        tree = self._tree(emulated=False)
+        return OnHost(tree) if tree else None
+
+    def root_tree(self) -> RootTree | None:
+        return self._tree(emulated=True)
+
+    def _tree(self, *, emulated: bool) -> RootTree | None:
+        saved = self.saved_state
+        return root_tree.ensure(
+            saved.image, saved.kernel, saved.spec.architecture, emulated=emulated
+        )
+
+    def memory(self, address: int, size: int) -> bytes:
+        return self.machine.memory(address, size)
 
     def status(self) -> str:
         status = self.machine.status()
@@ -79,17 +101,18 @@ class QemuBackend(GuestBackend):
 
 def facts_of(saved_state: SavedState) -> GuestFacts:
     """Return the facts about the guests that are started from a saved state; none need run."""
-    spec, image, accel = saved_state.spec, saved_state.image, saved_state.accel
+    spec, kernel, accel = saved_state.spec, saved_state.kernel, saved_state.accel
     return GuestFacts(
         name=spec.name,
         architecture=spec.architecture,
         syscalls=spec.syscalls,
         cpus=spec.cpus,
-        release=image.release,
+        release=kernel.release,
         vermagic=saved_state.vermagic,
         exports=saved_state.exports,
-        headers=f"{image.folder.name} {image.release} {image.version} {saved_state.vermagic}",
+        headers=f"{kernel.folder.name} {kernel.release} {kernel.version} {saved_state.vermagic}",
         accelerator=accel.name,
         accelerator_reason=accel.reason,
         timeout_factor=accel.timeout_factor,
+        checks_slabs=spec.checks_slabs,
     )

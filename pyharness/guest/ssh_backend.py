@@ -13,9 +13,11 @@ from typing import NoReturn
 
 from pyharness.errors import GuestError, UsageError
 from pyharness.guest.backend import GuestBackend, GuestFacts
+from pyharness.guest.compilers import Compiler
 from pyharness.guest.guest import Guest
 from pyharness.host import cache
 from pyharness.machine import guest_specs, saved_states
+from pyharness.machine.root_tree import RootTree
 from pyharness.transport.console import Console
 from pyharness.transport.ssh import Ssh
 from pyharness.transport.ssh_address import Address
@@ -47,6 +49,15 @@ class SshBackend(GuestBackend):
 
     def ssh(self, watch: Callable[[], object]) -> Ssh:
         return _connection(self.address, watch)
+
+    def host_compiler(self) -> Compiler | None:
+        return None
+
+    def root_tree(self) -> RootTree | None:
+        return None
+
+    def memory(self, address: int, size: int) -> bytes:
+        raise GuestError("the memory of a guest that is reached by SSH alone can't be read")
 
     def status(self) -> str:
         return "running"
@@ -125,8 +136,9 @@ def _look(ssh: Ssh, name: str) -> GuestFacts:
     Raises:
         UsageError: none of the harness's guests has its architecture.
     """
-    asked = "uname -r; dpkg --print-architecture; nproc"
-    release, architecture, cpus = ssh.run(asked, seconds=_SECONDS).check().stdout.split("\n")[:3]
+    asked = "uname -r; dpkg --print-architecture; nproc; cat /proc/cmdline"
+    answer = ssh.run(asked, seconds=_SECONDS).check().stdout
+    release, architecture, cpus, command_line = answer.split("\n", 3)
     alike = [spec for spec in guest_specs.load().values() if spec.architecture == architecture]
     if not alike:
         raise UsageError(f"{name} is of architecture {architecture}, which is not supported")
@@ -149,4 +161,5 @@ def _look(ssh: Ssh, name: str) -> GuestFacts:
         accelerator="ssh",
         accelerator_reason="somebody else runs it",
         timeout_factor=_TIMEOUT_FACTOR,
+        checks_slabs="slub_debug=" in command_line,
     )

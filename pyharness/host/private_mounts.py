@@ -18,6 +18,12 @@ import sys
 _NEW_MOUNTS = 0x20000  # CLONE_NEWNS
 _BIND, _RECURSIVE, _PRIVATE = 0x1000, 0x4000, 1 << 18  # MS_BIND, MS_REC, MS_PRIVATE
 _NO_DEVICES = 0x2 | 0x4 | 0x8  # MS_NOSUID | MS_NODEV | MS_NOEXEC
+# What a command of root's begins with to have mounts and processes of its own: two folders follow,
+# the first of which is mounted on the second, and then the command.
+COMMAND = (
+    *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "unchanged", "--"),
+    *(sys.executable, "-I", "-S", __file__),
+)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 

@@ -149,7 +149,7 @@ def run(saved_state: SavedState, ko: Path, program: bytes, *, progress: Progress
         console = folder / "console"
         command = command_line.for_bench(
             saved_state.spec,
-            saved_state.image,
+            saved_state.kernel,
             memory=_MEMORY,
             initrd="initrd",
             console=console.name,

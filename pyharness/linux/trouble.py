@@ -23,7 +23,8 @@ _KINDS = (
     ("oops", r"BUG: kernel NULL|BUG: unable to handle|BUG: kernel|Unable to handle kernel"
              r"|general protection fault|Oops: |Oops - |invalid opcode: |kernel BUG at "),
     ("memory", r"Bad page state|list_(?:add|del) corruption|Slab .*objects remaining|BUG: Bad "
-               r"|refcount_t: |stack-protector: |BUG kmalloc|BUG: KASAN|BUG: KFENCE|BUG \w+ \("),
+               r"|refcount_t: |stack-protector: |BUG kmalloc|BUG: KASAN|BUG: KFENCE"
+               r"|BUG [\w-]+ \(|pagealloc: \w+ (?:error|corruption)"),
     ("lock order", r"WARNING: possible |WARNING: suspicious RCU|BUG: held lock|BUG: sleeping "),
     (WARNING, r"WARNING: (?:CPU: |\S+:\d+ at |at )|unregister_netdevice: waiting"),
     ("bug", r"BUG: "),
@@ -36,8 +37,9 @@ _BODY = re.compile(
     r"|Modules linked in: |note: |#PF: |\*p[dgum]|PGD |PTE |Internal error: |Mem abort |rcu: "
     r"|Sending NMI |NMI backtrace |INFO: NMI handler|INFO: lockdep |\"echo 0 > /proc/sys/kernel"
     r"|task:|</?\w+>|Kernel Offset: |Rebooting in |Preemption disabled |Tainted: |PKRU: |CPU\d"
-    r"|EFLAGS: |Shutting down cpus|swapper pgtable|Data abort |irq event stamp|Allocated by"
-    r"|Freed by|Object |page:|raw:|flags: |[A-Z]SR |FS: |SMP NOPTI|Fixing recursive fault"
+    r"|EFLAGS: |Shutting down cpus|swapper pgtable|Data abort |irq event stamp|Allocated (?:by|in) "
+    r"|Freed (?:by|in) |Object |Slab 0x|Redzone |Padding |-{70}|0x[0-9a-f]+-0x|FIX "
+    r"|page:|raw:|flags: |[A-Z]SR |FS: |SMP NOPTI|Fixing recursive fault"
     r"|Do you have a strange power saving|Dazed and confused"
 )
 _END = re.compile(r"---\[ end (?:trace|Kernel panic)")
@@ -48,10 +50,12 @@ _STACK_END = re.compile(r"^ ?</TASK>")
 _STAMP = re.compile(r"(?:<\d+>)?\[ *(\d+\.\d+)\](?:\[ *[CT]\d+\])? ?")
 _TERMINAL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\x00-\x08]")
 _PLACE = re.compile(
-    r"(?:(?:[ER]?IP|pc) ?: (?:\w+:)?0x|page fault for address: )(?P<address>[0-9a-f]+)$"
+    r"(?:(?:[ER]?IP|pc) ?: (?:\w+:)?0x|page fault for address: |^ 0x)(?P<address>[0-9a-f]+)$"
     r"|(?P<function>[A-Za-z_][\w.]*)\+0x(?P<offset>[0-9a-f]+)/0x(?P<size>[0-9a-f]+)"
     r"(?: \[(?P<module>\w+)\])?"
 )
+# How a line begins whose address is one to which a function returns.
+_RETURNS = r"\s|\[<|BUG: unable to handle page fault|Allocated in |Freed in "
 # The length at which a report without an end is cut off (lines).
 _LINES = 400
 # WARN() prints its message, mostly one line, between this mark and the report.
@@ -262,14 +266,15 @@ def annotate(text: str, line_of: Callable[[CodeLocation], str]) -> str:
     Args:
         text: the report.
         line_of: returns the ``file:line`` of a place; empty if that is unknown. For an address
-            on the stack, and for a page fault in code that was unloaded, it gets the byte
-            before: these are return addresses, and the call is what stands before them.
+            on the stack, for a page fault in code that was unloaded, and for who allocated or freed
+            an object, it gets the byte before: these are return addresses, and the call is what
+            stands before them.
     """
 
     def annotated(line: str) -> str:
         if not (found := _PLACE.search(line)):
             return line
-        returns = re.match(r"\s|\[<|BUG: unable to handle page fault", line) is not None
+        returns = re.match(_RETURNS, line) is not None
         location = (
             CodeLocation(address=int(found["address"], 16) - returns)
             if found["address"]

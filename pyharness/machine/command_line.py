@@ -7,7 +7,7 @@ QEMU splits options at commas, which a path may have.
 
 from pyharness.machine.accelerator import Accelerator
 from pyharness.machine.guest_specs import GuestSpec
-from pyharness.machine.image import Image
+from pyharness.machine.kernel import Kernel
 
 DISK = "disk.qcow2"
 CONSOLE_LOG = "console.log"
@@ -16,13 +16,13 @@ _BARE = ("-nodefaults", "-no-user-config", "-display", "none")
 
 
 def for_guest(
-    spec: GuestSpec, image: Image, accel: Accelerator, *, port: int, incoming: str | None = None
+    spec: GuestSpec, kernel: Kernel, accel: Accelerator, *, port: int, incoming: str | None = None
 ) -> list[str]:
     """The command line that runs a guest in its machine's folder.
 
     Args:
         spec: the guest's description.
-        image: the guest's image; the guest writes to DISK in the machine's folder.
+        kernel: the guest's kernel. Its disk is DISK in the machine's folder.
         accel: how the guest's instructions are executed.
         port: the port of 127.0.0.1 that is forwarded to the guest's SSH.
         incoming: the name of a file in the machine's folder, with a saved state to resume
@@ -38,11 +38,11 @@ def for_guest(
         *_BARE,
         # After a panic the machine pauses, so that it can be examined; a reboot ends it.
         "-action", "panic=pause,reboot=shutdown", "-device", spec.panic,
-        "-kernel", str(image.kernel), "-initrd", str(image.initrd),
+        "-kernel", str(kernel.file), *(["-initrd", str(kernel.initrd)] if kernel.initrd else []),
         "-append",
         f"root=/dev/vda rw console={spec.console} net.ifnames=0 log_buf_len=8M"
         # The kernel reports a CPU that lets nothing else run, before any time limit ends (s).
-        " rcupdate.rcu_cpu_stall_timeout=20",
+        f" rcupdate.rcu_cpu_stall_timeout=20 {spec.kernel_options}".rstrip(),
         # The disk is deleted with the machine, so it need not be flushed to the host's.
         "-drive", f"file={DISK},format=qcow2,if=virtio,cache=unsafe,discard=unmap",
         # restrict: the guest can't connect to anything; it only accepts connections on that port.
@@ -53,36 +53,37 @@ def for_guest(
         f"socket,id=console,path={CONSOLE_SOCKET},server=on,wait=off,logfile={CONSOLE_LOG}",
         "-serial", "chardev:console",
         "-qmp", f"unix:{QMP_SOCKET},server=on,wait=off",
+        *spec.qemu_arguments,
         *(["-incoming", f"exec:cat {incoming}"] if incoming else []),
     ]  # fmt: skip
 
 
-def for_kvm_probe(spec: GuestSpec, image: Image, console: str) -> list[str]:
+def for_kvm_probe(spec: GuestSpec, kernel: Kernel, console: str) -> list[str]:
     """The command line that tests KVM.
 
     The kernel has no root file system: if KVM works, it panics.
 
     Args:
         spec: the guest's description.
-        image: the image whose kernel is booted.
+        kernel: the kernel to boot.
         console: the name of the file that gets the serial console's output.
     """
     return [
         spec.qemu, "-machine", spec.machine, "-accel", "kvm", "-cpu", "host", "-m", "256",
         *_BARE, "-no-reboot",
-        "-serial", f"file:{console}", "-kernel", str(image.kernel),
+        "-serial", f"file:{console}", "-kernel", str(kernel.file),
         "-append", f"console={spec.console} panic=-1",
     ]  # fmt: skip
 
 
 def for_bench(
-    spec: GuestSpec, image: Image, *, memory: int, initrd: str, console: str
+    spec: GuestSpec, kernel: Kernel, *, memory: int, initrd: str, console: str
 ) -> list[str]:
     """The command line that counts instructions: the guest's time counts those it has executed.
 
     Args:
         spec: the guest's description.
-        image: the image whose kernel is booted.
+        kernel: the kernel to boot.
         memory: the guest's memory, in MiB.
         initrd: the name of the initramfs, which has everything that the guest needs.
         console: the name of the file that gets the serial console's output.
@@ -92,7 +93,7 @@ def for_bench(
         "-cpu", spec.cpu, "-smp", "1", "-m", str(memory),
         "-icount", "shift=0,sleep=off",
         *_BARE, "-no-reboot",
-        "-kernel", str(image.kernel), "-initrd", initrd,
+        "-kernel", str(kernel.file), "-initrd", initrd,
         "-append", f"console={spec.console} quiet panic=-1",
         "-serial", f"file:{console}",
     ]  # fmt: skip

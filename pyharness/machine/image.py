@@ -10,36 +10,22 @@ An image is a folder of the cache, named after a hash of what it was made from::
         image.json   the facts of class Image
 """
 
-import fcntl
 import hashlib
 import io
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 import tarfile
-import tempfile
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pyharness.errors import HostError
-from pyharness.host import (
-    bundled,
-    cache,
-    json_store,
-    private_mounts,
-    privileges,
-    signals,
-    supervisor,
-)
-from pyharness.host.programs import die_with_parent, environment, requires, run
+from pyharness.host import bundled, cache, json_store
+from pyharness.host.programs import requires, run
 from pyharness.host.progress import NoProgress, Progress, Task
+from pyharness.machine import kernel_packages, mmdebstrap
 from pyharness.machine.guest_specs import GuestSpec
-from pyharness.machine.mirrors import Mirrors, base_of
+from pyharness.machine.kernel import Kernel
+from pyharness.machine.mmdebstrap import MmdebstrapError, Packages, in_memory, on_disk
 
 # To be increased when this file makes images differently: all images are then made again.
 FORMAT = 2
@@ -66,19 +52,16 @@ _WRITE_DISK = """mkdir "$1.tree" && mount --bind "$1" "$1.tree" &&
 mke2fs -q -F -t ext4 -O ^metadata_csum_seed -m 0 -d "$1.tree" /proc/self/fd/{fd} {mib}M &&
 umount "$1.tree" && rmdir "$1.tree\""""
 
-
-# The lowest descriptor that a hook gets; see _high().
-_HIGH = 100
+# Installs packages that are files, and what they depend on.
+_INSTALL = (
+    '--customize-hook=mkdir "$1/debs" && tar -C "$1/debs" -xf /proc/self/fd/{fd} &&'
+    ' chroot "$1" sh -c "apt-get --yes --no-install-recommends install /debs/*.deb" &&'
+    ' rm -r "$1/debs"'
+)
 # The paths in the tree of what is taken out of it.
 _KERNEL = "boot/vmlinuz-"
 _HOST_KEY = "etc/ssh/ssh_host_ed25519_key.pub"
 _STATUS = "var/lib/dpkg/status"
-
-# Gives a command that runs as root mounts and processes of its own; see private_mounts.py.
-_APART = (
-    *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "unchanged", "--"),
-    *(sys.executable, "-I", "-S", private_mounts.__file__),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,14 +86,9 @@ class Image:
         return self.folder / "root.raw"
 
     @property
-    def kernel(self) -> Path:
-        """The file of the kernel."""
-        return self.folder / "vmlinuz"
-
-    @property
-    def initrd(self) -> Path:
-        """The file of the initial file system."""
-        return self.folder / "initrd"
+    def kernel(self) -> Kernel:
+        """The kernel that it was made with."""
+        return Kernel(folder=self.folder, release=self.release, version=self.version)
 
 
 @cache.as_host_error()
@@ -171,6 +149,7 @@ def digest(spec: GuestSpec, public_key: str, files: Path) -> str:
         files: the project's folder ``vm``.
     """
     made_of = hashlib.sha256(f"{FORMAT} {spec.image_inputs}\n".encode())
+    made_of.update(kernel_packages.digest(spec).encode())
     for data in (
         (files / "setup.sh").read_bytes(),
         (files / "excluded").read_bytes(),
@@ -182,7 +161,7 @@ def digest(spec: GuestSpec, public_key: str, files: Path) -> str:
 
 def folder_of(spec: GuestSpec) -> Path:
     """The folder of a guest's image, whether or not the image is made."""
-    return cache.folder() / "images" / f"{spec.name}-{digest(spec, _public_key(), bundled.VM)}"
+    return cache.folder() / "images" / f"{spec.image}-{digest(spec, _public_key(), bundled.VM)}"
 
 
 @cache.as_host_error()
@@ -203,7 +182,7 @@ def read(folder: Path) -> Image | None:
     if facts is None:
         return None
     image = Image(folder=folder, **facts)
-    whole = all(path.is_file() for path in (image.root, image.kernel, image.initrd))
+    whole = all((folder / name).is_file() for name in ("root.raw", "vmlinuz", "initrd"))
     return image if whole else None
 
 
@@ -221,112 +200,71 @@ def ensure(spec: GuestSpec, *, progress: Progress | None = None) -> Image:
     progress = progress or NoProgress()
 
     def waiting() -> AbstractContextManager[object]:
-        return progress.task(f"waiting for another process that makes the image of {spec.name}")
+        return progress.task(f"waiting for another process that makes the image of {spec.image}")
 
     def make() -> None:
-        with progress.task(f"making image {spec.name}") as task:
+        with progress.task(f"making image {spec.image}") as task:
             _make(spec, folder_of(spec), progress, task)
 
-    return cache.ensure(lambda: find(spec), make, lock=f"image-{spec.name}", waiting=waiting)
+    return cache.ensure(lambda: find(spec), make, lock=f"image-{spec.image}", waiting=waiting)
 
 
 def _make(spec: GuestSpec, target: Path, progress: Progress, task: Task) -> None:
-    requires("mmdebstrap", "mke2fs", "arch-test", "mount")
-    if obstacle := privileges.to_make_images():
-        raise HostError(str(obstacle))
-    try:
-        run("arch-test", spec.architecture)
-    except HostError as error:
-        raise HostError(
-            f"programs for {spec.architecture} don't run here, which making {spec.name} needs:"
-            f" pyharness setup {spec.architecture}"
-        ) from error
-    if (free := shutil.disk_usage(cache.folder()).free) < ROOM:
-        raise HostError(
-            f"{cache.folder()} has {free >> 20} MiB free and an image needs {ROOM >> 20}:"
-            " make room, or name another folder in PYHARNESS_CACHE"
-        )
-    mirrors = Mirrors.of_this_host()
-    for sources in mirrors.choices(spec.suite):
-        try:
-            with cache.atomic_folder(target, siblings=spec.name) as folder:
-                _mmdebstrap(spec, sources, folder, task)
-        except _MmdebstrapError as failed:
-            log = str(failed)
-            if not _OUT_OF_STEP.search(log):
-                break
-            progress.message(
-                f"image {spec.name}: made without security updates, as their mirror is out of sync"
-            )
-        else:
-            return
-    tail = "\n".join(log.splitlines()[-15:])
-    raise HostError(f"mmdebstrap could not make the image of {spec.name}:\n{tail}")
+    requires("mke2fs")
+    if spec.kernel_packages:
+        kernel_packages.check(spec)
+    purpose = f"making the image of {spec.image}"
+    mmdebstrap.check_host(spec.architecture, purpose=purpose, room=ROOM)
+
+    def make(sources: list[str]) -> None:
+        with cache.atomic_folder(target, siblings=spec.image) as folder:
+            _make_from(spec, sources, folder, task)
+
+    mmdebstrap.with_sources(spec.suite, make, purpose=purpose, progress=progress)
 
 
-class _MmdebstrapError(Exception):
-    """What mmdebstrap printed before it failed."""
-
-
-_OUT_OF_STEP = re.compile(r"unexpected size|Hash Sum mismatch|does not have a Release file|404 ")
-
-
-def _mmdebstrap(spec: GuestSpec, sources: list[str], folder: Path, task: Task) -> None:
+def _make_from(spec: GuestSpec, sources: list[str], folder: Path, task: Task) -> None:
     """Make an image's disk, and the files beside it, in a folder.
 
-    A hook is a shell command, and mmdebstrap splits its special hooks at spaces, so no hook has
-    a path of this host: files are passed by descriptor.
-
     Raises:
-        _MmdebstrapError: mmdebstrap failed, or its result has no kernel.
+        MmdebstrapError: mmdebstrap failed, or its result has no kernel.
     """
     excluded = [
         line for line in (bundled.VM / "excluded").read_text().splitlines() if line.startswith("/")
     ]
+
+    def listen(line: str) -> None:
+        for begin, fraction, doing in _STAGES:
+            if line.startswith(begin):
+                task.at(fraction, doing)
+
     with (
-        _in_memory(overlay(bundled.VM / "rootfs", _public_key())) as files,
-        _in_memory((bundled.VM / "setup.sh").read_bytes()) as setup,
-        _in_memory() as results,
-        _disk(folder / "root.raw") as disk,
-        _tree(folder) as (first, temporary, inherited),
+        in_memory(overlay(bundled.VM / "rootfs", _public_key())) as files,
+        in_memory((bundled.VM / "setup.sh").read_bytes()) as setup,
+        in_memory(kernel_packages.archive(spec)) as debs,
+        in_memory() as results,
+        on_disk(folder / "root.raw") as disk,
     ):
-        command = [
-            *first,
-            "mmdebstrap", "--variant=minbase", "--format=null",
-            f"--architectures={spec.architecture}",
-            f"--include={','.join(spec.all_packages)}",
-            '--aptopt=Acquire::Check-Valid-Until "false"',
-            '--aptopt=Acquire::Languages "none"',
-            # A kernel of an additional suite also needs that suite's versions of other packages.
-            f'--aptopt=APT::Default-Release "{spec.suite}"',
-            *(f"--dpkgopt=path-exclude={path}" for path in excluded),
-            f'--essential-hook=tar -C "$1" -xpf /proc/self/fd/{files}',
-            f'--customize-hook=sh /proc/self/fd/{setup} "$1"',
-            f'--customize-hook=tar -C "$1" -cf /proc/self/fd/{results} boot {_HOST_KEY} {_STATUS}',
-            "--customize-hook=" + _WRITE_DISK.format(fd=disk, mib=spec.disk),
-            base_of(spec.suite), "/dev/null", *sources,
-        ]  # fmt: skip
-        process = subprocess.Popen(
-            command,
-            cwd="/",  # which root of a user namespace can enter, too
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            pass_fds=[files, setup, results, disk, *inherited],
-            env=environment(TMPDIR=str(temporary), LC_ALL="C.UTF-8"),
+        log = mmdebstrap.make_tree(
+            Packages(
+                suite=spec.suite,
+                architecture=spec.architecture,
+                names=spec.all_packages,
+                excluded=excluded,
+            ),
+            sources,
+            [
+                f'--essential-hook=tar -C "$1" -xpf /proc/self/fd/{files}',
+                *([_INSTALL.format(fd=debs)] if spec.kernel_packages else []),
+                f'--customize-hook=sh /proc/self/fd/{setup} "$1"',
+                f'--customize-hook=tar -C "$1" -cf /proc/self/fd/{results}'
+                f" boot {_HOST_KEY} {_STATUS}",
+                "--customize-hook=" + _WRITE_DISK.format(fd=disk, mib=spec.disk),
+            ],
+            folder,
+            descriptors=[files, setup, debs, results, disk],
+            listen=listen,
         )
-        assert process.stdout is not None
-        lines = []
-        with signals.ended(process, gently=bool(os.geteuid())):
-            for line in process.stdout:
-                lines.append(line)
-                for begin, fraction, doing in _STAGES:
-                    if line.startswith(begin):
-                        task.at(fraction, doing)
-        if process.returncode:
-            raise _MmdebstrapError("".join(lines))
         try:
             with (
                 open(results, "rb", closefd=False) as archive,
@@ -334,81 +272,7 @@ def _mmdebstrap(spec: GuestSpec, sources: list[str], folder: Path, task: Task) -
             ):
                 _describe(folder, tar)
         except (tarfile.TarError, KeyError, ValueError) as error:
-            raise _MmdebstrapError(f"{''.join(lines)}the result has no kernel: {error}") from error
-
-
-@contextmanager
-def _in_memory(data: bytes = b"") -> Iterator[int]:
-    """Yield the descriptor of a file in memory, which any user can open by that descriptor."""
-    with _high(os.memfd_create("pyharness")) as fd:
-        os.write(fd, data)
-        os.lseek(fd, 0, os.SEEK_SET)
-        yield fd
-
-
-@contextmanager
-def _high(fd: int) -> Iterator[int]:
-    """Yield a copy of a descriptor with a high number, and close the original.
-
-    Low numbers are left to mmdebstrap: its shell can't name others.
-    """
-    try:
-        high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)
-    finally:
-        os.close(fd)
-    try:
-        yield high
-    finally:
-        os.close(high)
-
-
-@contextmanager
-def _disk(path: Path) -> Iterator[int]:
-    """Yield the descriptor of a file that root of a user namespace can write to, too.
-
-    The file is read-only afterwards.
-    """
-    with _high(os.open(path, os.O_RDWR | os.O_CREAT, 0o666)) as fd:
-        os.fchmod(fd, 0o666)
-        yield fd
-        os.fchmod(fd, 0o444)
-
-
-@contextmanager
-def _tree(folder: Path) -> Iterator[tuple[list[str], Path, list[int]]]:
-    """Prepare a folder in which a command makes a tree of files.
-
-    As root, that folder is beside the image, where it is sure to be cleaned up, and mounted at a
-    plain path, as apt and dpkg can't handle others. The command has mounts and processes of its
-    own: the kernel ends both, even if the command is killed.
-
-    As another user, mmdebstrap itself makes a user namespace, whose root can't enter a private
-    home folder: so it is a folder for temporary files. As the kernel does not end that namespace's
-    processes with this one, supervisor.py does.
-
-    Yields:
-        The words that the command begins with, the folder, and the descriptors to inherit.
-    """
-    if not os.geteuid():
-        requires("unshare")
-    plain = Path(tempfile.mkdtemp(prefix="pyharness-", dir=privileges.temporary_folder()))
-    if os.geteuid():
-        plain.chmod(0o1777)
-        reading, writing = os.pipe()
-        try:
-            yield [*supervisor.COMMAND, str(reading), str(plain)], plain, [reading]
-        finally:
-            os.close(reading)
-            os.close(writing)
-        return
-    tree = folder / "tmp"
-    try:
-        tree.mkdir()
-        tree.chmod(0o755)
-        yield die_with_parent([*_APART, str(tree), str(plain)]), plain, []
-    finally:
-        plain.rmdir()
-        shutil.rmtree(tree, ignore_errors=True)
+            raise MmdebstrapError(f"{log}the result has no kernel: {error}") from error
 
 
 def _describe(folder: Path, results: tarfile.TarFile) -> None:

@@ -16,18 +16,18 @@ from pyharness.host.programs import die_with_parent, environment
 from pyharness.machine import command_line
 from pyharness.machine.accelerator import Accelerator, known_accelerator, remember, tcg
 from pyharness.machine.guest_specs import GuestSpec
-from pyharness.machine.image import Image
+from pyharness.machine.kernel import Kernel
 
 # Under KVM a kernel panics 2 s after its start; one that hangs never does.
 _PROBE_SECONDS = 10.0
 
 
-def choose(spec: GuestSpec, image: Image) -> Accelerator:
+def choose(spec: GuestSpec, kernel: Kernel) -> Accelerator:
     """The accelerator of a guest; the first time after the host's boot, finding it takes seconds.
 
     Args:
         spec: the guest's description.
-        image: the guest's image, whose kernel is booted.
+        kernel: the guest's kernel, which is booted.
 
     Raises:
         UsageError: ``PYHARNESS_ACCEL`` is neither ``kvm`` nor ``tcg``.
@@ -37,17 +37,17 @@ def choose(spec: GuestSpec, image: Image) -> Accelerator:
     with cache.locked("accel"):
         if known := known_accelerator(spec):
             return known
-        answer = _probe(spec, image)
+        answer = _probe(spec, kernel)
         remember(spec, answer)
     return answer
 
 
-def _probe(spec: GuestSpec, image: Image) -> Accelerator:
+def _probe(spec: GuestSpec, kernel: Kernel) -> Accelerator:
     """Boot the kernel without a root file system: where KVM works, it panics."""
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         console = Path(folder) / "console"
-        command = command_line.for_kvm_probe(spec, image, console.name)
+        command = command_line.for_kvm_probe(spec, kernel, console.name)
         process = subprocess.Popen(
             die_with_parent(command),
             cwd=folder,  # QEMU may dump core

@@ -92,7 +92,7 @@ def _start(
         raise HostError(f"QEMU can't go on from the saved state: {saved} is not whole: {fix}")
     machine = Machine.start(
         saved_state.spec,
-        saved_state.image,
+        saved_state.kernel,
         saved_state.accel,
         folder=folder,
         persistent=persistent,
@@ -268,7 +268,7 @@ def saved_state_of(machine: Machine) -> SavedState:
 
 def _saved_state_in(folder: Path, name: str) -> SavedState:
     """The saved state that the machine in a folder was started from."""
-    saved_state = saved_states.read((folder / STARTED_FROM).resolve(), name)
+    saved_state = saved_states.read((folder / STARTED_FROM).resolve())
     if saved_state is None:
         raise GuestError(
             f"the saved state that {name} was started from no longer exists: pyharness reset"

@@ -30,6 +30,7 @@ from pyharness.machine.accelerator import Accelerator
 from pyharness.machine.command_line import CONSOLE_LOG, CONSOLE_SOCKET, QMP_SOCKET
 from pyharness.machine.guest_specs import GuestSpec
 from pyharness.machine.image import Image, user_key
+from pyharness.machine.kernel import Kernel
 from pyharness.transport.console import Console
 from pyharness.transport.ssh import Ssh
 
@@ -47,6 +48,8 @@ _END_SECONDS = 10.0
 _LOAD_SECONDS = 60.0
 # The name of a state that is being saved.
 _SAVING = "state.new"
+# The name of a file with memory that is being read.
+_MEMORY = "memory"
 # How much is written to a file to see whether it can grow (bytes).
 _GROWN = 1 << 20
 _STATE_BEGIN = b"QEVM"
@@ -144,7 +147,7 @@ class Machine:
     def start(
         cls,
         spec: GuestSpec,
-        image: Image,
+        kernel: Kernel,
         accel: Accelerator,
         *,
         folder: Path,
@@ -155,7 +158,7 @@ class Machine:
 
         Args:
             spec: the guest's description.
-            image: the guest's image.
+            kernel: the guest's kernel.
             accel: how the guest's instructions are executed.
             folder: the machine's folder.
             persistent: whether the machine outlives this process.
@@ -168,7 +171,7 @@ class Machine:
         requires(spec.qemu)
         for _ in range(5):
             port = free_port()
-            line = command_line.for_guest(spec, image, accel, port=port, incoming=incoming)
+            line = command_line.for_guest(spec, kernel, accel, port=port, incoming=incoming)
             for left in SOCKETS:
                 (folder / left).unlink(missing_ok=True)
             with (folder / QEMU_LOG).open("wb") as log:
@@ -411,6 +414,31 @@ class Machine:
         if said.startswith("Error"):
             raise GuestError(f"QEMU of {self.guest}: {said}")
         return said
+
+    def memory(self, address: int, size: int) -> bytes:
+        """Read the kernel's memory, even if the kernel has crashed.
+
+        Args:
+            address: a virtual address.
+            size: in bytes.
+
+        Raises:
+            GuestError: QEMU is gone, or no CPU has the address mapped.
+            GuestTimeout: QEMU does not answer.
+        """
+        signed = address - (1 << 64) if address >= 1 << 63 else address
+        arguments = {"val": signed, "size": size, "filename": _MEMORY}
+        cpus = [cpu["cpu-index"] for cpu in self.qmp("query-cpus-fast")]
+        for cpu in cpus:
+            try:
+                self.qmp(("memsave", arguments | {"cpu-index": cpu}))
+                return (self.folder / _MEMORY).read_bytes()
+            except GuestError:  # it runs a program, whose page tables lack the kernel
+                if cpu == cpus[-1]:
+                    raise
+            finally:
+                (self.folder / _MEMORY).unlink(missing_ok=True)
+        raise GuestError(f"QEMU of {self.guest} has no CPU")
 
     def instruction_pointers(self) -> list[int]:
         """The instruction pointer of each of the guest's CPUs, even if its kernel does not respond.

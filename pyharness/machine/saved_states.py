@@ -15,21 +15,32 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pyharness.errors import GuestError
+from pyharness.errors import GuestError, UsageError
 from pyharness.host import cache, json_store
 from pyharness.host.programs import version_of
 from pyharness.host.progress import NoProgress, Progress, Task
 from pyharness.linux import trouble
 from pyharness.linux.trouble import Report
-from pyharness.machine import accelerator, command_line, guest_specs, image, kvm_probe, qemu_process
+from pyharness.machine import (
+    accelerator,
+    command_line,
+    guest_specs,
+    image,
+    kernel_source,
+    kernel_tree,
+    kvm_probe,
+    qemu_process,
+)
+from pyharness.machine import kernel as kernels
 from pyharness.machine.accelerator import Accelerator
 from pyharness.machine.guest_specs import GuestSpec
 from pyharness.machine.image import Image
+from pyharness.machine.kernel import Kernel
 from pyharness.machine.qemu_process import Machine
 from pyharness.transport.ssh import Ssh
 
 # To be increased when this file boots or saves guests differently: all are then booted again.
-FORMAT = 2
+FORMAT = 3
 # How often a guest is booted at most until its kernel reports no trouble: trouble that comes from
 # a busy host does not last.
 _BOOTS = 3
@@ -37,9 +48,11 @@ _BOOTS = 3
 # that, in seconds of real hardware in which the guest could run (360 s emulated): beside ten busy
 # processes a boot took over 180 s. A boot that fails is noticed at once.
 _BOOT_SECONDS = 60.0
-_FACTS = {"vermagic": str, "image": str, "accel": dict, "cpus": int, "memory": int}
+_FACTS = {"vermagic": str, "image": str, "kernel": str, "accel": dict, "spec": dict}
 _ACCEL_FACTS = {"name": str, "reason": str}
 STATE = "state"
+# Unpacks a kernel's files. In some suites /lib is a symbolic link.
+_UNPACK = "tar -xz -C / --keep-directory-symlink -f - && depmod"
 _FACTS_FILE = "saved-state.json"
 
 
@@ -51,6 +64,7 @@ class SavedState:
         folder: the saved state's folder.
         spec: the guest's description.
         image: the image that the guest was booted from.
+        kernel: the kernel that it was booted with.
         accel: the accelerator that the guest was booted with, and must be resumed with.
         vermagic: the ``vermagic`` field of modules for the guest's kernel.
     """
@@ -58,6 +72,7 @@ class SavedState:
     folder: Path
     spec: GuestSpec
     image: Image
+    kernel: Kernel
     accel: Accelerator
     vermagic: str
 
@@ -80,46 +95,58 @@ def ensure(spec: GuestSpec, *, progress: Progress | None = None) -> SavedState:
         GuestError: the guest does not boot, or its kernel reports trouble at each boot.
     """
     progress = progress or NoProgress()
+    kernel = _own_kernel(spec, progress)
     made = image.ensure(spec, progress=progress)
     if not (chosen := accelerator.known_accelerator(spec)):
         progress.message("finding out whether KVM works here: booting a kernel under it")
-        chosen = kvm_probe.choose(spec, made)
-    folder = _saved_state_folder(spec, made, chosen)
+        chosen = kvm_probe.choose(spec, made.kernel)
+    booting = _Boot(spec, made, kernel or made.kernel, chosen)
+    folder = booting.folder
 
     def waiting() -> AbstractContextManager[object]:
         return progress.task(f"waiting for another process that boots {spec.name}")
 
     def make() -> None:
         with cache.atomic_folder(folder, siblings=spec.name) as making:
-            _boot_and_save(spec, made, chosen, making, progress)
+            _boot_and_save(booting, making, progress)
 
     return cache.ensure(
-        lambda: read(folder, spec.name), make, lock=f"saved-state-{spec.name}", waiting=waiting
+        lambda: read(folder), make, lock=f"saved-state-{spec.name}", waiting=waiting
     )
 
 
-def read(folder: Path, name: str) -> SavedState | None:
-    """The saved state in a folder; None if there is none, or its image is gone.
+def _own_kernel(spec: GuestSpec, progress: Progress) -> Kernel | None:
+    """The kernel that a guest boots instead of its image's; None if it boots that."""
+    if spec.kernel_tree:
+        return kernel_tree.ensure(spec, progress=progress)
+    if spec.kernel_source:
+        return kernel_source.ensure(spec, progress=progress)
+    return None
 
-    Args:
-        folder: the saved state's folder.
-        name: the guest's name.
 
-    Raises:
-        UsageError: there is no such guest.
-    """
+def read(folder: Path) -> SavedState | None:
+    """The saved state in a folder; None if there is none, or its image or kernel is gone."""
     facts = json_store.read(folder / _FACTS_FILE, _FACTS)
     accel = facts and json_store.checked(facts["accel"], _ACCEL_FACTS)
     if facts is None or accel is None:
         return None
-    if (made := image.read(Path(facts["image"]))) is None:
+    made = image.read(Path(facts["image"]))
+    if made is None:
         return None
-    cache.mark_used(made.folder)
-    cache.mark_used(folder)
+    kernel = kernels.read(Path(facts["kernel"])) or made.kernel
+    if str(kernel.folder) != facts["kernel"]:
+        return None
+    try:
+        spec = guest_specs.from_facts(facts["spec"])
+    except UsageError:  # another version of this program has other fields
+        return None
+    for used in (made.folder, kernel.folder, folder):
+        cache.mark_used(used)
     return SavedState(
         folder=folder,
-        spec=guest_specs.find(name, cpus=facts["cpus"], memory=facts["memory"]),
+        spec=spec,
         image=made,
+        kernel=kernel,
         accel=Accelerator(**accel),
         vermagic=facts["vermagic"],
     )
@@ -130,23 +157,33 @@ def all_folder() -> Path:
     return cache.folder() / "saved-states"
 
 
-def _saved_state_folder(spec: GuestSpec, made: Image, chosen: Accelerator) -> Path:
-    line = command_line.for_guest(spec, made, chosen, port=0)
-    made_of = f"{FORMAT} {line}{version_of(spec.qemu)}"
-    digest = hashlib.sha256(made_of.encode()).hexdigest()[:12]
-    return all_folder() / f"{spec.name}-{digest}"
+@dataclass(frozen=True)
+class _Boot:
+    """What a guest is booted with."""
+
+    spec: GuestSpec
+    image: Image
+    kernel: Kernel
+    accel: Accelerator
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the saved state."""
+        line = command_line.for_guest(self.spec, self.kernel, self.accel, port=0)
+        made_of = f"{FORMAT} {self.image.folder.name} {line}{version_of(self.spec.qemu)}"
+        digest = hashlib.sha256(made_of.encode()).hexdigest()[:12]
+        return all_folder() / f"{self.spec.name}-{digest}"
 
 
-def _boot_and_save(
-    spec: GuestSpec, made: Image, chosen: Accelerator, folder: Path, progress: Progress
-) -> None:
+def _boot_and_save(booting: _Boot, folder: Path, progress: Progress) -> None:
     """Boot a guest until its kernel reports no trouble, and save its state."""
+    spec, chosen = booting.spec, booting.accel
     progress.message(f"{spec.name} runs under {chosen.name}: {chosen.reason}")
     before: list[Report] = []
     for others in reversed(range(_BOOTS)):
         with (
             progress.task(f"booting {spec.name} once") as task,
-            _booted(spec, made, chosen, folder, task) as machine,
+            _booted(booting, folder, task) as machine,
         ):
             found = trouble.reports(machine.console_log.read_text(errors="replace"))
             bad = unexpected_reports(found, before)
@@ -193,13 +230,12 @@ def _where(report: Report) -> str:
 
 
 @contextmanager
-def _booted(
-    spec: GuestSpec, made: Image, chosen: Accelerator, folder: Path, task: Task
-) -> Iterator[Machine]:
+def _booted(booting: _Boot, folder: Path, task: Task) -> Iterator[Machine]:
     """Boot a guest, write the facts about its kernel to the folder, and yield the stopped guest."""
+    spec, made, kernel, chosen = booting.spec, booting.image, booting.kernel, booting.accel
     task.at(0.05, "kernel")
     qemu_process.make_overlay(folder / command_line.DISK, made.root, "raw")
-    machine = Machine.start(spec, made, chosen, folder=folder, persistent=False)
+    machine = Machine.start(spec, kernel, chosen, folder=folder, persistent=False)
     try:
         with machine.console(timeout_factor=chosen.timeout_factor) as console:
             console.wait_boot(_BOOT_SECONDS, watch=machine.check_disk)
@@ -208,16 +244,19 @@ def _booted(
         ssh.connect(qemu_process.ANSWER_SECONDS * chosen.timeout_factor)
         limit = 60 * chosen.timeout_factor
         ssh.run("systemctl is-system-running --wait", seconds=limit)
-        vermagic, exports = kernel_facts(ssh, seconds=limit)
+        if kernel.files:
+            task.at(0.8, "unpacking its kernel's modules")
+            ssh.run(_UNPACK, seconds=limit, stdin=kernel.files.read_bytes()).check()
+        vermagic, exports = kernel_facts(ssh, kernel.vermagic, seconds=limit)
         ssh.run("sync", seconds=limit)
         ssh.close()
         machine.qmp("stop")
         known = {
             "vermagic": vermagic,
             "image": str(made.folder),
+            "kernel": str(kernel.folder),
             "accel": asdict(chosen),
-            "cpus": spec.cpus,
-            "memory": spec.memory,
+            "spec": asdict(spec),
         }
         (folder / "exports").write_text(exports, encoding="utf-8")
         json_store.write(folder / _FACTS_FILE, known)
@@ -228,11 +267,13 @@ def _booted(
         machine.end()
 
 
-def kernel_facts(ssh: Ssh, *, seconds: float) -> tuple[str, str]:
+def kernel_facts(ssh: Ssh, vermagic: str = "", *, seconds: float) -> tuple[str, str]:
     """Read from a guest what modules for its kernel must match.
 
     Args:
         ssh: a connection to the guest.
+        vermagic: the ``vermagic`` field of modules for the kernel, if it is known; otherwise it is
+            read from a module that comes with the kernel.
         seconds: the time limit of each command.
 
     Returns:
@@ -244,7 +285,8 @@ def kernel_facts(ssh: Ssh, *, seconds: float) -> tuple[str, str]:
         GuestError: the connection is lost.
     """
     folder = "/lib/modules/$(uname -r)"
-    find = f"find {folder}/kernel -name '*.ko*' -print -quit"
-    vermagic = ssh.run(f"modinfo -F vermagic $({find})", seconds=seconds).check()
+    if not vermagic:
+        find = f"find {folder}/kernel -name '*.ko*' -print -quit"
+        vermagic = ssh.run(f"modinfo -F vermagic $({find})", seconds=seconds).check().stdout.strip()
     exports = ssh.run(f"cat {folder}/build/Module.symvers", seconds=seconds).check()
-    return vermagic.stdout.strip(), exports.stdout
+    return vermagic, exports.stdout

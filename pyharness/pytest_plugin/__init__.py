@@ -17,6 +17,7 @@ from pyharness.guest.module_source import ModuleSource
 from pyharness.host import writable
 from pyharness.linux import kernel_release
 from pyharness.pytest_plugin import fixtures, markers, options, tracebacks, watching
+from pyharness.pytest_plugin.module_coverage import ModuleCoverage
 from pyharness.pytest_plugin.reporter import GUEST, Reporter
 from pyharness.pytest_plugin.target import (
     PARAMETER,
@@ -40,6 +41,8 @@ def pytest_configure(config: pytest.Config) -> None:
     options.apply(config)
     config.pluginmanager.register(fixtures)
     config.pluginmanager.register(TimeLimits())
+    if config.getoption("module_coverage") and not options.is_worker(config):
+        config.pluginmanager.register(ModuleCoverage(config))
     if config.getoption("results") and not options.is_worker(config):
         config.pluginmanager.register(Reporter(config))
 

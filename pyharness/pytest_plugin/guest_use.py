@@ -9,6 +9,14 @@ from pyharness.guest.guest import Guest
 from pyharness.linux import kmsg, trouble
 from pyharness.linux.kmsg import Record
 
+# Has the slab allocator check all objects, and report in the kernel log which are damaged: one that
+# was written to after it was freed would be found only when it is allocated again. Caches that are
+# not checked refuse it.
+_VALIDATE_SLABS = (
+    'for file in /sys/kernel/slab/*/validate; do [ ! -L "${file%/*}" ] && echo 1 > "$file"; done'
+    " 2> /dev/null; true"
+)
+
 
 @dataclass
 class GuestUse:
@@ -79,6 +87,8 @@ class GuestUse:
             )
         self.guest.resume()  # a test that failed may have left it paused
         self.guest.health.check()
+        if self.guest.facts.checks_slabs:
+            self.guest.run(_VALIDATE_SLABS)
         wrong = [warned.report for warned in self._reports() if not self._is_expected(warned)]
         if wrong:
             raise GuestCrashed(

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from pyharness.errors import HarnessError
+from pyharness.guest import coverage_report
 from pyharness.guest.module_source import ModuleSource
 from pyharness.host import writable
-from pyharness.machine import accelerator
+from pyharness.machine import accelerator, guest_specs
 from pyharness.pytest_plugin import root_folder
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -29,6 +30,21 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": "how to run the guest: by KVM, or by QEMU's emulation, TCG (default: KVM if it"
         " works here)",
     },
+    "--kernel": {
+        "action": "append",
+        "metavar": "PATH",
+        "help": "the kernel that the guest boots instead of its own: the folder in which one was"
+        " built, or the .deb files of a kernel and of its headers, each by a --kernel of its own",
+    },
+    "--kernel-options": {
+        "metavar": "WORDS",
+        "help": "add these words to the kernel's command line",
+    },
+    "--memory-debug": {
+        "action": "store_true",
+        "help": "have the kernel find wrong use of memory by what a distribution's kernel has for"
+        " it: a test whose module writes behind an object, or to a freed one, fails",
+    },
     "--ssh": {
         "metavar": "HOST[:PORT]",
         "help": "run the tests in a machine that is reached only by SSH, instead of a guest",
@@ -39,6 +55,20 @@ OPTIONS: dict[str, dict[str, Any]] = {
         " password",
     },
     "--ssh-key": {"metavar": "FILE", "help": "the private key for --ssh"},
+    "--module-coverage": {
+        "action": "append",
+        "nargs": "?",
+        "const": "term",
+        "choices": [*coverage_report.FORMATS],
+        "metavar": "FORMAT",
+        "help": "report which code of the module has run: term, as by default, prints a table;"
+        " html, lcov and json write files to the folder of --artifacts",
+    },
+    "--module-coverage-fail-under": {
+        "metavar": "PERCENT",
+        "type": float,
+        "help": "with --module-coverage, fail if fewer percent of the module's lines have run",
+    },
     "--artifacts": {
         "metavar": "DIR",
         "help": "the folder to keep each test's console output in (default: artifacts)",
@@ -84,11 +114,15 @@ def add(parser: pytest.Parser) -> None:
 
 
 def apply(config: pytest.Config) -> None:
-    """Declare the markers, and pass on the option that the whole package reads."""
+    """Declare the markers, and pass on the options that the whole package reads."""
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     if option := config.getoption("accel"):
         os.environ[accelerator.ENV_VAR] = option
+    guest_specs.choose_kernel([absolute(config, path) for path in config.getoption("kernel") or ()])
+    guest_specs.add_kernel_options(
+        config.getoption("kernel_options"), memory_debug=config.getoption("memory_debug")
+    )
 
 
 def check(config: pytest.Config) -> None:

@@ -78,11 +78,11 @@ def test_a_boot_in_trouble_is_repeated_and_never_saved(
 ) -> None:
     facts, boots = saved_states.kernel_facts, itertools.count(1)
 
-    def facts_of_a_busy_host(ssh: Ssh, *, seconds: float) -> tuple[str, str]:
+    def facts_of_a_busy_host(ssh: Ssh, known: str, *, seconds: float) -> tuple[str, str]:
         """The kernel reports a hung task in the first two boots."""
         if next(boots) <= 2:
             ssh.run(f"echo '<3>{HUNG}' > /dev/kmsg", seconds=seconds).check()
-        return facts(ssh, seconds=seconds)
+        return facts(ssh, known, seconds=seconds)
 
     monkeypatch.setattr(saved_states, "kernel_facts", facts_of_a_busy_host)
     spec, listener = guest_specs.find(guest.facts.name), Listener()

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pyharness.host import bundled, supervisor
+from pyharness.host import bundled, private_mounts, supervisor
 from pyharness.machine import guest_specs, image
 
 SPEC = guest_specs.find("bookworm-i386")
@@ -87,7 +87,7 @@ def test_mounts_are_apart_in_a_plain_chroot(tmp_path: Path) -> None:
     used = {path.name for path in top} - {"dev", "proc", "sys", "tmp"}
     used -= {tmp_path.parts[1], *(Path(link).name for link in links)}
     # The checkout and its .venv may be in the host's /tmp, which the chroot does not have.
-    *command, apart = image._APART
+    *command, apart = private_mounts.COMMAND
     python = str(Path(sys.executable).resolve())
     command = [python if word == sys.executable else word for word in command] + ["/tmp/apart.py"]
     own = ["unshare", "--mount", *(["--map-root-user"] if os.geteuid() else [])]

@@ -33,7 +33,7 @@ def test_a_guest_runs_in_an_odd_place(
     shutil.copytree(MODULE, module)
     monkeypatch.setenv("PYHARNESS_CACHE", str(cache_folder))
     monkeypatch.setenv("PYHARNESS_RUN", str(run))
-    known = saved_states.read(saved_state, guest.facts.name)
+    known = saved_states.read(saved_state)
     assert known
 
     def type_in(*words: str) -> str:

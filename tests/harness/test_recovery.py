@@ -5,15 +5,14 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
-import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pytest
 from broken import BROKEN, lines_of, write
+from suites import failure, run_tests
 
 import pyharness
 from pyharness import Guest, GuestError, GuestTimeout
@@ -99,34 +98,9 @@ EXPECTED = {
 }
 
 
-def run_tests(config: pytest.Config, folder: Path, *tests: str) -> ET.Element:
-    """Run tests of their own, in guests of their own; how they ended, as JUnit has it."""
-    xml = folder / "outcome.xml"
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly",
-            f"--junitxml={xml}", "-o", "junit_family=xunit1", f"--artifacts={folder}",
-            f"--guest={os.environ['PYHARNESS_GUEST']}",
-            *(f"--method={method}" for method in config.getoption("method") or ()),
-            *tests,
-        ],
-        env=os.environ | {"PYHARNESS_RUN": str(folder / "run"), "PYTEST_ADDOPTS": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )  # fmt: skip
-    assert xml.exists(), done.stdout + done.stderr
-    assert list((folder / "run").iterdir()) == []
-    (suite,) = ET.parse(xml).getroot()
-    return suite
-
-
-def failure(case: ET.Element) -> str:
-    """What the failure of a test says, empty if it passed."""
-    assert case.find("error") is None
-    failed = case.find("failure")
-    text = "" if failed is None else failed.text or "nothing"
-    return "\n".join(re.findall("^E +(.*)", text, re.MULTILINE))
+def words(config: pytest.Config) -> list[str]:
+    """The options of this run that its tests' own runs need, too."""
+    return [f"--method={method}" for method in config.getoption("method") or ()]
 
 
 @pytest.mark.test_limit(300)
@@ -144,8 +118,8 @@ def test_a_broken_module_fails_its_test_alone(
     folder = write(tmp_path / "module", *broken)
     guest.build(folder)  # so that the time below is not a compiler's
     suite = run_tests(
-        pytestconfig,
         tmp_path,
+        *words(pytestconfig),
         f"{BROKEN_MODULES}::test_broken[{name}]",
         f"{BROKEN_MODULES}::test_after",
     )
@@ -189,7 +163,7 @@ DYING = {
 def test_a_dying_kernel_fails_its_test_alone(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     outcome = {
         case.attrib["name"]: failure(case)
-        for case in run_tests(pytestconfig, tmp_path, str(CASES / "dying_kernels.py"))
+        for case in run_tests(tmp_path, *words(pytestconfig), str(CASES / "dying_kernels.py"))
     }
     assert outcome.keys() == DYING.keys()
     for name, wanted in DYING.items():

@@ -74,6 +74,16 @@ EXPECTED = {
     "panic-by-nmi-amd64": [
         Found("hard lockup", "Uhhuh. NMI received", _HALT, "NMI backtrace for cpu 1"),
     ],
+    "slub-write-after-free": [
+        Found("memory", "BUG kmalloc-96", "FIX kmalloc-96: Restoring Poison", "Freed in 0xe0ba22b4")
+    ],
+    "slub-write-behind": [
+        Found("memory", "BUG kmalloc-96", "FIX kmalloc-96: Object at", "write_behind+0x1c/0xd40"),
+    ],
+    "slub-free-twice": [
+        Found("memory", "BUG kmalloc-96", "FIX kmalloc-96: Object at", "free_twice+0x24/0x30"),
+        Found("memory", "BUG kmalloc-96", "FIX kmalloc-96: Object count", "Wrong object count"),
+    ],
     "interleaved": [Found("oops", _NULL, _TRACE, "EIP: do_my_syscall")] * 4,
     "storm": [
         Found("oops", "kernel BUG at kernel/entry", "kernel BUG", "BUG: unable", whole=False)

@@ -81,7 +81,7 @@ def outcome(one: Mutant) -> str:
             f"tests/{one.test}", "-k", one.select,
         ]  # fmt: skip
         said = subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
-    if said.returncode == FAILED and "does not build in the guest" not in said.stdout:
+    if said.returncode == FAILED and "does not build:" not in said.stdout:
         return "caught"
     return "SURVIVED" if said.returncode == 0 else said.stdout[-1000:] + said.stderr[-1000:]
 

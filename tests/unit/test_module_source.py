@@ -169,10 +169,12 @@ def test_a_folder_that_is_no_modules_is_refused(folder: Path, name: str, said: s
 
 def saved_state(cpus: int, *, image: str = "image", release: str = "6.1.0") -> SavedState:
     """A guest that was saved; for each number of CPUs there is one."""
+    made = Image(folder=Path(image), release=release, version="#1", host_key="")
     return SavedState(
         folder=Path(f"saved-{cpus}"),
         spec=guest_specs.find(cpus=cpus),
-        image=Image(folder=Path(image), release=release, version="#1", host_key=""),
+        image=made,
+        kernel=made.kernel,
         accel=Accelerator(name="tcg", reason=""),
         vermagic=release,
     )

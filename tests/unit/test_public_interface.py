@@ -47,7 +47,7 @@ def test_the_documents_have_each_fixture() -> None:
 
 
 def test_the_documents_have_each_option() -> None:
-    found = set(re.findall(r"`(--[\w-]+)=", "\n".join(rows("plugin.md", "option"))))
+    found = set(re.findall(r"`(--[\w-]+)[=[`]", "\n".join(rows("plugin.md", "option"))))
     assert found == {*options.OPTIONS}
 
 

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The command that reports which code of modules a command has run."""
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import click
+
+from pyharness.errors import HostError
+from pyharness.guest import coverage, coverage_report
+from pyharness.host.programs import environment
+
+
+@click.command(
+    "coverage",
+    short_help="Report which code of modules a command runs.",
+    context_settings={"ignore_unknown_options": True},
+)
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice([*coverage_report.FORMATS]),
+    multiple=True,
+    default=("term",),
+    help="term prints a table; the others write files  [default: term]",
+)
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("module-coverage"),
+    show_default=True,
+    metavar="DIR",
+    help="the folder for the files",
+)
+@click.option(
+    "--fail-under",
+    type=click.FloatRange(0, 100),
+    metavar="PERCENT",
+    help="fail if fewer percent of the lines have run",
+)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def coverage_command(
+    formats: tuple[str, ...], output: Path, fail_under: float | None, command: tuple[str, ...]
+) -> int:
+    """Run COMMAND, and report which code ran of the modules that were built and loaded meanwhile.
+
+    COMMAND is a program that uses guests, such as pytest or pyharness itself. The exit status is
+    that of COMMAND; if it is 0, but too few lines have run, it is 1. Modules whose source is not in
+    the current folder are left out.
+    """
+    coverage_report.check()
+    with tempfile.TemporaryDirectory(prefix="pyharness-") as name:
+        folder = Path(name)
+        try:
+            done = subprocess.run(
+                command, env=environment(**{coverage.VARIABLE: name}), check=False
+            )
+        except OSError as error:
+            raise HostError(f"{command[0]} can't be run: {error.strerror}") from error
+        text, enough = coverage_report.write(folder, Path(), formats, fail_under=fail_under)
+        click.echo(text, nl=False)
+        for kept in coverage_report.files(folder):
+            output.mkdir(parents=True, exist_ok=True)
+            target = output / kept.name
+            shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+            shutil.move(kept, target)
+            click.echo(f"written: {target}{'/index.html' if target.is_dir() else ''}")
+    if not enough:
+        click.echo(f"fewer than {fail_under:g} % of the lines have run", err=True)
+    return done.returncode or int(not enough)
+
+
+COMMANDS = (coverage_command,)

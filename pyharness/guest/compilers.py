@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Where a module is built: in the guest, or on this host by the guest's own compiler."""
+
+import os
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pyharness.errors import GuestError
+from pyharness.guest.module_source import ModuleSource
+from pyharness.host import privileges
+from pyharness.host.bounded import Ran, run_until
+from pyharness.host.programs import which
+from pyharness.machine.kernel_tree import KernelTree
+from pyharness.machine.root_tree import WORK, RootTree
+from pyharness.transport.ssh import Completed, Ssh
+
+# The file in which Kbuild lists what the modules of a folder export, also to each other.
+SYMBOLS = "Module.symvers"
+# How long make may take on this host, which builds a large module in a minute.
+_MAKE_SECONDS = 600.0
+# The flag by which make runs sparse.
+_CHECK = "C=1"
+# How long it may take to kill a build that was given up.
+_END_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Made:
+    """What make did.
+
+    Attributes:
+        status: its exit status.
+        output: what it printed.
+        modules: the contents of the modules' ``.ko`` files, by their paths.
+        symbols: the text of Module.symvers; empty if there is none.
+        notes: the contents of the ``.gcno`` files, by their paths relative to the source.
+    """
+
+    status: int
+    output: str
+    modules: dict[str, bytes]
+    symbols: str
+    notes: dict[str, bytes]
+
+
+class Compiler(Protocol):
+    """Builds modules for a guest."""
+
+    def folder(self, name: str) -> str:
+        """Return the folder of a copy of a source, as make() sees it."""
+
+    def make(
+        self, source: ModuleSource, name: str, flags: Sequence[str], more: Mapping[str, bytes]
+    ) -> Made:
+        """Run make on a copy of a module's source.
+
+        Args:
+            source: the source.
+            name: the name of the copy's folder.
+            flags: make's arguments.
+            more: further files of the copy, by their names.
+
+        Raises:
+            GuestError: make took too long, or the guest does not answer.
+        """
+
+
+@dataclass(frozen=True)
+class InGuest(Compiler):
+    """Builds in the guest.
+
+    Attributes:
+        ssh: the connection to it.
+        jobs: how many jobs make runs at once.
+        seconds: how long each of the commands may take, in seconds of ``ssh.clock()``.
+    """
+
+    ssh: Ssh
+    jobs: int
+    seconds: float
+
+    def folder(self, name: str) -> str:
+        return f"{WORK}/{name}"
+
+    def make(
+        self, source: ModuleSource, name: str, flags: Sequence[str], more: Mapping[str, bytes]
+    ) -> Made:
+        where = self.folder(name)
+        self.ssh.put_files(source.paths, source.folder, where, seconds=self.seconds)
+        for file, data in more.items():
+            self.ssh.put(data, f"{where}/{file}", seconds=self.seconds)
+        made = self._make(where, flags)
+        found = self._find(where, "*.ko")
+        notes = self._find(where, "*.gcno")
+        return Made(
+            made.status,
+            made.stdout,
+            {ko: self.ssh.get(ko, seconds=self.seconds) for ko in found},
+            self._run("sh", "-c", f"cat {where}/{SYMBOLS} || true").stdout,
+            {
+                note.removeprefix(f"{where}/"): self.ssh.get(note, seconds=self.seconds)
+                for note in notes
+            },
+        )
+
+    def _find(self, where: str, pattern: str) -> list[str]:
+        return self._run("find", where, "-name", pattern).check().stdout.splitlines()
+
+    def _run(self, *command: str) -> Completed:
+        return self.ssh.run(list(command), seconds=self.seconds)
+
+    def _make(self, where: str, flags: Sequence[str]) -> Completed:
+        """Run make in a folder of the guest; kill it there if an exception ends the wait for it."""
+        group = f"{where}.group"  # the file with the id of make's process group
+        make = f"echo $$ > {group} && exec make -C {where} -j{self.jobs} {shlex.join(flags)} 2>&1"
+        try:
+            return self._run("setsid", "--wait", "sh", "-c", make)
+        except BaseException:
+            with suppress(GuestError):
+                self.ssh.run(f"kill -KILL -- -$(cat {group})", seconds=_END_SECONDS)
+            raise
+
+
+def _copy(source: ModuleSource, folder: Path, more: Mapping[str, bytes]) -> None:
+    """Copy the files of a source, whose modes count, too, and write more files beside them."""
+    for path in source.files:
+        copy = folder / path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source.folder / path, copy)
+    for file, data in more.items():
+        (folder / file).write_bytes(data)
+
+
+def _made(ran: Ran, folder: Path) -> Made:
+    symbols = folder / SYMBOLS
+    return Made(
+        ran.status,
+        ran.output,
+        {str(ko.relative_to(folder)): ko.read_bytes() for ko in folder.rglob("*.ko")},
+        symbols.read_text(encoding="utf-8") if symbols.exists() else "",
+        {str(note.relative_to(folder)): note.read_bytes() for note in folder.rglob("*.gcno")},
+    )
+
+
+@dataclass(frozen=True)
+class OnHost(Compiler):
+    """Builds on this host, with the programs and headers of the guest.
+
+    Attributes:
+        tree: the guest's root file system.
+    """
+
+    tree: RootTree
+
+    def folder(self, name: str) -> str:
+        return f"{WORK}/{name}"
+
+    def make(
+        self, source: ModuleSource, name: str, flags: Sequence[str], more: Mapping[str, bytes]
+    ) -> Made:
+        with self.tree.work() as work:
+            _copy(source, work / name, more)
+            command = ["make", "-C", self.folder(name), f"-j{_jobs()}", *flags]
+            return _made(self.tree.run(command, work, seconds=_MAKE_SECONDS), work / name)
+
+
+@dataclass(frozen=True)
+class WithTree(Compiler):
+    """Builds on this host, against a kernel's tree that was built here.
+
+    Attributes:
+        tree: the tree.
+    """
+
+    tree: KernelTree
+
+    def folder(self, name: str) -> str:
+        return str(privileges.temporary_folder() / f"pyharness-{os.getpid()}-{name}")
+
+    def make(
+        self, source: ModuleSource, name: str, flags: Sequence[str], more: Mapping[str, bytes]
+    ) -> Made:
+        folder = Path(self.folder(name))
+        try:
+            _copy(source, folder, more)
+            # The project's own makefile would look for the tree of the kernel that runs here.
+            command = ["make", "-C", str(self.tree.folder), f"M={folder}", f"-j{_jobs()}"]
+            possible = [flag for flag in flags if flag != _CHECK or which("sparse")]
+            line = [*command, *self.tree.flags, *possible, "modules"]
+            return _made(run_until(line, seconds=_MAKE_SECONDS), folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _jobs() -> int:
+    return len(os.sched_getaffinity(0))

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Runs a program of this host that may last, with a time limit."""
+
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyharness.errors import GuestTimeout
+from pyharness.host import signals
+from pyharness.host.cpu_time import Clock
+from pyharness.host.programs import die_with_parent, environment
+
+_POLL_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Ran:
+    """The result of a program.
+
+    Attributes:
+        status: its exit status.
+        output: what it printed, to standard output and to standard error.
+    """
+
+    status: int
+    output: str
+
+
+def run_until(command: Sequence[str], *, seconds: float) -> Ran:
+    """Run a program until it ends, and kill it, with its children, if that takes too long.
+
+    Args:
+        command: the program and its arguments.
+        seconds: how long it may take, without the time in which a busy host kept it waiting.
+
+    Raises:
+        GuestTimeout: it took longer.
+        HostError: this host lacks a program.
+    """
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            die_with_parent(command),
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        with signals.ended(process):
+            clock = Clock(process.pid, children=True)
+            while process.poll() is None:
+                if clock() > seconds:
+                    raise GuestTimeout(f"{' '.join(command)}: timed out after {seconds:.0f} s")
+                time.sleep(_POLL_SECONDS)
+        output.seek(0)
+        return Ran(process.returncode, output.read().decode(errors="replace"))

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Debian packages of a kernel, as files, of which a guest's image gets one instead of its own."""
+
+import hashlib
+import io
+import re
+import subprocess
+import tarfile
+from pathlib import Path
+
+from pyharness.errors import UsageError
+from pyharness.host.programs import environment, requires
+from pyharness.linux import kernel_config
+from pyharness.machine.guest_specs import GuestSpec
+
+_CONFIG = re.compile(r"\./boot/config-.+")
+
+
+def digest(spec: GuestSpec) -> str:
+    """A hash of the packages; empty if there are none."""
+    if not spec.kernel_packages:
+        return ""
+    made_of = hashlib.sha256()
+    for file in spec.kernel_packages:
+        made_of.update(hashlib.sha256(Path(file).read_bytes()).digest())
+    return made_of.hexdigest()
+
+
+def archive(spec: GuestSpec) -> bytes:
+    """Pack the packages into a tar archive, under names without odd characters."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for number, file in enumerate(spec.kernel_packages):
+            member = tarfile.TarInfo(f"{number}.deb")
+            data = Path(file).read_bytes()
+            member.size, member.mode = len(data), 0o644
+            tar.addfile(member, io.BytesIO(data))
+    return packed.getvalue()
+
+
+def check(spec: GuestSpec) -> None:
+    """Check that a guest can boot the packages' kernel, and that modules can be built for it.
+
+    Raises:
+        UsageError: it can't; the message says what to change.
+        HostError: this host lacks dpkg.
+    """
+    listed = {file: _names(file) for file in spec.kernel_packages}
+    kernels = [file for file, names in listed.items() if any(map(_CONFIG.fullmatch, names))]
+    if len(kernels) != 1:
+        raise UsageError(
+            f"--kernel names {len(kernels)} packages with a kernel in /boot: name one, and the"
+            " package of its headers"
+        )
+    (kernel,) = kernels
+    if not any("/usr/src/linux-headers-" in name for names in listed.values() for name in names):
+        raise UsageError(
+            f"{kernel} comes without headers, which modules are built with: name also the file of"
+            " its linux-headers package, by another --kernel"
+        )
+    config = kernel_config.parse(_config(kernel))
+    architecture = kernel_config.architecture_of(config)
+    if architecture != spec.architecture:
+        raise UsageError(
+            f"{kernel} has a kernel for {architecture or 'another architecture'}, and {spec.name}"
+            f" is of {spec.architecture}: name a guest of the kernel's"
+        )
+    if missing := kernel_config.missing(config, architecture, has_initrd=True):
+        lacks = "\n".join(f"  {one}" for one in missing)
+        raise UsageError(f"the kernel in {kernel} lacks options that a guest needs:\n{lacks}")
+
+
+def _contents(file: str) -> bytes:
+    requires("dpkg-deb")
+    done = subprocess.run(
+        ["dpkg-deb", "--fsys-tarfile", file],
+        env=environment(), stdin=subprocess.DEVNULL, capture_output=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise UsageError(f"{file} is no Debian package: {done.stderr.decode().strip()}")
+    return done.stdout
+
+
+def _names(file: str) -> list[str]:
+    with tarfile.open(fileobj=io.BytesIO(_contents(file))) as tar:
+        return tar.getnames()
+
+
+def _config(file: str) -> str:
+    with tarfile.open(fileobj=io.BytesIO(_contents(file))) as tar:
+        for member in tar:
+            if _CONFIG.fullmatch(member.name) and (read := tar.extractfile(member)):
+                return read.read().decode()
+    raise AssertionError(file)

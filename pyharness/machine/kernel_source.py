@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Builds a guest's kernel from Debian's package of its source, with the compiler of its suite.
+
+The build runs in a root file system of the guest's architecture, which mmdebstrap makes for it.
+"""
+
+import hashlib
+import io
+import os
+import re
+import tarfile
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from pyharness.errors import UsageError
+from pyharness.host import bundled, cache
+from pyharness.host.progress import NoProgress, Progress, Task
+from pyharness.machine import kernel, mmdebstrap
+from pyharness.machine.guest_specs import GuestSpec
+from pyharness.machine.kernel import Kernel
+from pyharness.machine.mmdebstrap import MmdebstrapError, Packages, in_memory, on_disk
+
+# To be increased when this file builds kernels differently: all kernels are then built again.
+FORMAT = 1
+# The space that a build without debug information needs at most (bytes).
+_ROOM = 6 << 30
+_SCRIPTS = bundled.VM / "kernel"
+# What a kernel's build needs, besides its source.
+_TOOLS = ("bc", "bison", "flex", "gcc", "kmod", "libc6-dev", "libelf-dev", "libssl-dev", "make",
+          "perl", "python3", "xz-utils")  # fmt: skip
+# The kernel's name of an architecture, by Debian's.
+_ARCH = {"amd64": "x86_64", "i386": "i386", "arm64": "arm64"}
+# How many lines like _COMPILED a build prints; it is measured, and only the progress depends on it.
+_LINES = 2200
+_COMPILED = re.compile(r" {2}(?:CC|AS|LD|AR|HOSTCC) ")
+# How the other lines begin that show how far a build is, the fraction of the time that has passed
+# then (measured), and what comes next.
+_STAGES = (
+    ("I: running apt-get update", 0.01, "reading package lists"),
+    ("I: downloading packages", 0.02, "installing the compiler"),
+    ("build: unpacking", 0.05, "unpacking the source"),
+    ("build: compiling", 0.07, "compiling"),
+    ("build: packing", 0.97, "packing modules and headers"),
+)
+_COMPILING = (0.07, 0.97)
+
+
+def config_of(spec: GuestSpec) -> str:
+    """Return the options of a guest's kernel: the text of its fragments, in their order.
+
+    Raises:
+        UsageError: there is no such file.
+    """
+    texts = []
+    for name in ("base.config", f"base-{spec.architecture}.config", *spec.config):
+        file = _SCRIPTS / name  # an absolute path stays as it is
+        if not file.is_file():
+            raise UsageError(f"guest {spec.name}: config names {name}, but there is no {file}")
+        texts.append(file.read_text(encoding="utf-8"))
+    return "\n".join(texts)
+
+
+@cache.as_host_error()
+def ensure(spec: GuestSpec, *, progress: Progress | None = None) -> Kernel:
+    """The kernel of a guest that has ``kernel_source``; if it is missing, build it, for minutes.
+
+    Args:
+        spec: the guest's description.
+        progress: shows what is done; None shows nothing.
+
+    Raises:
+        UsageError: a file of options does not exist.
+        HostError: this host can't build the kernel; the message says what it lacks, or has the
+            build's last lines.
+    """
+    progress = progress or NoProgress()
+    config = config_of(spec)
+    folder = cache.folder() / "kernels" / f"{spec.name}-{_digest(spec, config)}"
+
+    def waiting() -> AbstractContextManager[object]:
+        return progress.task(f"waiting for another process that builds the kernel of {spec.name}")
+
+    def make() -> None:
+        with progress.task(f"building the kernel of {spec.name}") as task:
+            _build(spec, config, folder, progress, task)
+
+    return cache.ensure(
+        lambda: kernel.read(folder), make, lock=f"kernel-{spec.name}", waiting=waiting
+    )
+
+
+def _digest(spec: GuestSpec, config: str) -> str:
+    made_of = f"{FORMAT} {spec.suite} {spec.architecture} {spec.kernel_source}\n{config}"
+    return hashlib.sha256(made_of.encode()).hexdigest()[:12]
+
+
+def _build(spec: GuestSpec, config: str, target: Path, progress: Progress, task: Task) -> None:
+    purpose = f"building the kernel of {spec.name}"
+    mmdebstrap.check_host(spec.architecture, purpose=purpose, room=_ROOM)
+
+    def make(sources: list[str]) -> None:
+        with cache.atomic_folder(target, siblings=spec.name) as folder:
+            _build_from(spec, config, sources, folder, task)
+
+    mmdebstrap.with_sources(spec.suite, make, purpose=purpose, progress=progress)
+
+
+def _build_from(spec: GuestSpec, config: str, sources: list[str], folder: Path, task: Task) -> None:
+    compiled = 0
+
+    def listen(line: str) -> None:
+        nonlocal compiled
+        if _COMPILED.match(line):
+            compiled += 1
+            begin, end = _COMPILING
+            task.at(begin + (end - begin) * min(compiled / _LINES, 1), "compiling")
+        for first, fraction, doing in _STAGES:
+            if line.startswith(first):
+                task.at(fraction, doing)
+
+    jobs = len(os.sched_getaffinity(0))
+    packed = folder / "out.tar"
+    with in_memory(_inputs(config)) as inputs, on_disk(packed) as out:
+        log = mmdebstrap.make_tree(
+            Packages(
+                suite=spec.suite,
+                architecture=spec.architecture,
+                names=sorted({spec.kernel_source, *_TOOLS}),
+            ),
+            sources,
+            [
+                '--customize-hook=mkdir "$1/build"',
+                f'--customize-hook=tar -C "$1/build" -xf /proc/self/fd/{inputs}',
+                '--customize-hook=chroot "$1" sh /build/build.sh'
+                f" {spec.kernel_source} {_ARCH[spec.architecture]} {jobs}",
+                f'--customize-hook=tar -C "$1/build/out" -cf /proc/self/fd/{out} .',
+            ],
+            folder,
+            descriptors=[inputs, out],
+            listen=listen,
+        )
+    try:
+        with tarfile.open(packed) as tar:
+            tar.extractall(folder, filter="data")
+        kernel.write_facts(folder)
+    except (tarfile.TarError, OSError, ValueError) as error:
+        raise MmdebstrapError(f"{log}the build has no kernel: {error}") from error
+    packed.unlink()
+
+
+def _inputs(config: str) -> bytes:
+    """Return a tar archive with the scripts that run in the root file system, and the options."""
+    archive = io.BytesIO()
+    files = {path.name: path.read_bytes() for path in sorted(_SCRIPTS.glob("*.sh"))}
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in (files | {"config": config.encode()}).items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return archive.getvalue()

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A guest's root file system as a folder of this host, in which programs of the guest run natively.
+
+So the compiler of the guest builds a module at the speed of this host's CPUs. It needs no
+root, only a user namespace. The folder is in the cache::
+
+    trees/bookworm-i386-0123456789ab/
+        root/        the programs, libraries and headers of the image's disk
+        tree.json    a mark that it is complete
+"""
+
+import hashlib
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from pyharness.host import cache, json_store, private_mounts
+from pyharness.host.bounded import Ran, run_until
+from pyharness.host.programs import completed, run, which
+from pyharness.host.progress import NoProgress, Progress
+from pyharness.machine.image import Image
+from pyharness.machine.kernel import Kernel
+
+# To be increased when this file makes trees differently: all trees are then made again.
+FORMAT = 1
+# The folder in a tree where run() puts files.
+WORK = "/root/build"
+# The space in the cache that a tree needs at most while it is made (bytes).
+_ROOM = 2 << 30
+# The architectures, as Debian names them, whose programs run natively, by this host's.
+_NATIVE = {"x86_64": ("amd64", "i386"), "aarch64": ("arm64",)}
+_PERSONALITIES = {"i386": "i686", "amd64": "x86_64", "arm64": "aarch64"}
+# What a build reads nothing of, but is large.
+_LARGE = ("boot", "var", "usr/lib/modules/*/kernel", "lib/modules/*/kernel")
+# Shows the release of the guest's kernel, which makefiles ask for, instead of this host's.
+_UNAME = """#!/bin/sh
+[ "$*" = -r ] && echo {release} && exit
+exec /usr/bin/uname "$@"
+"""
+# Runs a command, the words after the first two, in the tree $1, in which the folder $2 is WORK.
+_DEVICES = ("null", "zero", "urandom")
+_ENTER = f"""
+tree=$1 work=$2
+shift 2
+[ -z "$work" ] || mount --bind "$work" "$tree{WORK}" || exit
+for device in {" ".join(_DEVICES)}; do
+    mount --bind "/dev/$device" "$tree/dev/$device" || exit
+done
+exec chroot "$tree" env -i HOME=/root LC_ALL=C.UTF-8 TMPDIR=/tmp \\
+    PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
+"""
+_FACTS_FILE, _ROOT = "tree.json", "root"
+
+
+@dataclass(frozen=True)
+class RootTree:
+    """A guest's root file system in a folder.
+
+    Attributes:
+        folder: the folder that is to be ``/``.
+        architecture: Debian's name of the architecture.
+    """
+
+    folder: Path
+    architecture: str
+
+    @contextmanager
+    def work(self) -> Iterator[Path]:
+        """Yield an empty folder of this host, for run(), and remove it at the end."""
+        with tempfile.TemporaryDirectory(prefix="pyharness-") as name:
+            yield Path(name)
+
+    def run(self, command: Sequence[str], work: Path, *, seconds: float) -> Ran:
+        """Run a command in the tree until it ends.
+
+        Args:
+            command: the program and its arguments.
+            work: the folder of this host that it sees as WORK.
+            seconds: how long it may take, without the time in which a busy host kept it waiting.
+
+        Raises:
+            GuestTimeout: it took longer.
+            HostError: this host lacks a program.
+        """
+        return run_until(self._entering(command, work), seconds=seconds)
+
+    def works(self) -> bool:
+        """Return whether programs of the tree run here."""
+        with self.work() as work:
+            return completed(*self._entering(["true"], work)).returncode == 0
+
+    def _personality(self) -> list[str]:
+        native = self.architecture in _NATIVE.get(platform.machine(), ())
+        return ["setarch", _PERSONALITIES[self.architecture]] if native else []
+
+    def _entering(self, command: Sequence[str], work: Path) -> list[str]:
+        enter = [*self._personality(), "sh", "-c", _ENTER, "sh"]
+        tree = str(self.folder)
+        if os.geteuid():
+            apart = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork"]
+            return [*apart, "--kill-child", "--", *enter, tree, str(work), *command]
+        apart = [*private_mounts.COMMAND, str(work), f"{tree}{WORK}"]
+        return [*apart, *enter, tree, "", *command]
+
+
+@cache.as_host_error()
+def ensure(
+    image: Image,
+    kernel: Kernel,
+    architecture: str,
+    *,
+    emulated: bool = False,
+    progress: Progress | None = None,
+) -> RootTree | None:
+    """The tree of a guest, which takes seconds to make if it is missing.
+
+    Args:
+        image: the guest's image.
+        kernel: the kernel that it boots, whose headers the tree has.
+        architecture: Debian's name of the guest's architecture.
+        emulated: whether it may be one whose programs this host runs by emulation.
+        progress: shows what is done; None shows nothing.
+
+    Returns:
+        The tree; None if programs of the guest don't run here: it is of another architecture,
+        this user may not make namespaces, or there is no room for the tree.
+    """
+    native = architecture in _NATIVE.get(platform.machine(), ())
+    if not (native or emulated) or not _can_enter():
+        return None
+    progress = progress or NoProgress()
+    made_from = kernel if kernel.packed else image
+    guest = made_from.folder.name.rpartition("-")[0]
+    made_of = f"{FORMAT} {image.folder.name} {kernel.folder.name}"
+    digest = hashlib.sha256(made_of.encode()).hexdigest()[:12]
+    folder = cache.folder() / "trees" / f"{guest}-{digest}"
+    if not _is_complete(folder) and shutil.disk_usage(cache.folder()).free < _ROOM:
+        return None
+
+    def waiting() -> AbstractContextManager[object]:
+        return progress.task(f"waiting for another process that unpacks the compiler of {guest}")
+
+    def make() -> None:
+        with (
+            progress.task(f"unpacking the compiler of {guest}"),
+            cache.atomic_folder(folder, siblings=guest) as making,
+        ):
+            _make(image, kernel, making / _ROOT)
+            json_store.write(making / _FACTS_FILE, {"release": kernel.release})
+
+    def find() -> RootTree | None:
+        return RootTree(folder / _ROOT, architecture) if _is_complete(folder) else None
+
+    tree = cache.ensure(find, make, lock=f"tree-{guest}", waiting=waiting)
+    cache.mark_used(folder)
+    return tree if _works(tree) else None
+
+
+def _is_complete(folder: Path) -> bool:
+    return json_store.read(folder / _FACTS_FILE, {"release": str}) is not None
+
+
+@lru_cache
+def _works(tree: RootTree) -> bool:
+    return tree.works()
+
+
+@lru_cache
+def _can_enter() -> bool:
+    """Return whether this user may make namespaces, and this host has the program for a tree."""
+    if not which("debugfs"):
+        return False
+    user = ["--user", "--map-root-user"] if os.geteuid() else []
+    return (
+        completed("unshare", *user, "--mount", "--propagation", "unchanged", "true").returncode == 0
+    )
+
+
+def _make(image: Image, kernel: Kernel, root: Path) -> None:
+    """Fill a folder with the root file system of an image, and with the headers of its kernel."""
+    root.mkdir()
+    # Without root it can't set owners, and says so for each file.
+    completed("debugfs", "-R", f'rdump / "{root}"', str(image.root))
+    for pattern in _LARGE:
+        for path in root.glob(pattern):
+            shutil.rmtree(path)
+    for name in (WORK, "/dev", "/tmp", "/usr/local/bin"):
+        root.joinpath(name[1:]).mkdir(parents=True, exist_ok=True)
+    for device in _DEVICES:
+        root.joinpath("dev", device).touch()
+    uname = root / "usr/local/bin/uname"
+    uname.write_text(_UNAME.format(release=kernel.release), encoding="ascii")
+    uname.chmod(0o755)
+    if kernel.files:
+        run("tar", "-xzf", str(kernel.files), "--keep-directory-symlink", "-C", str(root))

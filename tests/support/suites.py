@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Runs tests that must fail, in a pytest and in guests of their own."""
+
+import os
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+
+def run_tests(folder: Path, *words: str, **environment: str) -> ET.Element:
+    """Run tests in guests like that of this test.
+
+    Args:
+        folder: an empty folder, for what the run writes.
+        words: the tests, and options.
+        environment: variables to set.
+
+    Returns:
+        How they ended, as JUnit has it.
+    """
+    xml = folder / "outcome.xml"
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly",
+            f"--junitxml={xml}", "-o", "junit_family=xunit1", f"--artifacts={folder}",
+            f"--guest={os.environ['PYHARNESS_GUEST']}",
+            *words,
+        ],
+        env=os.environ
+        | {"PYHARNESS_RUN": str(folder / "run"), "PYTEST_ADDOPTS": ""}
+        | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert xml.exists(), done.stdout + done.stderr
+    assert list((folder / "run").iterdir()) == []
+    (suite,) = ET.parse(xml).getroot()
+    return suite
+
+
+def failure(case: ET.Element) -> str:
+    """What the failure of a test says, empty if it passed."""
+    assert case.find("error") is None
+    failed = case.find("failure")
+    text = "" if failed is None else failed.text or "nothing"
+    return "\n".join(re.findall("^E +(.*)", text, re.MULTILINE))

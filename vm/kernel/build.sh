@@ -1,0 +1,33 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# build.sh SOURCE ARCH JOBS: build a kernel from the Debian package SOURCE (linux-source-6.1), in the
+# root file system that has it installed. The options are in the file config beside this script, and
+# pack.sh writes the result to the folder out.
+set -eu
+source=$1
+export ARCH="$2"
+jobs=$3
+here=$(dirname "$(realpath "$0")")
+
+echo "build: unpacking $source"
+tar -C "$here" -xf "/usr/src/$source.tar.xz"
+cd "$here/$source"
+make -s tinyconfig
+cat "$here/config" >> .config
+make -s olddefconfig 2> /dev/null # warnings of options that are set twice
+
+# The last line for an option counts. An option that depends on others may be off in spite of it.
+awk -F= '/^CONFIG_/ { value[$1] = $2 } END { for (name in value) print name "=" value[name] }' \
+    "$here/config" | sort > wanted
+lost=$({
+    grep -v '=n$' wanted | grep -vxFf .config
+    sed -n 's/=n$/=/p' wanted | while read -r name; do grep "^$name" .config; done
+} | tr '\n' ' ')
+if [ -n "$lost" ]; then
+    echo "build: the kernel's options would differ from what is asked for: $lost"
+    exit 1
+fi
+echo "build: compiling"
+make -j "$jobs"
+echo "build: packing"
+sh "$here/pack.sh" . "$here/out"
