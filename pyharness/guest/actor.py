@@ -108,7 +108,12 @@ class Actor:
         return order | ({} if ref.native else {"abi": ref.abi})
 
     def syscall(
-        self, call: SyscallName, *args: Argument, repeat: int = 1, note: str = ""
+        self,
+        call: SyscallName,
+        *args: Argument,
+        repeat: int = 1,
+        note: str = "",
+        fail_nth: int = 0,
     ) -> Result:
         """Issue a system call from the actor, through ``ctypes``.
 
@@ -124,6 +129,9 @@ class Actor:
             repeat: how many times to issue the call, with the same buffers: what one call wrote
                 into an InOut, the next call reads.
             note: the text for the guest's history; by default the call and its arguments.
+            fail_nth: the number of the fault that the kernel injects into the call, counted from
+                1; 0 for none. The kernel needs ``CONFIG_FAULT_INJECTION``; the fixture
+                fail_allocations has the n-th request for memory fail.
 
         Returns:
             The result of the last call. An error of the kernel is in its ``errno``, and raises
@@ -136,7 +144,10 @@ class Actor:
             GuestTimeout: the call did not return in time; finish() can still get its result.
             GuestCrashed: the guest's kernel crashed.
         """
-        return self._result(self._carry_out(self._order(call, args, repeat, note)))
+        order = self._order(call, args, repeat, note)
+        if fail_nth:
+            order["fail_nth"] = fail_nth
+        return self._result(self._carry_out(order))
 
     def _result(self, answer: dict[str, Any]) -> Result:
         result = Result(
@@ -144,6 +155,7 @@ class Actor:
             answer["errno"],
             tuple(answer["where"]),
             arguments.decoded(answer["outputs"]),
+            answer["injected"],
         )
         self._step.answer = str(result)
         return result

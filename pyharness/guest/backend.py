@@ -5,12 +5,13 @@
 that somebody else runs and that can only be reached by SSH.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from pyharness.guest.compilers import Compiler
+from pyharness.linux import kernel_config
 from pyharness.machine.root_tree import RootTree
 from pyharness.transport.console import Console
 from pyharness.transport.ssh import Ssh
@@ -31,6 +32,7 @@ class GuestFacts:
         release: the release of its kernel, as ``uname -r`` prints it.
         vermagic: the ``vermagic`` field of modules for its kernel.
         exports: the file of its kernel's exported symbols, in the format of Module.symvers.
+        config: the file of its kernel's configuration, in the format of .config; it may be empty.
         headers: a text that identifies the kernel and headers that modules are built for. It is
             the same for guests that differ only in CPUs or memory.
         accelerator: how its instructions are executed: ``kvm``, ``tcg``, or ``ssh`` if that is
@@ -47,11 +49,17 @@ class GuestFacts:
     release: str
     vermagic: str
     exports: Path
+    config: Path
     headers: str
     accelerator: str
     accelerator_reason: str
     timeout_factor: float
     checks_slabs: bool
+
+    @property
+    def kernel_options(self) -> Mapping[str, str]:
+        """The kernel's configuration: options that are set, without ``CONFIG_``, and values."""
+        return kernel_config.parse(self.config.read_text(encoding="utf-8"))
 
     def __str__(self) -> str:
         return f"{self.name}, kernel {self.release}, {self.accelerator}"

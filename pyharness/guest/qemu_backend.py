@@ -110,6 +110,7 @@ def facts_of(saved_state: SavedState) -> GuestFacts:
         release=kernel.release,
         vermagic=saved_state.vermagic,
         exports=saved_state.exports,
+        config=saved_state.config,
         headers=f"{kernel.folder.name} {kernel.release} {kernel.version} {saved_state.vermagic}",
         accelerator=accel.name,
         accelerator_reason=accel.reason,

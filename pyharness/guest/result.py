@@ -16,12 +16,14 @@ class Result:
         errno: the error's number; 0 if there was no error.
         addresses: for each argument, the address of its buffer in the actor; None for a number.
         outputs: the content of each Out and InOut after the call, in the arguments' order.
+        injected: whether the kernel has injected the fault that was asked for.
     """
 
     value: int
     errno: int
     addresses: tuple[int | None, ...] = ()
     outputs: tuple[bytes, ...] = ()
+    injected: bool = False
 
     @property
     def data(self) -> bytes:

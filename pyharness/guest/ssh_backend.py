@@ -142,22 +142,24 @@ def _look(ssh: Ssh, name: str) -> GuestFacts:
     alike = [spec for spec in guest_specs.load().values() if spec.architecture == architecture]
     if not alike:
         raise UsageError(f"{name} is of architecture {architecture}, which is not supported")
-    vermagic, exports = saved_states.kernel_facts(ssh, seconds=_SECONDS)
-    digest = hashlib.sha256(f"{release} {vermagic} {exports}".encode()).hexdigest()[:12]
+    kernel = saved_states.kernel_facts(ssh, seconds=_SECONDS)
+    digest = hashlib.sha256(f"{release} {kernel}".encode()).hexdigest()[:12]
     folder = cache.folder() / "remote" / f"{release}-{digest}"
     with cache.locked(f"remote-{folder.name}"):
         if not folder.is_dir():
             with cache.atomic_folder(folder) as making:
-                (making / "exports").write_text(exports, encoding="utf-8")
+                (making / "exports").write_text(kernel.exports, encoding="utf-8")
+                (making / "config").write_text(kernel.config, encoding="utf-8")
     return GuestFacts(
         name=name,
         architecture=architecture,
         syscalls=alike[0].syscalls,
         cpus=int(cpus),
         release=release,
-        vermagic=vermagic,
+        vermagic=kernel.vermagic,
         exports=folder / "exports",
-        headers=f"{folder.name} {vermagic}",
+        config=folder / "config",
+        headers=f"{folder.name} {kernel.vermagic}",
         accelerator="ssh",
         accelerator_reason="somebody else runs it",
         timeout_factor=_TIMEOUT_FACTOR,

@@ -43,12 +43,15 @@ _UNAME = """#!/bin/sh
 [ "$*" = -r ] && echo {release} && exit
 exec /usr/bin/uname "$@"
 """
-# Runs a command, the words after the first two, in the tree $1, in which the folder $2 is WORK.
+# Runs a command, the words after the first two, in the tree $1, in which the folder $2 is WORK. The
+# mounts are seen by this command alone.
 _DEVICES = ("null", "zero", "urandom")
 _ENTER = f"""
 tree=$1 work=$2
 shift 2
-[ -z "$work" ] || mount --bind "$work" "$tree{WORK}" || exit
+mount --bind "$tree" "$tree" || exit
+mount -o remount,bind,ro "$tree" 2> /dev/null # where a user may not, the tree stays writable
+mount --bind "$work" "$tree{WORK}" && mount -t tmpfs tmpfs "$tree/tmp" || exit
 for device in {" ".join(_DEVICES)}; do
     mount --bind "/dev/$device" "$tree/dev/$device" || exit
 done
@@ -105,8 +108,8 @@ class RootTree:
         if os.geteuid():
             apart = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork"]
             return [*apart, "--kill-child", "--", *enter, tree, str(work), *command]
-        apart = [*private_mounts.COMMAND, str(work), f"{tree}{WORK}"]
-        return [*apart, *enter, tree, "", *command]
+        apart = [*private_mounts.COMMAND, str(work), str(work)]
+        return [*apart, *enter, tree, str(work), *command]
 
 
 @cache.as_host_error()

@@ -5,6 +5,7 @@ saved-states/bookworm-i386-0123456789ab/   a saved state; read-only
     disk.qcow2         what differs from the image
     state              the guest's memory and devices
     exports            the kernel's exported symbols (Module.symvers)
+    config             the kernel's configuration (.config)
     saved-state.json   facts about the guest and its kernel
 """
 
@@ -40,7 +41,7 @@ from pyharness.machine.qemu_process import Machine
 from pyharness.transport.ssh import Ssh
 
 # To be increased when this file boots or saves guests differently: all are then booted again.
-FORMAT = 3
+FORMAT = 4
 # How often a guest is booted at most until its kernel reports no trouble: trouble that comes from
 # a busy host does not last.
 _BOOTS = 3
@@ -80,6 +81,11 @@ class SavedState:
     def exports(self) -> Path:
         """The file of the kernel's exported symbols, in the format of Module.symvers."""
         return self.folder / "exports"
+
+    @property
+    def config(self) -> Path:
+        """The file of the kernel's configuration, in the format of .config; it may be empty."""
+        return self.folder / "config"
 
 
 @cache.as_host_error()
@@ -247,18 +253,19 @@ def _booted(booting: _Boot, folder: Path, task: Task) -> Iterator[Machine]:
         if kernel.files:
             task.at(0.8, "unpacking its kernel's modules")
             ssh.run(_UNPACK, seconds=limit, stdin=kernel.files.read_bytes()).check()
-        vermagic, exports = kernel_facts(ssh, kernel.vermagic, seconds=limit)
+        asked = kernel_facts(ssh, kernel.vermagic, seconds=limit)
         ssh.run("sync", seconds=limit)
         ssh.close()
         machine.qmp("stop")
         known = {
-            "vermagic": vermagic,
+            "vermagic": asked.vermagic,
             "image": str(made.folder),
             "kernel": str(kernel.folder),
             "accel": asdict(chosen),
             "spec": asdict(spec),
         }
-        (folder / "exports").write_text(exports, encoding="utf-8")
+        (folder / "exports").write_text(asked.exports, encoding="utf-8")
+        (folder / "config").write_text(asked.config, encoding="utf-8")
         json_store.write(folder / _FACTS_FILE, known)
         yield machine
     except GuestError as error:
@@ -267,7 +274,22 @@ def _booted(booting: _Boot, folder: Path, task: Task) -> Iterator[Machine]:
         machine.end()
 
 
-def kernel_facts(ssh: Ssh, vermagic: str = "", *, seconds: float) -> tuple[str, str]:
+@dataclass(frozen=True)
+class KernelFacts:
+    """What modules for a kernel must match.
+
+    Attributes:
+        vermagic: the ``vermagic`` field of modules for it.
+        exports: the text of its Module.symvers.
+        config: the text of its ``.config``; empty if the guest does not have it.
+    """
+
+    vermagic: str
+    exports: str
+    config: str
+
+
+def kernel_facts(ssh: Ssh, vermagic: str = "", *, seconds: float) -> KernelFacts:
     """Read from a guest what modules for its kernel must match.
 
     Args:
@@ -275,9 +297,6 @@ def kernel_facts(ssh: Ssh, vermagic: str = "", *, seconds: float) -> tuple[str, 
         vermagic: the ``vermagic`` field of modules for the kernel, if it is known; otherwise it is
             read from a module that comes with the kernel.
         seconds: the time limit of each command.
-
-    Returns:
-        The ``vermagic`` field of modules for the kernel, and the text of its Module.symvers.
 
     Raises:
         CheckFailed: the guest lacks the kernel's modules or headers.
@@ -289,4 +308,5 @@ def kernel_facts(ssh: Ssh, vermagic: str = "", *, seconds: float) -> tuple[str, 
         find = f"find {folder}/kernel -name '*.ko*' -print -quit"
         vermagic = ssh.run(f"modinfo -F vermagic $({find})", seconds=seconds).check().stdout.strip()
     exports = ssh.run(f"cat {folder}/build/Module.symvers", seconds=seconds).check()
-    return vermagic, exports.stdout
+    read = "zcat /proc/config.gz 2>/dev/null || cat /boot/config-$(uname -r) 2>/dev/null || true"
+    return KernelFacts(vermagic, exports.stdout, ssh.run(read, seconds=seconds).stdout)

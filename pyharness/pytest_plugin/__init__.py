@@ -128,7 +128,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not with_guest:
         return
     for item in with_guest:
-        if item.get_closest_marker("kernel") and not target_of(item).facts:
+        asks = item.get_closest_marker("kernel") or markers.options_of(item)
+        if asks and not target_of(item).facts:
             make_ready(config, target_of(item))
     with options.as_usage_error():
         others = {item for item in with_guest if not is_for(item, target_of(item))}
@@ -153,10 +154,12 @@ def is_for(item: pytest.Item, target: Target) -> bool:
         return False
     if not target.boots and any(map(item.get_closest_marker, ("cpus", "fresh_guest", "console"))):
         return False
-    kernel = item.get_closest_marker("kernel")
-    if kernel is None or not target.facts:  # why nothing is known of it is the test's error
+    if not target.facts:  # why nothing is known of it is the test's error
         return True
-    return kernel_release.matches(target.facts.release, kernel.args)
+    if not set(markers.options_of(item)) <= set(target.facts.kernel_options):
+        return False
+    kernel = item.get_closest_marker("kernel")
+    return kernel is None or kernel_release.matches(target.facts.release, kernel.args)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

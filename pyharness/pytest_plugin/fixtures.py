@@ -8,10 +8,12 @@ import pytest
 
 from pyharness.errors import GuestError, UsageError
 from pyharness.guest.actor import Actor
+from pyharness.guest.faults import Faults
 from pyharness.guest.guest import Guest
 from pyharness.guest.kernel_log import KernelLogOfTest
 from pyharness.guest.loaded import LoadedModule
 from pyharness.guest.pool import GuestPool
+from pyharness.guest.result import Result
 from pyharness.pytest_plugin import markers, options, watching
 from pyharness.pytest_plugin.guest_use import GuestUse
 from pyharness.pytest_plugin.target import Target, targets_of
@@ -107,6 +109,15 @@ def nobody(guest: Guest) -> Actor:
 def actor(guest: Guest) -> Callable[[str], Actor]:
     """A function that starts a process in the guest, of the user whose name it is given."""
     return guest.actor
+
+
+@pytest.fixture
+def fail_allocations(guest: Guest) -> Callable[..., Iterator[Result]]:
+    """A function that issues a system call with one request for memory after the other failing.
+
+    The kernel has to have FAILSLAB; the marker ``debug_kernel("FAILSLAB")`` says so.
+    """
+    return Faults(guest).of_call
 
 
 @pytest.fixture

@@ -18,6 +18,13 @@ _VALIDATE_SLABS = (
 )
 
 
+_KMEMLEAK = "/sys/kernel/debug/kmemleak"
+# kmemleak reports no object that is younger than 5 s (MSECS_MIN_AGE), and none whose content has
+# changed since the scan before.
+_FIND_LEAKS = f"sleep 5 && echo scan > {_KMEMLEAK} && echo scan > {_KMEMLEAK} && cat {_KMEMLEAK}"
+_LEAK_SECONDS = 120.0
+
+
 @dataclass
 class GuestUse:
     """The use of a guest by one test, from its begin() on.
@@ -28,22 +35,29 @@ class GuestUse:
         console: the size of the serial console's output when the test began, in bytes.
         expected: patterns of the kernel's warnings that do not fail the test, and of which each
             has to occur.
+        leaks: whether memory that nothing refers to any more fails the test.
     """
 
     guest: Guest
     log: int
     console: int
     expected: tuple[re.Pattern[str], ...] = ()
+    leaks: bool = False
 
     @classmethod
-    def begin(cls, guest: Guest, expected: tuple[re.Pattern[str], ...] = ()) -> "GuestUse":
+    def begin(
+        cls, guest: Guest, expected: tuple[re.Pattern[str], ...] = (), *, leaks: bool = False
+    ) -> "GuestUse":
         """Record the present ends of the guest's kernel log and console output.
 
         Args:
             guest: the guest that the test uses.
             expected: patterns of the warnings that the test expects of the kernel.
+            leaks: whether leaked memory fails the test; the kernel has kmemleak.
         """
-        return cls(guest, guest.log.mark(), guest.backend.console_size(), expected)
+        if leaks:  # what is lost already is not this test's
+            guest.run(f"echo scan > {_KMEMLEAK} && echo clear > {_KMEMLEAK}").check()
+        return cls(guest, guest.log.mark(), guest.backend.console_size(), expected, leaks)
 
     def records(self) -> list[Record]:
         """Return what the kernel has logged since the test began.
@@ -94,6 +108,22 @@ class GuestUse:
             raise GuestCrashed(
                 f"the kernel of {self.guest.describe()} reported trouble",
                 report="\n".join(self.guest.health.with_lines(str(report)) for report in wrong),
+                history=str(self.guest.history),
+            )
+
+    def find_leaks(self) -> None:
+        """Make sure that nothing was leaked since the test began, if the test asks for it.
+
+        Raises:
+            GuestCrashed: the kernel has found memory that nothing refers to any more.
+        """
+        if not self.leaks:
+            return
+        found = self.guest.run(_FIND_LEAKS, seconds=self.guest.limit(_LEAK_SECONDS)).check().stdout
+        if found:
+            raise GuestCrashed(
+                f"the kernel of {self.guest.describe()} has found memory that was leaked",
+                report=self.guest.health.with_lines(found.rstrip()),
                 history=str(self.guest.history),
             )
 

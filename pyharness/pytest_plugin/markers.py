@@ -24,6 +24,31 @@ def check(item: pytest.Item, *, uses_guest: bool) -> None:
             f"{item.nodeid}: expects_warning() is for a test that takes the fixture guest"
         )
     _check_architectures(item)
+    options_of(item)
+
+
+def options_of(item: pytest.Item) -> tuple[str, ...]:
+    """Return the options, without ``CONFIG_``, that the kernel of a test's guest must have.
+
+    Raises:
+        pytest.UsageError: the marker ``debug_kernel`` has something else than names.
+    """
+    found: list[str] = []
+    for marker in item.iter_markers("debug_kernel"):
+        good = all(isinstance(name, str) and re.fullmatch(r"\w+", name) for name in marker.args)
+        if not marker.args or marker.kwargs or not good:
+            raise pytest.UsageError(
+                f'{item.nodeid}: name options of the kernel: debug_kernel("KASAN", "FAILSLAB")'
+            )
+        found += [name.removeprefix("CONFIG_") for name in marker.args]
+    if watches_leaks(item):
+        found.append("DEBUG_KMEMLEAK")
+    return tuple(found)
+
+
+def watches_leaks(item: pytest.Item) -> bool:
+    """Return whether memory that a test leaks fails it."""
+    return item.get_closest_marker("leaks_nothing") is not None
 
 
 def cpus_of(item: pytest.Item) -> int:

@@ -96,6 +96,10 @@ MARKERS = (
     " does: 'i386', 'amd64', 'arm64'",
     "kernel(*conditions): run the test only on kernels that meet all conditions, such as '>=6.1',"
     " '<7'",
+    "debug_kernel(*options): run the test only on kernels that have these options of their .config,"
+    " such as 'KASAN', 'FAILSLAB'",
+    "leaks_nothing: the test fails if memory was allocated during it that nothing refers to when it"
+    " ends; run only on kernels that have kmemleak, which takes 5 s and more",
     "expects_warning(*patterns): the kernel has to warn (WARN_ON and the like) during the test,"
     " once or more for each regular expression; any other report of the kernel fails it",
     "test_limit(seconds): end the test if it takes longer, whatever --test-limit says",
@@ -119,7 +123,8 @@ def apply(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     if option := config.getoption("accel"):
         os.environ[accelerator.ENV_VAR] = option
-    guest_specs.choose_kernel([absolute(config, path) for path in config.getoption("kernel") or ()])
+    named = (Path(path).expanduser() for path in config.getoption("kernel") or ())
+    guest_specs.choose_kernel([absolute(config, path) for path in named])
     guest_specs.add_kernel_options(
         config.getoption("kernel_options"), memory_debug=config.getoption("memory_debug")
     )

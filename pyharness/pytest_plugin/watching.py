@@ -31,7 +31,9 @@ def share(config: pytest.Config, pool: GuestPool) -> None:
 
 def begin(item: pytest.Item, guest: Guest) -> GuestUse:
     """Begin to watch the guest that a test uses."""
-    item.stash[_USE] = GuestUse.begin(guest, markers.expected_of(item))
+    item.stash[_USE] = GuestUse.begin(
+        guest, markers.expected_of(item), leaks=markers.watches_leaks(item)
+    )
     return item.stash[_USE]
 
 
@@ -70,6 +72,7 @@ def attend(item: pytest.Item, *, ends: bool) -> Generator[None, object, object]:
             use.examine()
             if ends and error is None:
                 use.expect_all()
+                use.find_leaks()
         except HarnessError as trouble:
             if not isinstance(error, GuestCrashed):
                 _simplify(item, trouble)

@@ -78,7 +78,7 @@ def test_a_boot_in_trouble_is_repeated_and_never_saved(
 ) -> None:
     facts, boots = saved_states.kernel_facts, itertools.count(1)
 
-    def facts_of_a_busy_host(ssh: Ssh, known: str, *, seconds: float) -> tuple[str, str]:
+    def facts_of_a_busy_host(ssh: Ssh, known: str, *, seconds: float) -> saved_states.KernelFacts:
         """The kernel reports a hung task in the first two boots."""
         if next(boots) <= 2:
             ssh.run(f"echo '<3>{HUNG}' > /dev/kmsg", seconds=seconds).check()

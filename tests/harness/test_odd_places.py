@@ -28,7 +28,7 @@ def test_a_guest_runs_in_an_odd_place(
         (cache_folder / name).symlink_to(cache.folder() / name)
     saved_state = cache_folder / "saved-states" / guest.qemu.saved_state.folder.name
     saved_state.mkdir(parents=True)
-    for name in ("disk.qcow2", "state", "exports", "saved-state.json"):
+    for name in ("disk.qcow2", "state", "exports", "config", "saved-state.json"):
         (saved_state / name).symlink_to(guest.qemu.saved_state.folder / name)
     shutil.copytree(MODULE, module)
     monkeypatch.setenv("PYHARNESS_CACHE", str(cache_folder))

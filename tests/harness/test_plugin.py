@@ -10,29 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+from suites import run_project as run
 
 from pyharness import Guest, UsageError
 from pyharness.linux import kernel_release
 from pyharness.pytest_plugin import watching
 from pyharness.pytest_plugin.results import OUTCOMES, Report
-
-
-def run(
-    folder: Path, guest: Guest | None, *words: str, stdin: str = ""
-) -> "subprocess.CompletedProcess[str]":
-    """Run the tests of a project, in guests like that one, of their own."""
-    line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly"]
-    named = [f"--guest={guest.facts.name}"] if guest else []
-    return subprocess.run(
-        [*line, *named, *words],
-        cwd=folder,
-        env=os.environ | {"PYHARNESS_RUN": str(folder / "run"), "PYTEST_ADDOPTS": ""},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
 
 TESTS = """
 import pytest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Runs tests that must fail, in a pytest and in guests of their own."""
+"""Runs tests in a pytest and in guests of their own: tests that must fail, and whole projects."""
 
 import os
 import re
@@ -7,6 +7,8 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+
+from pyharness import Guest
 
 
 def run_tests(folder: Path, *words: str, **environment: str) -> ET.Element:
@@ -39,6 +41,30 @@ def run_tests(folder: Path, *words: str, **environment: str) -> ET.Element:
     assert list((folder / "run").iterdir()) == []
     (suite,) = ET.parse(xml).getroot()
     return suite
+
+
+def run_project(
+    folder: Path, guest: Guest | None, *words: str, stdin: str = ""
+) -> "subprocess.CompletedProcess[str]":
+    """Run the tests of a project.
+
+    Args:
+        folder: the project's folder.
+        guest: a guest like those that they are to run in; None: as the project says.
+        *words: options.
+        stdin: the standard input.
+    """
+    line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly"]
+    named = [f"--guest={guest.facts.name}"] if guest else []
+    return subprocess.run(
+        [*line, *named, *words],
+        cwd=folder,
+        env=os.environ | {"PYHARNESS_RUN": str(folder / "run"), "PYTEST_ADDOPTS": ""},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def failure(case: ET.Element) -> str:

@@ -93,7 +93,7 @@ class Actor:
         self.address = address
 
     def syscall(
-        self, number: int, args: list[Any], repeat: int = 1, abi: str = ""
+        self, number: int, args: list[Any], repeat: int = 1, abi: str = "", fail_nth: int = 0
     ) -> dict[str, Any]:
         """Issue a system call, and answer with the result of its last repetition.
 
@@ -102,17 +102,29 @@ class Actor:
             args: numbers, and descriptions of buffers, whose addresses are passed.
             repeat: how many times to issue it, with the same buffers.
             abi: ``i386`` for int 0x80 on amd64; empty for the kernel's own ABI.
+            fail_nth: the number of the fault that the kernel injects into the call, counted from
+                1; 0 for none. The answer then says whether there were so many.
         """
+        fault = Fault(fail_nth) if fail_nth else None
         with (low_buffers if abi else high_buffers)(args) as buffers:
             where = [None if buffer is None else ctypes.addressof(buffer) for buffer in buffers]
             values = [arg if at is None else at for arg, at in zip(args, where)]
+            if fault:
+                fault.arm()
             value, error = (int80 if abi else call)(number, values, repeat)
+            injected = fault is not None and fault.disarm()
             outputs = [
                 binascii.b2a_base64(memoryview(buffer)[: arg["size"]], newline=False).decode()
                 for arg, buffer in zip(args, buffers)
                 if buffer is not None and arg["out"]
             ]
-        return {"value": value, "errno": error, "where": where, "outputs": outputs}
+        return {
+            "value": value,
+            "errno": error,
+            "where": where,
+            "outputs": outputs,
+            "injected": injected,
+        }
 
     def peek(self, address: int, count: int) -> dict[str, Any]:
         """Read memory of this process."""
@@ -170,6 +182,30 @@ class Actor:
     def execute(self, argv: list[str]) -> None:
         """Replace the program of this process by execv()."""
         os.execv(argv[0], argv)
+
+
+class Fault:
+    """A fault that the kernel injects into this thread: into its n-th request for memory, say.
+
+    Documentation/fault-injection: such faults are counted in the thread's fail-nth, which the
+    kernel counts down to 0.
+    """
+
+    def __init__(self, number: int) -> None:
+        """Prepare the n-th fault; nothing is injected before arm()."""
+        self.number = number
+        self.file = os.open("/proc/thread-self/fail-nth", os.O_RDWR)
+
+    def arm(self) -> None:
+        """Have the kernel count from now on."""
+        os.pwrite(self.file, b"%d" % self.number, 0)
+
+    def disarm(self) -> bool:
+        """Stop counting, and return whether the fault was injected."""
+        left = int(os.pread(self.file, 16, 0))
+        os.pwrite(self.file, b"0", 0)
+        os.close(self.file)
+        return left == 0
 
 
 # ---- system calls, and the buffers that their arguments point to ----
