@@ -19,8 +19,10 @@ from pyharness.errors import HostError, UsageError
 
 CACHE_VARIABLE = "PYHARNESS_CACHE"
 RUN_VARIABLE = "PYHARNESS_RUN"
-# atomic_folder() removes siblings that have been unused for this long.
+# What was made from sources that rarely change is kept for this long after its last use.
 _UNUSED_SECONDS = 7 * 24 * 3600.0
+# What was made from a kernel's tree that its developer builds again and again is kept for so long.
+SHORT_LIVED_SECONDS = 3600.0
 _Made = TypeVar("_Made")
 
 
@@ -178,7 +180,9 @@ def ensure(
 
 
 @contextmanager
-def atomic_folder(target: Path, *, siblings: str = "") -> Iterator[Path]:
+def atomic_folder(
+    target: Path, *, siblings: str = "", unused_seconds: float = _UNUSED_SECONDS
+) -> Iterator[Path]:
     """Create a folder such that it is either complete or absent.
 
     The caller holds the lock that protects the folder, and has found that it is not complete.
@@ -188,7 +192,8 @@ def atomic_folder(target: Path, *, siblings: str = "") -> Iterator[Path]:
         target: the folder.
         siblings: the beginning of the names of other folders that the same lock protects,
             such as ``bookworm-i386``; a hyphen and 12 hex digits follow it. What interrupted
-            runs left of those is removed, too, and so are those that were unused for a week.
+            runs left of those is removed, too, and so are those that are not in use any more.
+        unused_seconds: for how long those have then been unused.
 
     Yields:
         An empty folder beside the target, which is renamed to the target if the block ends
@@ -199,7 +204,7 @@ def atomic_folder(target: Path, *, siblings: str = "") -> Iterator[Path]:
     for left in target.parent.glob(f".{pattern}.*"):
         shutil.rmtree(left, ignore_errors=True)
     for old in target.parent.glob(pattern):
-        if old == target or time.time() - old.stat().st_mtime > _UNUSED_SECONDS:
+        if old == target or time.time() - old.stat().st_mtime > unused_seconds:
             _remove(old)
     making = _beside(target)
     making.mkdir()

@@ -129,7 +129,9 @@ def ensure(spec: GuestSpec, *, progress: Progress | None = None) -> Kernel:
     def make() -> None:
         with (
             progress.task(f"packing the kernel of {tree.folder}"),
-            cache.atomic_folder(folder, siblings=name) as making,
+            cache.atomic_folder(
+                folder, siblings=name, unused_seconds=cache.SHORT_LIVED_SECONDS
+            ) as making,
         ):
             run("sh", str(_PACK), str(tree.folder), str(making), *tree.flags)
             kernel.write_facts(making)

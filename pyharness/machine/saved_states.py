@@ -113,7 +113,7 @@ def ensure(spec: GuestSpec, *, progress: Progress | None = None) -> SavedState:
         return progress.task(f"waiting for another process that boots {spec.name}")
 
     def make() -> None:
-        with cache.atomic_folder(folder, siblings=spec.name) as making:
+        with booting.making() as making:
             _boot_and_save(booting, making, progress)
 
     return cache.ensure(
@@ -178,7 +178,18 @@ class _Boot:
         line = command_line.for_guest(self.spec, self.kernel, self.accel, port=0)
         made_of = f"{FORMAT} {self.image.folder.name} {line}{version_of(self.spec.qemu)}"
         digest = hashlib.sha256(made_of.encode()).hexdigest()[:12]
-        return all_folder() / f"{self.spec.name}-{digest}"
+        return all_folder() / f"{self._siblings}-{digest}"
+
+    def making(self) -> AbstractContextManager[Path]:
+        """Create the folder, and remove what is not in use any more."""
+        if self.spec.kernel_tree:
+            short = cache.SHORT_LIVED_SECONDS
+            return cache.atomic_folder(self.folder, siblings=self._siblings, unused_seconds=short)
+        return cache.atomic_folder(self.folder, siblings=self._siblings)
+
+    @property
+    def _siblings(self) -> str:
+        return f"{self.spec.name}-tree" if self.spec.kernel_tree else self.spec.name
 
 
 def _boot_and_save(booting: _Boot, folder: Path, progress: Progress) -> None:
