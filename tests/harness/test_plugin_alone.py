@@ -31,10 +31,12 @@ def saved(spec, *, progress=None):
     if spec not in made:
         made.add(spec)
         print("BOOTS SILENTLY") if progress is None else progress.message("boots, and shows it")
+    image = Image(folder=Path("made-up"), release="6.1.0", version="", host_key="")
     return saved_states.SavedState(
         folder=Path("made-up"),
         spec=spec,
-        image=Image(folder=Path("made-up"), release="6.1.0", version="", host_key=""),
+        image=image,
+        kernel=image.kernel,
         accel=Accelerator(name="tcg", reason="made up"),
         vermagic="6.1.0",
     )
