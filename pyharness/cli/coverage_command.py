@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from pyharness.errors import HostError
+from pyharness.errors import HostError, UsageError
 from pyharness.guest import coverage, coverage_report
 from pyharness.host.programs import environment
 
@@ -59,7 +59,12 @@ def coverage_command(
             )
         except OSError as error:
             raise HostError(f"{command[0]} can't be run: {error.strerror}") from error
-        text, enough = coverage_report.write(folder, Path(), formats, fail_under=fail_under)
+        try:
+            text, enough = coverage_report.write(folder, Path(), formats, fail_under=fail_under)
+        except UsageError as error:
+            if not done.returncode:
+                raise
+            text, enough = f"{error}\n", True
         click.echo(text, nl=False)
         for kept in coverage_report.files(folder):
             output.mkdir(parents=True, exist_ok=True)

@@ -480,3 +480,28 @@ def test_the_second_interrupt_comes_through_nested_holds() -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert not reached
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (("true",), 2, "no module was loaded whose source is in"),
+        (("sh", "-c", "exit 7"), 7, "no module was loaded"),
+        (("nosuch-program",), 3, "nosuch-program can't be run: No such file"),
+        ((), 2, "Missing argument 'COMMAND...'"),
+    ],
+)
+def test_coverage_of_a_command_that_uses_no_module(
+    run: Callable[..., str], words: tuple[str, ...], status: int, said: str
+) -> None:
+    assert said in run("coverage", *(("--", *words) if words else ()), status=status)
+
+
+def test_a_kernel_that_there_is_not_is_named(start: Callable[..., str], tmp_path: Path) -> None:
+    said = start("up", "--kernel", str(tmp_path), status=2)
+    assert f"{tmp_path} is no kernel's tree: it has no .config" in said
+    package = tmp_path / "image.txt"
+    package.touch()
+    assert f"{package} is no kernel: name the folder" in start(
+        "up", "--kernel", str(package), status=2
+    )
