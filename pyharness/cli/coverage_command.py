@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """The command that reports which code of modules a command has run."""
 
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -10,6 +9,7 @@ import click
 
 from pyharness.errors import HostError, UsageError
 from pyharness.guest import coverage, coverage_report
+from pyharness.host import signals
 from pyharness.host.programs import environment
 
 
@@ -54,27 +54,25 @@ def coverage_command(
     with tempfile.TemporaryDirectory(prefix="pyharness-") as name:
         folder = Path(name)
         try:
-            done = subprocess.run(
-                command, env=environment(**{coverage.VARIABLE: name}), check=False
-            )
+            process = subprocess.Popen(command, env=environment(**{coverage.VARIABLE: name}))
         except OSError as error:
             raise HostError(f"{command[0]} can't be run: {error.strerror}") from error
+        with signals.ended(process, gently=True):
+            status = process.wait()
         try:
-            text, enough = coverage_report.write(folder, Path(), formats, fail_under=fail_under)
+            text, enough = coverage_report.write(
+                folder, Path(), formats, output, fail_under=fail_under
+            )
         except UsageError as error:
-            if not done.returncode:
+            if not status:
                 raise
             text, enough = f"{error}\n", True
         click.echo(text, nl=False)
-        for kept in coverage_report.files(folder):
-            output.mkdir(parents=True, exist_ok=True)
-            target = output / kept.name
-            shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
-            shutil.move(kept, target)
-            click.echo(f"written: {target}{'/index.html' if target.is_dir() else ''}")
+        for path in coverage_report.files(output):
+            click.echo(f"written: {path}{'/index.html' if path.is_dir() else ''}")
     if not enough:
         click.echo(f"fewer than {fail_under:g} % of the lines have run", err=True)
-    return done.returncode or int(not enough)
+    return status or int(not enough)
 
 
 COMMANDS = (coverage_command,)

@@ -17,7 +17,7 @@ from pyharness.host.programs import environment, requires
 from pyharness.host.progress import TerminalProgress
 from pyharness.host.wording import counted
 from pyharness.machine import guest_specs as known_guests
-from pyharness.machine import image, lifecycle, snapshots
+from pyharness.machine import image, in_use, lifecycle, snapshots
 from pyharness.machine.qemu_process import Machine
 
 _MOST_CPUS = 64
@@ -323,7 +323,7 @@ def _facts(guest: str, state: str) -> dict[str, object]:
 
 def _born(machine: Machine) -> float:
     """Return when a machine was first started from the saved state, in seconds since the epoch."""
-    return (machine.folder / lifecycle.STARTED_FROM).lstat().st_mtime
+    return (machine.folder / in_use.STARTED_FROM).lstat().st_mtime
 
 
 def _up(guest: str) -> Machine:

@@ -39,11 +39,13 @@ class Built:
         files: the modules' ``.ko`` files, on the host.
         log: the output of make.
         cached: whether the result is from the cache, and nothing was built now.
+        where: the folder of the source as the compiler saw it.
     """
 
     files: tuple[Path, ...]
     log: str
     cached: bool
+    where: str = ""
 
     def file(self, name: str = "") -> Path:
         """Return the ``.ko`` file of one module.
@@ -155,7 +157,8 @@ def build(source: ModuleSource, headers: str, compiler: Compiler, *, counts: boo
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 kept.write_bytes(note)
             (making / SYMBOLS).write_text(made.symbols, encoding="utf-8")
-            json_store.write(making / _FACTS_FILE, {"log": output})
+            facts = {"log": output, "where": compiler.folder(name)}
+            json_store.write(making / _FACTS_FILE, facts)
 
     return cache.ensure(lambda: _read(_kept(name), cached=False), keep, lock=f"module-{name}")
 
@@ -189,6 +192,6 @@ def _kept(name: str) -> Path:
 
 
 def _read(kept: Path, *, cached: bool) -> Built | None:
-    facts = json_store.read(kept / _FACTS_FILE, {"log": str})
+    facts = json_store.read(kept / _FACTS_FILE, {"log": str, "where": str})
     files = tuple(sorted(kept.glob("*.ko")))
-    return Built(files=files, log=facts["log"], cached=cached) if facts and files else None
+    return Built(files=files, cached=cached, **facts) if facts and files else None

@@ -4,6 +4,7 @@
 import os
 import shlex
 import shutil
+import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ from pyharness.transport.ssh import Completed, Ssh
 SYMBOLS = "Module.symvers"
 # How long make may take on this host, which builds a large module in a minute.
 _MAKE_SECONDS = 600.0
+# Distinguishes the folders of this process.
+_TOKEN = uuid.uuid4().hex
+# Leaves out of the environment what a make has put there by which this program is run.
+_WITHOUT = ("-u", "MAKEFLAGS", "-u", "MFLAGS", "-u", "MAKELEVEL", "-u", "KBUILD_OUTPUT")
 # The flag by which make runs sparse.
 _CHECK = "C=1"
 # How long it may take to kill a build that was given up.
@@ -180,16 +185,18 @@ class WithTree(Compiler):
     tree: KernelTree
 
     def folder(self, name: str) -> str:
-        return str(privileges.temporary_folder() / f"pyharness-{os.getpid()}-{name}")
+        return str(privileges.temporary_folder() / f"pyharness-{_TOKEN}-{name}")
 
     def make(
         self, source: ModuleSource, name: str, flags: Sequence[str], more: Mapping[str, bytes]
     ) -> Made:
         folder = Path(self.folder(name))
+        folder.mkdir(mode=0o700)  # it is this process's own: nobody could have made it before
         try:
             _copy(source, folder, more)
             # The project's own makefile would look for the tree of the kernel that runs here.
-            command = ["make", "-C", str(self.tree.folder), f"M={folder}", f"-j{_jobs()}"]
+            make = ["env", *_WITHOUT, "make", "-C", str(self.tree.folder)]
+            command = [*make, f"M={folder}", f"-j{_jobs()}"]
             possible = [flag for flag in flags if flag != _CHECK or which("sparse")]
             line = [*command, *self.tree.flags, *possible, "modules"]
             return _made(run_until(line, seconds=_MAKE_SECONDS), folder)

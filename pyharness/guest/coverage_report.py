@@ -31,6 +31,8 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
 }
 # What they write there.
 _FILES = ("html", "module.lcov", "module.json")
+# A file that gcovr writes beside index.html.
+_GCOVRS = "index.functions.html"
 # gcov takes a moment; it reads the module's sources alone.
 _GCOV_SECONDS = 120.0
 # gcovr's exit statuses if fewer lines or branches have run than was asked for.
@@ -41,6 +43,22 @@ _SOURCE = re.compile(r"^( *-: +0:Source:)(.*)$", re.MULTILINE)
 def files(folder: Path) -> list[Path]:
     """The reports that are files or folders, of those that write() can write to a folder."""
     return [folder / name for name in _FILES if (folder / name).exists()]
+
+
+def _clear(target: Path, formats: Collection[str]) -> None:
+    """Make the folder for reports, and remove those of an earlier run from it.
+
+    Raises:
+        UsageError: it has a folder of that name with something else.
+    """
+    html = target / "html"
+    if html.exists() and not (html / _GCOVRS).exists():
+        raise UsageError(f"{html} has other files: name another folder for the report")
+    target.mkdir(parents=True, exist_ok=True)
+    for path in files(target):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if "html" in formats:
+        html.mkdir()
 
 
 def check() -> None:
@@ -54,22 +72,29 @@ def check() -> None:
 
 
 def write(
-    folder: Path, project: Path, formats: Collection[str], *, fail_under: float | None = None
+    folder: Path,
+    project: Path,
+    formats: Collection[str],
+    target: Path,
+    *,
+    fail_under: float | None = None,
 ) -> tuple[str, bool]:
     """Write reports of what was collected in a folder.
 
     Args:
-        folder: the folder, which also gets the reports that are files.
+        folder: the folder.
         project: the folder of the project. Modules whose source is elsewhere, such as copies that
             a test has changed, are left out.
         formats: keys of FORMATS.
+        target: the folder for reports that are files; those of an earlier run are replaced.
         fail_under: how many percent of the lines have to have run; None: any number.
 
     Returns:
         The text for the terminal, and whether enough lines have run.
 
     Raises:
-        UsageError: nothing was collected of the project's modules.
+        UsageError: nothing was collected of the project's modules; or the folder for a report has
+            other files.
         HostError: gcov or gcovr failed.
     """
     project = project.resolve()
@@ -89,9 +114,8 @@ def write(
         for source in sorted({counted.source for counted in builds}):
             line += ["--filter", re.escape(f"{source}/")]
         for one in formats:
-            line += [word.format(folder=folder) for word in FORMATS[one]]
-        if "html" in formats:
-            (folder / "html").mkdir(exist_ok=True)
+            line += [word.format(folder=target) for word in FORMATS[one]]
+        _clear(target, formats)
         if fail_under is not None:
             line += ["--fail-under-line", str(fail_under)]
         done = subprocess.run(line, env=environment(), capture_output=True, text=True, check=False)
@@ -114,7 +138,8 @@ def _gcov(counted: Counted, objects: Mapping[str, Counters]) -> Iterator[str]:
         for path in sorted((work / Path(where).name).glob("*.gcov")):
             text = path.read_text(encoding="utf-8", errors="replace")
             if here := _on_host(text, counted):
-                yield _SOURCE.sub(rf"\g<1>{here}", text, count=1)
+                source = str(here)
+                yield _SOURCE.sub(lambda found: found[1] + source, text, count=1)  # noqa: B023
 
 
 def _on_host(text: str, counted: Counted) -> Path | None:

@@ -190,16 +190,23 @@ class Guest(Closes):
 
     def close(self) -> None:
         """Disconnect; end the guest unless it is persistent."""
-        self.leave()
-        if not self.backend.persistent:
-            self.backend.end()
+        try:
+            self.leave()
+        finally:
+            if not self.backend.persistent:
+                self.backend.end()
 
     def leave(self) -> None:
         """Disconnect; the guest keeps running. A persistent guest that was paused is resumed."""
-        if self._coverage and not self.closed:
-            with suppress(GuestError):
-                self.resume()
-                self._coverage.collect()
+        try:
+            if self._coverage and not self.closed:
+                with suppress(GuestError):
+                    self.resume()
+                    self._coverage.collect()
+        finally:
+            self._disconnect()
+
+    def _disconnect(self) -> None:
         self.closed = True
         if self.backend.persistent:
             with suppress(GuestError):
@@ -407,7 +414,7 @@ class Guest(Closes):
         return Counted(
             folder=str(folder),
             source=str(source.folder.resolve()),
-            where=compiler.folder(folder.name),
+            where=built.where,
             tree=str(tree.folder) if tree else "",
             architecture=self.facts.architecture,
         )

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyharness.errors import UsageError
 from pyharness.guest.backend import MOST_CONSOLE_BYTES, GuestBackend, GuestFacts
 from pyharness.guest.compilers import Compiler, OnHost, WithTree
 from pyharness.machine import lifecycle, root_tree
@@ -40,8 +41,15 @@ class QemuBackend(GuestBackend):
         return self.machine.ssh(self.saved_state.image, watch=watch)
 
     def host_compiler(self) -> Compiler | None:
-        if tree_of_kernel := self.saved_state.spec.kernel_tree:
-            return WithTree(KernelTree(Path(tree_of_kernel)))
+        saved = self.saved_state
+        if saved.spec.kernel_tree:
+            tree_of_kernel = KernelTree(Path(saved.spec.kernel_tree))
+            if not saved.kernel.folder.name.endswith(tree_of_kernel.digest()):
+                raise UsageError(
+                    f"the kernel in {tree_of_kernel.folder} was built again since {self.facts} has"
+                    " booted it: pyharness down, and up again with --kernel"
+                )
+            return WithTree(tree_of_kernel)
         tree = self._tree(emulated=False)
         return OnHost(tree) if tree else None
 

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """Runs a program of this host that may last, with a time limit."""
 
+import os
+import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from pyharness.errors import GuestTimeout
@@ -28,6 +31,17 @@ class Ran:
     output: str
 
 
+@contextmanager
+def _killed_as_a_group(leader: int) -> Iterator[None]:
+    """Kill a process and its children if the block raises an exception."""
+    try:
+        yield
+    except BaseException:
+        with suppress(ProcessLookupError):
+            os.killpg(leader, signal.SIGKILL)
+        raise
+
+
 def run_until(command: Sequence[str], *, seconds: float) -> Ran:
     """Run a program until it ends, and kill it, with its children, if that takes too long.
 
@@ -46,8 +60,9 @@ def run_until(command: Sequence[str], *, seconds: float) -> Ran:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
-        with signals.ended(process):
+        with signals.ended(process), _killed_as_a_group(process.pid):
             clock = Clock(process.pid, children=True)
             while process.poll() is None:
                 if clock() > seconds:

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
@@ -181,7 +181,11 @@ def ensure(
 
 @contextmanager
 def atomic_folder(
-    target: Path, *, siblings: str = "", unused_seconds: float = _UNUSED_SECONDS
+    target: Path,
+    *,
+    siblings: str = "",
+    unused_seconds: float = _UNUSED_SECONDS,
+    keep: Collection[Path] = (),
 ) -> Iterator[Path]:
     """Create a folder such that it is either complete or absent.
 
@@ -194,6 +198,7 @@ def atomic_folder(
             such as ``bookworm-i386``; a hyphen and 12 hex digits follow it. What interrupted
             runs left of those is removed, too, and so are those that are not in use any more.
         unused_seconds: for how long those have then been unused.
+        keep: folders that are in use, however long ago they were marked so.
 
     Yields:
         An empty folder beside the target, which is renamed to the target if the block ends
@@ -204,7 +209,8 @@ def atomic_folder(
     for left in target.parent.glob(f".{pattern}.*"):
         shutil.rmtree(left, ignore_errors=True)
     for old in target.parent.glob(pattern):
-        if old == target or time.time() - old.stat().st_mtime > unused_seconds:
+        unused = time.time() - old.stat().st_mtime > unused_seconds
+        if old == target or (unused and old not in keep):
             _remove(old)
     making = _beside(target)
     making.mkdir()

@@ -2,6 +2,7 @@
 """Facts that are kept in the cache as JSON. A damaged file counts as a missing one."""
 
 import json
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
@@ -44,9 +45,9 @@ def write(path: Path, facts: Mapping[str, Any]) -> None:
     """Write facts to a file such that it is either complete or as it was.
 
     Args:
-        path: the file. The caller makes sure that no other process writes it.
+        path: the file. If two processes write it, the later one's facts are in it.
         facts: the facts.
     """
-    making = path.with_name(f"{path.name}.new")
+    making = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.new")
     making.write_text(json.dumps(facts), encoding="utf-8")
     making.rename(path)

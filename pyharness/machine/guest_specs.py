@@ -235,8 +235,9 @@ def _kernel_of(named: str) -> dict[str, Any]:
     """
     if not named:
         return {}
+    none = {"kernel_tree": "", "kernel_source": "", "kernel_packages": ()}
     if Path(named).is_dir():
-        return {"kernel_tree": named}
+        return none | {"kernel_tree": str(Path(named).absolute())}
     files = named.split(os.pathsep)
     for file in files:
         if not file.endswith(".deb") or not Path(file).is_file():
@@ -244,7 +245,7 @@ def _kernel_of(named: str) -> dict[str, Any]:
                 f"{file} is no kernel: name the folder in which one was built, or the .deb files of"
                 " a kernel and of its headers"
             )
-    return {"kernel_packages": tuple(files)}
+    return none | {"kernel_packages": tuple(str(Path(file).absolute()) for file in files)}
 
 
 def add_kernel_options(words: str | None, *, memory_debug: bool) -> None:

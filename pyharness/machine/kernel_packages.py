@@ -17,11 +17,17 @@ _CONFIG = re.compile(r"\./boot/config-.+")
 
 
 def digest(spec: GuestSpec) -> str:
-    """A hash of the packages; empty if there are none."""
+    """A hash of the packages; empty if there are none.
+
+    Raises:
+        UsageError: one is no file.
+    """
     if not spec.kernel_packages:
         return ""
     made_of = hashlib.sha256()
     for file in spec.kernel_packages:
+        if not Path(file).is_file():
+            raise UsageError(f"guest {spec.name}: kernel_packages names {file}, which is no file")
         made_of.update(hashlib.sha256(Path(file).read_bytes()).digest())
     return made_of.hexdigest()
 

@@ -21,7 +21,7 @@ from pyharness.machine.kernel import Kernel
 from pyharness.machine.mmdebstrap import MmdebstrapError, Packages, in_memory, on_disk
 
 # To be increased when this file builds kernels differently: all kernels are then built again.
-FORMAT = 1
+FORMAT = 2
 # The space that a build without debug information needs at most (bytes).
 _ROOM = 6 << 30
 _SCRIPTS = bundled.VM / "kernel"
@@ -56,7 +56,7 @@ def config_of(spec: GuestSpec) -> str:
         file = _SCRIPTS / name  # an absolute path stays as it is
         if not file.is_file():
             raise UsageError(f"guest {spec.name}: config names {name}, but there is no {file}")
-        texts.append(file.read_text(encoding="utf-8"))
+        texts.append(file.read_text(encoding="utf-8", errors="replace"))
     return "\n".join(texts)
 
 

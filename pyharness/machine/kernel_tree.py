@@ -3,6 +3,8 @@
 
 import hashlib
 import os
+import shutil
+import tempfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -10,16 +12,16 @@ from functools import cached_property
 from pathlib import Path
 
 from pyharness.errors import UsageError
-from pyharness.host import bundled, cache
+from pyharness.host import bundled, cache, privileges
 from pyharness.host.programs import run
 from pyharness.host.progress import NoProgress, Progress
 from pyharness.linux import kernel_config
-from pyharness.machine import kernel
+from pyharness.machine import in_use, kernel
 from pyharness.machine.guest_specs import GuestSpec
 from pyharness.machine.kernel import Kernel
 
 # To be increased when this file packs kernels differently: all kernels are then packed again.
-FORMAT = 1
+FORMAT = 2
 _PACK = bundled.VM / "kernel" / "pack.sh"
 # The file that QEMU boots, and the kernel's own name of an architecture, by Debian's.
 _IMAGES = {
@@ -50,7 +52,7 @@ class KernelTree:
             UsageError: no kernel was configured in the folder.
         """
         try:
-            text = (self.folder / ".config").read_text(encoding="utf-8")
+            text = (self.folder / ".config").read_text(encoding="utf-8", errors="replace")
         except OSError as error:
             raise UsageError(
                 f"{self.folder} is no kernel's tree: it has no .config that can be read. Name the"
@@ -130,10 +132,22 @@ def ensure(spec: GuestSpec, *, progress: Progress | None = None) -> Kernel:
         with (
             progress.task(f"packing the kernel of {tree.folder}"),
             cache.atomic_folder(
-                folder, siblings=name, unused_seconds=cache.SHORT_LIVED_SECONDS
+                folder,
+                siblings=name,
+                unused_seconds=cache.SHORT_LIVED_SECONDS,
+                keep=in_use.kernels(),
             ) as making,
         ):
-            run("sh", str(_PACK), str(tree.folder), str(making), *tree.flags)
+            _pack(tree, making)
             kernel.write_facts(making)
 
     return cache.ensure(lambda: kernel.read(folder), make, lock=f"kernel-{name}", waiting=waiting)
+
+
+def _pack(tree: KernelTree, folder: Path) -> None:
+    """Run pack.sh in a folder with a plain path, as the kernel's makefiles can't handle others."""
+    temporary = privileges.temporary_folder()
+    with tempfile.TemporaryDirectory(prefix="pyharness-", dir=temporary) as plain:
+        run("sh", str(_PACK), str(tree.folder), plain, *tree.flags)
+        for path in Path(plain).iterdir():
+            shutil.move(path, folder / path.name)

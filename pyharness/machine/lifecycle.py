@@ -20,12 +20,12 @@ from pyharness.errors import GuestError, HostError, UsageError
 from pyharness.host import cache
 from pyharness.host.cpu_time import Clock
 from pyharness.machine import command_line, qemu_process, saved_states
+from pyharness.machine.in_use import STARTED_FROM
 from pyharness.machine.qemu_process import Machine
 from pyharness.machine.saved_states import STATE, SavedState
 from pyharness.transport.ssh import Ssh
 
 _OFF = "off"
-STARTED_FROM = "started-from"
 _count = itertools.count(1)
 
 

@@ -72,10 +72,16 @@ def check_host(architecture: str, *, purpose: str, room: int) -> None:
             f"programs for {architecture} don't run here, which {purpose} needs:"
             f" pyharness setup {architecture}"
         ) from error
-    if (free := shutil.disk_usage(cache.folder()).free) < room:
+    _check_room(cache.folder(), room, purpose, cache.CACHE_VARIABLE)
+    if os.geteuid():  # whose files are not beside the image: see _tree()
+        _check_room(privileges.temporary_folder(), room, purpose, "TMPDIR")
+
+
+def _check_room(folder: Path, room: int, purpose: str, variable: str) -> None:
+    if (free := shutil.disk_usage(folder).free) < room:
         raise HostError(
-            f"{cache.folder()} has {free >> 20} MiB free and {purpose} needs {room >> 20}:"
-            " make room, or name another folder in PYHARNESS_CACHE"
+            f"{folder} has {free >> 20} MiB free and {purpose} needs {room >> 20}:"
+            f" make room, or name another folder in {variable}"
         )
 
 

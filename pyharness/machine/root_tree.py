@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from pyharness.errors import HostError
 from pyharness.host import cache, json_store, private_mounts
 from pyharness.host.bounded import Ran, run_until
 from pyharness.host.programs import completed, run, which
@@ -28,7 +29,7 @@ from pyharness.machine.image import Image
 from pyharness.machine.kernel import Kernel
 
 # To be increased when this file makes trees differently: all trees are then made again.
-FORMAT = 1
+FORMAT = 2
 # The folder in a tree where run() puts files.
 WORK = "/root/build"
 # The space in the cache that a tree needs at most while it is made (bytes).
@@ -51,13 +52,20 @@ tree=$1 work=$2
 shift 2
 mount --bind "$tree" "$tree" || exit
 mount -o remount,bind,ro "$tree" 2> /dev/null # where a user may not, the tree stays writable
-mount --bind "$work" "$tree{WORK}" && mount -t tmpfs tmpfs "$tree/tmp" || exit
+mount --rbind /proc "$tree/proc" && mount --bind "$work" "$tree{WORK}" &&
+    mount -t tmpfs tmpfs "$tree/tmp" || exit
 for device in {" ".join(_DEVICES)}; do
     mount --bind "/dev/$device" "$tree/dev/$device" || exit
 done
 exec chroot "$tree" env -i HOME=/root LC_ALL=C.UTF-8 TMPDIR=/tmp \\
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
 """
+_LINKS = {
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+}
 _FACTS_FILE, _ROOT = "tree.json", "root"
 
 
@@ -197,6 +205,11 @@ def _make(image: Image, kernel: Kernel, root: Path) -> None:
         root.joinpath(name[1:]).mkdir(parents=True, exist_ok=True)
     for device in _DEVICES:
         root.joinpath("dev", device).touch()
+    if not (root / "usr/bin/make").exists():
+        raise HostError(f"{image.root} can't be unpacked to {root}: debugfs has failed")
+    for name, target in _LINKS.items():
+        root.joinpath("dev", name).unlink(missing_ok=True)
+        root.joinpath("dev", name).symlink_to(target)
     uname = root / "usr/local/bin/uname"
     uname.write_text(_UNAME.format(release=kernel.release), encoding="ascii")
     uname.chmod(0o755)

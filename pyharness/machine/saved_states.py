@@ -27,6 +27,7 @@ from pyharness.machine import (
     command_line,
     guest_specs,
     image,
+    in_use,
     kernel_source,
     kernel_tree,
     kvm_probe,
@@ -49,12 +50,10 @@ _BOOTS = 3
 # that, in seconds of real hardware in which the guest could run (360 s emulated): beside ten busy
 # processes a boot took over 180 s. A boot that fails is noticed at once.
 _BOOT_SECONDS = 60.0
-_FACTS = {"vermagic": str, "image": str, "kernel": str, "accel": dict, "spec": dict}
 _ACCEL_FACTS = {"name": str, "reason": str}
 STATE = "state"
 # Unpacks a kernel's files. In some suites /lib is a symbolic link.
 _UNPACK = "tar -xz -C / --keep-directory-symlink -f - && depmod"
-_FACTS_FILE = "saved-state.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +131,7 @@ def _own_kernel(spec: GuestSpec, progress: Progress) -> Kernel | None:
 
 def read(folder: Path) -> SavedState | None:
     """The saved state in a folder; None if there is none, or its image or kernel is gone."""
-    facts = json_store.read(folder / _FACTS_FILE, _FACTS)
+    facts = json_store.read(folder / in_use.FACTS_FILE, in_use.FACTS)
     accel = facts and json_store.checked(facts["accel"], _ACCEL_FACTS)
     if facts is None or accel is None:
         return None
@@ -183,13 +182,19 @@ class _Boot:
     def making(self) -> AbstractContextManager[Path]:
         """Create the folder, and remove what is not in use any more."""
         if self.spec.kernel_tree:
-            short = cache.SHORT_LIVED_SECONDS
-            return cache.atomic_folder(self.folder, siblings=self._siblings, unused_seconds=short)
+            return cache.atomic_folder(
+                self.folder,
+                siblings=self._siblings,
+                unused_seconds=cache.SHORT_LIVED_SECONDS,
+                keep=in_use.saved_states(),
+            )
         return cache.atomic_folder(self.folder, siblings=self._siblings)
 
     @property
     def _siblings(self) -> str:
-        return f"{self.spec.name}-tree" if self.spec.kernel_tree else self.spec.name
+        if not self.spec.kernel_tree:
+            return self.spec.name
+        return f"{self.spec.name}-{self.kernel.folder.name.rpartition('-')[0]}"  # of each tree
 
 
 def _boot_and_save(booting: _Boot, folder: Path, progress: Progress) -> None:
@@ -277,7 +282,7 @@ def _booted(booting: _Boot, folder: Path, task: Task) -> Iterator[Machine]:
         }
         (folder / "exports").write_text(asked.exports, encoding="utf-8")
         (folder / "config").write_text(asked.config, encoding="utf-8")
-        json_store.write(folder / _FACTS_FILE, known)
+        json_store.write(folder / in_use.FACTS_FILE, known)
         yield machine
     except GuestError as error:
         raise type(error)(f"{spec.name}: {error}\n{machine.last_words()}") from error

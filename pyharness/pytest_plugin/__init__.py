@@ -41,7 +41,8 @@ def pytest_configure(config: pytest.Config) -> None:
     options.apply(config)
     config.pluginmanager.register(fixtures)
     config.pluginmanager.register(TimeLimits())
-    if config.getoption("module_coverage") and not options.is_worker(config):
+    counts = config.getoption("module_coverage") and not options.only_lists(config)
+    if counts and not options.is_worker(config):
         config.pluginmanager.register(ModuleCoverage(config))
     if config.getoption("results") and not options.is_worker(config):
         config.pluginmanager.register(Reporter(config))

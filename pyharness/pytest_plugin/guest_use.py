@@ -21,7 +21,7 @@ _VALIDATE_SLABS = (
 _KMEMLEAK = "/sys/kernel/debug/kmemleak"
 # kmemleak reports no object that is younger than 5 s (MSECS_MIN_AGE), and none whose content has
 # changed since the scan before.
-_FIND_LEAKS = f"sleep 5 && echo scan > {_KMEMLEAK} && echo scan > {_KMEMLEAK} && cat {_KMEMLEAK}"
+_SCAN = f"sleep 5 && echo scan > {_KMEMLEAK} && echo scan > {_KMEMLEAK}"
 _LEAK_SECONDS = 120.0
 
 
@@ -56,7 +56,7 @@ class GuestUse:
             leaks: whether leaked memory fails the test; the kernel has kmemleak.
         """
         if leaks:  # what is lost already is not this test's
-            guest.run(f"echo scan > {_KMEMLEAK} && echo clear > {_KMEMLEAK}").check()
+            guest.run(f"{_SCAN} && echo clear > {_KMEMLEAK}", seconds=_LEAK_SECONDS).check()
         return cls(guest, guest.log.mark(), guest.backend.console_size(), expected, leaks)
 
     def records(self) -> list[Record]:
@@ -119,7 +119,8 @@ class GuestUse:
         """
         if not self.leaks:
             return
-        found = self.guest.run(_FIND_LEAKS, seconds=self.guest.limit(_LEAK_SECONDS)).check().stdout
+        read = f"{_SCAN} && cat {_KMEMLEAK}"
+        found = self.guest.run(read, seconds=_LEAK_SECONDS).check().stdout
         if found:
             raise GuestCrashed(
                 f"the kernel of {self.guest.describe()} has found memory that was leaked",

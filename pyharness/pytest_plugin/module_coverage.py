@@ -2,7 +2,8 @@
 """Reports, at the end of a run, which code of modules its tests have run."""
 
 import os
-import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 from _pytest.terminal import TerminalReporter
@@ -21,14 +22,15 @@ class ModuleCoverage:
         """Have all guests of this run count, also those of workers."""
         self._config = config
         self._text = ""
-        self._folder = options.artifacts_of(config) / _FOLDER
-        os.environ[coverage.VARIABLE] = str(self._folder)
+        self._target = options.artifacts_of(config) / _FOLDER
+        self._collected = tempfile.TemporaryDirectory(prefix="pyharness-")
+        config.add_cleanup(self._collected.cleanup)
+        os.environ[coverage.VARIABLE] = self._collected.name
 
     def pytest_sessionstart(self) -> None:
-        """Remove what an earlier run has collected."""
+        """Check that there can be a report."""
         with options.as_usage_error():
             coverage_report.check()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -36,14 +38,15 @@ class ModuleCoverage:
         limit = self._config.getoption("module_coverage_fail_under")
         try:
             text, enough = coverage_report.write(
-                self._folder,
+                Path(self._collected.name),
                 self._config.rootpath,
                 self._config.getoption("module_coverage"),
+                self._target,
                 fail_under=limit,
             )
         except HarnessError as error:
             text, enough = f"{error}\n", limit is None
-        files = [f"written: {path}\n" for path in coverage_report.files(self._folder)]
+        files = [f"written: {path}\n" for path in coverage_report.files(self._target)]
         self._text = "".join((text, *files))
         if not enough:
             self._text += f"fewer than {limit:g} % of the lines have run\n"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pyharness.errors import HarnessError
+from pyharness.errors import HarnessError, UsageError
 from pyharness.guest import coverage_report
 from pyharness.guest.module_source import ModuleSource
 from pyharness.host import writable
@@ -99,7 +99,7 @@ MARKERS = (
     "debug_kernel(*options): run the test only on kernels that have these options of their .config,"
     " such as 'KASAN', 'FAILSLAB'",
     "leaks_nothing: the test fails if memory was allocated during it that nothing refers to when it"
-    " ends; run only on kernels that have kmemleak, which takes 5 s and more",
+    " ends; run only on kernels that have kmemleak, which takes 10 s and more",
     "expects_warning(*patterns): the kernel has to warn (WARN_ON and the like) during the test,"
     " once or more for each regular expression; any other report of the kernel fails it",
     "test_limit(seconds): end the test if it takes longer, whatever --test-limit says",
@@ -138,6 +138,9 @@ def check(config: pytest.Config) -> None:
     """
     root_folder.check(config, OPTIONS)
     with as_usage_error():
+        limit = config.getoption("module_coverage_fail_under")
+        if limit is not None and not config.getoption("module_coverage"):
+            raise UsageError("--module-coverage-fail-under needs --module-coverage")
         if config.getoption("module") or config.getini("module"):
             ModuleSource(module_folder_of(config))
         if config.getoption("artifacts"):

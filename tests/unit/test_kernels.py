@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0
 """Kernels of one's own: what a configuration lacks, and which kernel a guest boots."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from pyharness import UsageError
-from pyharness.host import bundled
+from pyharness.host import bundled, cache, programs
 from pyharness.linux import kernel_config
 from pyharness.machine import (
     accelerator,
     command_line,
     guest_specs,
+    in_use,
     kernel,
     kernel_source,
     kernel_tree,
@@ -204,3 +206,40 @@ def test_a_packed_kernel_is_read_back_only_if_it_is_whole(tmp_path: Path) -> Non
     assert (read.release, read.initrd, read.vermagic) == ("6.1.0", None, "6.1.0 SMP mod_unload")
     (tmp_path / "files.tar.gz").unlink()
     assert kernel.read(tmp_path) is None
+
+
+def test_a_kernel_that_is_named_replaces_any_other(tmp_path: Path) -> None:
+    package = tmp_path / "image.deb"
+    package.touch()
+    for named, key in ((tmp_path, "kernel_tree"), (package, "kernel_packages")):
+        chosen = guest_specs._kernel_of(str(named))
+        assert chosen.keys() == {"kernel_tree", "kernel_packages", "kernel_source"}
+        assert [name for name, value in chosen.items() if value] == [key]
+
+
+def test_nothing_is_packed_where_a_makefile_would_take_it_for_two_folders(tmp_path: Path) -> None:
+    odd = tmp_path / "my files" / "out"
+    (tmp_path / "my").mkdir()
+    done = programs.completed("sh", str(kernel_tree._PACK), str(tmp_path), str(odd))
+    assert done.returncode == 1
+    assert "can't install to" in done.stderr
+    assert (tmp_path / "my").is_dir()
+    assert not odd.parent.exists()
+
+
+def test_a_state_that_a_machine_was_started_from_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYHARNESS_CACHE", str(tmp_path))
+    monkeypatch.delenv("PYHARNESS_RUN", raising=False)
+    states = tmp_path / "saved-states"
+    used, unused, new = (states / f"one-{digit * 12}" for digit in "abc")
+    for state in (used, unused):
+        state.mkdir(parents=True)
+        os.utime(state, (0, 0))
+    machine = tmp_path / "run" / "one"
+    machine.mkdir(parents=True)
+    (machine / in_use.STARTED_FROM).symlink_to(used)
+    with cache.atomic_folder(new, siblings="one", unused_seconds=1, keep=in_use.saved_states()):
+        pass
+    assert sorted(states.iterdir()) == [used, new]

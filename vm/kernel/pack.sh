@@ -10,17 +10,29 @@ set -eu
 tree=$1
 out=$2
 shift 2
-LC_ALL=C
-export LC_ALL
+export LC_ALL=C
+unset MAKEFLAGS MFLAGS MAKELEVEL KBUILD_OUTPUT # of a make that this is run by
+case $out in
+*[!A-Za-z0-9/._+-]*)
+    echo "pack.sh: the kernel's makefile can't install to $out, as it has other characters than a-z 0-9 . _ + -" >&2
+    exit 1
+    ;;
+esac
 
 mkdir -p "$out/files/lib"
 flags=$*
 # shellcheck disable=SC2086 # words
 ask() { make -s --no-print-directory -C "$tree" $flags "$@"; }
-release=$(ask kernelrelease)
-cp "$tree/$(ask image_name)" "$out/vmlinuz"
+# As it was when the kernel was built: git may call the source another one since.
+release=$(cat "$tree/include/config/kernel.release")
+image=$(ask image_name)
+cp "$tree/$image" "$out/vmlinuz"
 cp "$tree/.config" "$out/config"
 vermagic=$(tr '\0' '\n' < "$tree/vmlinux" | grep -axm 1 "$release [a-zA-Z0-9_ -]*" | sed 's, *$,,')
+[ -n "$vermagic" ] || {
+    echo "pack.sh: $tree/vmlinux is not the kernel $release: build it again" >&2
+    exit 1
+}
 printf '%s\n' "$release" "$(sed -n 's/^#define UTS_VERSION "\(.*\)"$/\1/p' \
     "$tree/include/generated/utsversion.h" "$tree/include/generated/compile.h" 2> /dev/null |
     head -n 1)" "$vermagic" > "$out/facts"
@@ -36,7 +48,7 @@ ln -s "/$headers" "$modules/build"
 
 # What Kbuild reads when it builds a module: the same files as in Debian's linux-headers. A tree that
 # was built in a folder of its own (O=) has a link to its source.
-arch=arch/$(sed -n 's,^# Linux/\([a-z0-9]*\) .*,\1,p' "$tree/.config")
+arch=${image%/boot/*}
 source=$(realpath -e "$tree/source" 2> /dev/null || realpath "$tree")
 for from in "$source" "$tree"; do
     (

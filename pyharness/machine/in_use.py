@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What of the cache persistent machines of this user are started from: it must be kept."""
+
+from pathlib import Path
+
+from pyharness.host import cache, json_store
+
+# In a machine's folder, a link to the saved state that the machine was started from.
+STARTED_FROM = "started-from"
+FACTS_FILE = "saved-state.json"
+# The facts in that file.
+FACTS = {"vermagic": str, "image": str, "kernel": str, "accel": dict, "spec": dict}
+
+
+def saved_states() -> set[Path]:
+    """The folders of the saved states that machines were started from."""
+    return {link.resolve() for link in cache.run_folder().glob(f"*/{STARTED_FROM}")}
+
+
+def kernels() -> set[Path]:
+    """The folders of the kernels that these saved states were booted with."""
+    known = (json_store.read(folder / FACTS_FILE, FACTS) for folder in saved_states())
+    return {Path(facts["kernel"]) for facts in known if facts}
