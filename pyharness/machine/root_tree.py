@@ -29,7 +29,7 @@ from pyharness.machine.image import Image
 from pyharness.machine.kernel import Kernel
 
 # To be increased when this file makes trees differently: all trees are then made again.
-FORMAT = 2
+FORMAT = 3
 # The folder in a tree where run() puts files.
 WORK = "/root/build"
 # The space in the cache that a tree needs at most while it is made (bytes).
@@ -42,7 +42,8 @@ _LARGE = ("boot", "var", "usr/lib/modules/*/kernel", "lib/modules/*/kernel")
 # Shows the release of the guest's kernel, which makefiles ask for, instead of this host's.
 _UNAME = """#!/bin/sh
 [ "$*" = -r ] && echo {release} && exit
-exec /usr/bin/uname "$@"
+PATH=/usr/bin:/bin
+exec uname "$@"
 """
 # Runs a command, the words after the first two, in the tree $1, in which the folder $2 is WORK. The
 # mounts are seen by this command alone.
