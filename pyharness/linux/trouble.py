@@ -50,7 +50,8 @@ _STACK_END = re.compile(r"^ ?</TASK>")
 _STAMP = re.compile(r"(?:<\d+>)?\[ *(\d+\.\d+)\](?:\[ *[CT]\d+\])? ?")
 _TERMINAL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\x00-\x08]")
 _PLACE = re.compile(
-    r"(?:(?:[ER]?IP|pc) ?: (?:\w+:)?0x|page fault for address: |^ 0x)(?P<address>[0-9a-f]+)$"
+    r"(?:(?:[ER]?IP|pc) ?: (?:\w+:)?0x|page fault for address: |(?:^ |>\] )0x)"
+    r"(?P<address>[0-9a-f]+)$"
     r"|(?P<function>[A-Za-z_][\w.]*)\+0x(?P<offset>[0-9a-f]+)/0x(?P<size>[0-9a-f]+)"
     r"(?: \[(?P<module>\w+)\])?"
 )

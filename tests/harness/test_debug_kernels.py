@@ -51,10 +51,11 @@ def test_each_request_for_memory_of_a_call_fails(
     guest.run("rm -rf /tmp/faults && mkdir /tmp/faults").check()
     *failed, done = fail_allocations(root, "mkdir", "/tmp/faults/new", 0o755)
     assert failed
-    assert {result.errno for result in failed} <= {errno.ENOMEM, 0}
+    # A request that the kernel can do without may fail: then the call succeeds.
+    assert {result.errno for result in failed} <= {errno.ENOMEM, 0, errno.EEXIST}
     assert any(result.errno == errno.ENOMEM for result in failed)
     assert not done.injected
-    assert done.errno in (0, errno.EEXIST)  # a request that the kernel can do without may fail
+    assert done.errno in (0, errno.EEXIST)
 
 
 @pytest.mark.debug_kernel("FAILSLAB")
