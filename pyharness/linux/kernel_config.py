@@ -24,6 +24,8 @@ _CONSOLES = {
     "i386": "SERIAL_8250_CONSOLE",
     "arm64": "SERIAL_AMBA_PL011_CONSOLE",
 }
+# What the kernel's makefiles call an architecture in ARCH=, by Debian's name of it.
+ARCH = {"amd64": "x86_64", "i386": "i386", "arm64": "arm64"}
 # The option that only the kernels of an architecture have, by Debian's name of it.
 _ARCHITECTURES = {"amd64": "X86_64", "i386": "X86_32", "arm64": "ARM64"}
 

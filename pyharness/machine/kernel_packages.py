@@ -11,6 +11,7 @@ from pathlib import Path
 from pyharness.errors import UsageError
 from pyharness.host.programs import environment, requires
 from pyharness.linux import kernel_config
+from pyharness.machine import mmdebstrap
 from pyharness.machine.guest_specs import GuestSpec
 
 _CONFIG = re.compile(r"\./boot/config-.+")
@@ -34,14 +35,8 @@ def digest(spec: GuestSpec) -> str:
 
 def archive(spec: GuestSpec) -> bytes:
     """Pack the packages into a tar archive, under names without odd characters."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for number, file in enumerate(spec.kernel_packages):
-            member = tarfile.TarInfo(f"{number}.deb")
-            data = Path(file).read_bytes()
-            member.size, member.mode = len(data), 0o644
-            tar.addfile(member, io.BytesIO(data))
-    return packed.getvalue()
+    files = enumerate(spec.kernel_packages)
+    return mmdebstrap.archive({f"{number}.deb": Path(file).read_bytes() for number, file in files})
 
 
 def check(spec: GuestSpec) -> None:

@@ -5,7 +5,6 @@ The build runs in a root file system of the guest's architecture, which mmdebstr
 """
 
 import hashlib
-import io
 import os
 import re
 import tarfile
@@ -15,6 +14,7 @@ from pathlib import Path
 from pyharness.errors import UsageError
 from pyharness.host import bundled, cache
 from pyharness.host.progress import NoProgress, Progress, Task
+from pyharness.linux import kernel_config
 from pyharness.machine import kernel, mmdebstrap
 from pyharness.machine.guest_specs import GuestSpec
 from pyharness.machine.kernel import Kernel
@@ -28,8 +28,6 @@ _SCRIPTS = bundled.VM / "kernel"
 # What a kernel's build needs, besides its source.
 _TOOLS = ("bc", "bison", "flex", "gcc", "kmod", "libc6-dev", "libelf-dev", "libssl-dev", "make",
           "perl", "python3", "xz-utils")  # fmt: skip
-# The kernel's name of an architecture, by Debian's.
-_ARCH = {"amd64": "x86_64", "i386": "i386", "arm64": "arm64"}
 # How many lines like _COMPILED a build prints; it is measured, and only the progress depends on it.
 _LINES = 2200
 _COMPILED = re.compile(r" {2}(?:CC|AS|LD|AR|HOSTCC) ")
@@ -132,7 +130,7 @@ def _build_from(spec: GuestSpec, config: str, sources: list[str], folder: Path, 
                 '--customize-hook=mkdir "$1/build"',
                 f'--customize-hook=tar -C "$1/build" -xf /proc/self/fd/{inputs}',
                 '--customize-hook=chroot "$1" sh /build/build.sh'
-                f" {spec.kernel_source} {_ARCH[spec.architecture]} {jobs}",
+                f" {spec.kernel_source} {kernel_config.ARCH[spec.architecture]} {jobs}",
                 f'--customize-hook=tar -C "$1/build/out" -cf /proc/self/fd/{out} .',
             ],
             folder,
@@ -150,11 +148,5 @@ def _build_from(spec: GuestSpec, config: str, sources: list[str], folder: Path, 
 
 def _inputs(config: str) -> bytes:
     """Return a tar archive with the scripts that run in the root file system, and the options."""
-    archive = io.BytesIO()
-    files = {path.name: path.read_bytes() for path in sorted(_SCRIPTS.glob("*.sh"))}
-    with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, data in (files | {"config": config.encode()}).items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    return archive.getvalue()
+    scripts = {path.name: path.read_bytes() for path in sorted(_SCRIPTS.glob("*.sh"))}
+    return mmdebstrap.archive(scripts | {"config": config.encode()})

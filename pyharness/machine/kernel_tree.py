@@ -23,13 +23,12 @@ from pyharness.machine.kernel import Kernel
 # To be increased when this file packs kernels differently: all kernels are then packed again.
 FORMAT = 2
 _PACK = bundled.VM / "kernel" / "pack.sh"
-# The file that QEMU boots, and the kernel's own name of an architecture, by Debian's.
+# The file that QEMU boots, by Debian's name of the architecture.
 _IMAGES = {
     "amd64": "arch/x86/boot/bzImage",
     "i386": "arch/x86/boot/bzImage",
     "arm64": "arch/arm64/boot/Image",
 }
-_ARCH = {"amd64": "x86_64", "i386": "i386", "arm64": "arm64"}
 # What a build changes whenever its result differs.
 _RESULTS = (".config", "vmlinux", "Module.symvers", "modules.order")
 
@@ -63,7 +62,7 @@ class KernelTree:
     @property
     def flags(self) -> list[str]:
         """The arguments with which make uses the tree as it was built."""
-        found = [f"ARCH={_ARCH[kernel_config.architecture_of(self.config)]}"]
+        found = [f"ARCH={kernel_config.ARCH[kernel_config.architecture_of(self.config)]}"]
         if "CC_IS_CLANG" in self.config:
             return [*found, "LLVM=1"]
         compiler = self.config.get("CC_VERSION_TEXT", "").split(" ")[0]

@@ -6,12 +6,14 @@ to them by descriptor.
 """
 
 import fcntl
+import io
 import os
 import re
 import shutil
 import subprocess
+import tarfile
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,6 +175,17 @@ def make_tree(
         if process.returncode:
             raise MmdebstrapError("".join(lines))
     return "".join(lines)
+
+
+def archive(files: Mapping[str, bytes]) -> bytes:
+    """Pack files, by their names, into a tar archive, for a hook that unpacks it."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return packed.getvalue()
 
 
 @contextmanager

@@ -108,8 +108,9 @@ class RootTree:
             return completed(*self._entering(["true"], work)).returncode == 0
 
     def _personality(self) -> list[str]:
-        native = self.architecture in _NATIVE.get(platform.machine(), ())
-        return ["setarch", _PERSONALITIES[self.architecture]] if native else []
+        if not _is_native(self.architecture):
+            return []
+        return ["setarch", _PERSONALITIES[self.architecture]]
 
     def _entering(self, command: Sequence[str], work: Path) -> list[str]:
         enter = [*self._personality(), "sh", "-c", _ENTER, "sh"]
@@ -143,8 +144,7 @@ def ensure(
         The tree; None if programs of the guest don't run here: it is of another architecture,
         this user may not make namespaces, or there is no room for the tree.
     """
-    native = architecture in _NATIVE.get(platform.machine(), ())
-    if not (native or emulated) or not _can_enter():
+    if not (_is_native(architecture) or emulated) or not _can_enter():
         return None
     progress = progress or NoProgress()
     made_from = kernel if kernel.packed else image
@@ -172,6 +172,10 @@ def ensure(
     tree = cache.ensure(find, make, lock=f"tree-{guest}", waiting=waiting)
     cache.mark_used(folder)
     return tree if _works(tree) else None
+
+
+def _is_native(architecture: str) -> bool:
+    return architecture in _NATIVE.get(platform.machine(), ())
 
 
 def _is_complete(folder: Path) -> bool:
