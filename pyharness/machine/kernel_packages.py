@@ -46,20 +46,20 @@ def check(spec: GuestSpec) -> None:
         UsageError: it can't; the message says what to change.
         HostError: this host lacks dpkg.
     """
-    listed = {file: _names(file) for file in spec.kernel_packages}
-    kernels = [file for file, names in listed.items() if any(map(_CONFIG.fullmatch, names))]
+    read = {file: _read(file) for file in spec.kernel_packages}
+    kernels = [file for file, (_, config) in read.items() if config is not None]
     if len(kernels) != 1:
         raise UsageError(
             f"--kernel names {len(kernels)} packages with a kernel in /boot: name one, and the"
             " package of its headers"
         )
     (kernel,) = kernels
-    if not any("/usr/src/linux-headers-" in name for names in listed.values() for name in names):
+    if not any("/usr/src/linux-headers-" in name for names, _ in read.values() for name in names):
         raise UsageError(
             f"{kernel} comes without headers, which modules are built with: name also the file of"
             " its linux-headers package, by another --kernel"
         )
-    config = kernel_config.parse(_config(kernel))
+    config = kernel_config.parse(read[kernel][1] or "")
     architecture = kernel_config.architecture_of(config)
     if architecture != spec.architecture:
         raise UsageError(
@@ -71,7 +71,8 @@ def check(spec: GuestSpec) -> None:
         raise UsageError(f"the kernel in {kernel} lacks options that a guest needs:\n{lacks}")
 
 
-def _contents(file: str) -> bytes:
+def _read(file: str) -> tuple[list[str], str | None]:
+    """Return the names of a package's files, and the configuration of the kernel that it has."""
     requires("dpkg-deb")
     done = subprocess.run(
         ["dpkg-deb", "--fsys-tarfile", file],
@@ -79,17 +80,10 @@ def _contents(file: str) -> bytes:
     )  # fmt: skip
     if done.returncode:
         raise UsageError(f"{file} is no Debian package: {done.stderr.decode().strip()}")
-    return done.stdout
-
-
-def _names(file: str) -> list[str]:
-    with tarfile.open(fileobj=io.BytesIO(_contents(file))) as tar:
-        return tar.getnames()
-
-
-def _config(file: str) -> str:
-    with tarfile.open(fileobj=io.BytesIO(_contents(file))) as tar:
+    names, config = [], None
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as tar:
         for member in tar:
-            if _CONFIG.fullmatch(member.name) and (read := tar.extractfile(member)):
-                return read.read().decode()
-    raise AssertionError(file)
+            names.append(member.name)
+            if _CONFIG.fullmatch(member.name) and (text := tar.extractfile(member)):
+                config = text.read().decode()
+    return names, config
