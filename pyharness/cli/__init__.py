@@ -10,6 +10,7 @@ from pyharness.cli import (
     completion_command,
     coverage_command,
     decode_command,
+    gdb_command,
     guest_commands,
     module_commands,
     outcome,
@@ -55,6 +56,7 @@ for _command in (
     *module_commands.COMMANDS,
     *decode_command.COMMANDS,
     *coverage_command.COMMANDS,
+    *gdb_command.COMMANDS,
     *setup_command.COMMANDS,
     *completion_command.COMMANDS,
 ):

@@ -12,10 +12,13 @@ from typing import Protocol
 
 from pyharness.guest.compilers import Compiler
 from pyharness.linux import kernel_config
+from pyharness.machine import qemu_process
 from pyharness.machine.root_tree import RootTree
 from pyharness.transport.console import Console
 from pyharness.transport.ssh import Ssh
 
+# The run state of a guest that a debugger has stopped.
+DEBUGGED = qemu_process.DEBUGGED
 # A kernel that crashes again while it prints a report can print without end.
 MOST_CONSOLE_BYTES = 1 << 19
 
@@ -101,8 +104,8 @@ class GuestBackend(Protocol):
         """Return the guest's run state.
 
         Returns:
-            ``running``, ``guest-panicked``, or another word of QEMU's for a guest that does not
-            run.
+            ``running``, ``guest-panicked``, DEBUGGED, or another word of QEMU's for a guest that
+            does not run.
 
         Raises:
             HostError: the guest was stopped because this host's disk is full.

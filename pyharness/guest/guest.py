@@ -42,6 +42,8 @@ from pyharness.transport.ssh import Completed, Ssh
 # Time limits on real hardware; Guest.limit() extends them for a slower guest.
 _COMMAND_SECONDS = 30.0
 _BUILD_SECONDS = 120.0
+# Prints the address of each section of a module that is loaded, with its name.
+_SECTIONS = "cd /sys/module/{}/sections && grep -H '' .[!.]* __*"
 
 
 class Guest(Closes):
@@ -55,6 +57,8 @@ class Guest(Closes):
         syscalls: the names and numbers of its system calls.
         history: the last commands and orders, and their results.
         health: the state of its kernel; finds crashes.
+        modules: the file of each module that was loaded, by the module's name.
+        sources: for each folder of sources as a compiler saw it, the folder on this host.
         closed: whether close() or leave() was called: this object can't be used any more.
     """
 
@@ -75,6 +79,8 @@ class Guest(Closes):
         self.syscalls = Syscalls(self.facts.syscalls)
         self.history = History()
         self.health = Health(backend, self.history, fresh=fresh)
+        self.modules: dict[str, Path] = {}
+        self.sources: dict[str, Path] = {}
         self._paused = False
         self._agent: Agent | None = None
         self._root: Actor | None = None
@@ -163,6 +169,8 @@ class Guest(Closes):
         """
         progress = progress or NoProgress()
         if machine := lifecycle.running(name):
+            if machine.status() == qemu_process.DEBUGGED:
+                progress.message(f"gdb has stopped {name}: waiting until it lets it run on")
             with progress.task(f"connecting to {name}"):
                 return cls(_persistent(machine), fresh=False)
         try:
@@ -388,6 +396,7 @@ class Guest(Closes):
                 )
         except GuestError as error:
             self.health.raise_cause(error)
+        self.sources[built.where] = source.folder.resolve()
         return built
 
     @cached_property
@@ -462,21 +471,30 @@ class Guest(Closes):
         # Without section addresses yet: a crash in the module's own init function can at least be
         # shown by function.
         self.health.lines[name] = Symbolizer(data)
-        done = self.run(
-            f"insmod {shlex.join([target, *words])} && cd /sys/module/{name}/sections"
-            ' && grep -H "" .*text*'
-        )
+        self.modules[name] = ko
+        done = self.run(f"insmod {shlex.join([target, *words])} && {_SECTIONS.format(name)}")
         if done.status:
             said = "\n".join(record.text for record in self.log.since(mark))
             if wrong := module_file.wrong_value(module, said):
                 raise ModuleRefused(wrong)
             raise ModuleRefused(f"{done.stderr.strip()}\n{said}".strip())
-        sections = (line.split(":") for line in done.stdout.splitlines())
         if self._coverage:
             self._coverage.collect()  # so that a crash finds out where the counters are
-        self.health.lines[name] = Symbolizer(
-            data, {section: int(at, 16) for section, at in sections}
-        )
+        self.health.lines[name] = Symbolizer(data, _parse_sections(done.stdout))
+
+    def sections(self, name: str) -> dict[str, int]:
+        """Return the address of each section of a module that is loaded; none if it is not.
+
+        Of a guest that does not answer any more, what load_ko() has seen is returned.
+
+        Args:
+            name: the module's name.
+        """
+        try:
+            return _parse_sections(self.run(_SECTIONS.format(name)).stdout)
+        except GuestError:
+            known = self.health.lines.get(name)
+            return known.sections if known else {}
 
     def load(self, folder: Path, name: str = "", /, **parameters: str | int) -> LoadedModule:
         """Build, check and load a module.
@@ -532,6 +550,12 @@ def read_module(ko: Path) -> module_file.ModuleFile:
         raise UsageError(f"{ko} can't be read: {error.strerror}") from error
     except ModuleRefused as error:
         raise ModuleRefused(f"{ko}: {error}") from error
+
+
+def _parse_sections(printed: str) -> dict[str, int]:
+    """Parse what _SECTIONS prints."""
+    lines = (line.split(":") for line in printed.splitlines())
+    return {section: int(address, 16) for section, address in lines}
 
 
 def _persistent(machine: Machine) -> QemuBackend:

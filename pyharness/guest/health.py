@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from pyharness.errors import GuestCrashed, GuestError, GuestTimeout
-from pyharness.guest.backend import MOST_CONSOLE_BYTES, GuestBackend
+from pyharness.guest.backend import DEBUGGED, MOST_CONSOLE_BYTES, GuestBackend
 from pyharness.guest.history import History
 from pyharness.linux import trouble
 from pyharness.linux.symbolize import Symbolizer
@@ -22,6 +22,8 @@ _QUIET_SECONDS = 0.3
 # On real hardware a kernel answers an NMI at once, and prints a report within a fraction of this.
 _NMI_SECONDS = 1.0
 _PRINT_SECONDS = 2.0
+# How often to look whether a debugger lets the guest run on.
+_DEBUGGED_SECONDS = 0.2
 _REPORTS = 3  # in the message of a crash
 
 
@@ -63,7 +65,7 @@ class Health:
         self._closed = True
 
     def check(self) -> None:
-        """Make sure that the kernel runs without trouble.
+        """Make sure that the kernel runs without trouble; wait while a debugger has stopped it.
 
         Raises:
             GuestCrashed: the kernel panicked, reported trouble, or hangs; or QEMU has ended.
@@ -74,7 +76,8 @@ class Health:
             raise self._death
         if self._closed:
             raise GuestError(f"{self._name} was closed: start another guest to go on")
-        status = self._backend.status()
+        while (status := self._backend.status()) == DEBUGGED:
+            time.sleep(_DEBUGGED_SECONDS)
         if status == "guest-panicked":
             self._let_speak()
             self._crashed("panicked")

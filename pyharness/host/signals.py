@@ -159,6 +159,19 @@ def held() -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
+def ctrl_c_is_for_the_child() -> Iterator[None]:
+    """Ignore Ctrl-C during a block in which a program in the same terminal has its own use for it.
+
+    A program that is started in the block does not ignore it.
+    """
+    before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def ended(
     process: "subprocess.Popen[str] | subprocess.Popen[bytes]", *, gently: bool = False
 ) -> Iterator[None]:

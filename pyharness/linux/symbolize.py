@@ -49,7 +49,11 @@ def _path(program: Any, entry: Any) -> PurePosixPath:
 
 
 class Symbolizer:
-    """Finds source lines in one module, whose file must have been built with ``-g``."""
+    """Finds source lines in one module, whose file must have been built with ``-g``.
+
+    Attributes:
+        sections: the address at which the kernel loaded each section, by the section's name.
+    """
 
     def __init__(self, ko: bytes, sections: dict[str, int] | None = None) -> None:
         """Take a module's file.
@@ -60,7 +64,7 @@ class Symbolizer:
                 name (``/sys/module/NAME/sections``). line_in() does not need it.
         """
         self._ko = bytearray(ko)
-        self._sections = sections or {}
+        self.sections = sections or {}
 
     @cached_property
     def _elf(self) -> Any:
@@ -84,7 +88,7 @@ class Symbolizer:
         bases = {}
         for number, section in enumerate(elf.iter_sections()):
             if section["sh_flags"] & SH_FLAGS.SHF_ALLOC:
-                bases[number] = self._sections.get(section.name, number * _APART)
+                bases[number] = self.sections.get(section.name, number * _APART)
         return bases
 
     @cached_property

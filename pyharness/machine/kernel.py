@@ -6,6 +6,7 @@ A kernel that was built is packed in a folder of the cache::
 kernels/bookworm-amd64-debug-0123456789ab/
 vmlinuz        the kernel, which QEMU boots directly, without an initial file system
 config         its options
+gdb/           its symbols, vmlinux, and its commands for gdb, vmlinux-gdb.py, if it has them
 files.tar.gz   its modules, and what building others needs, for the guest's root file system
 kernel.json    the facts of class Kernel
 """
@@ -46,6 +47,11 @@ class Kernel:
     def initrd(self) -> Path | None:
         """The file of the initial file system; None if the kernel needs none."""
         return None if self.packed else self.folder / "initrd"
+
+    @property
+    def symbols(self) -> Path | None:
+        """The ELF file with the kernel's symbols; None if the kernel came without it."""
+        return self.folder / "gdb" / "vmlinux" if self.packed else None
 
     @property
     def files(self) -> Path | None:

@@ -21,7 +21,7 @@ from pyharness.machine.guest_specs import GuestSpec
 from pyharness.machine.kernel import Kernel
 
 # To be increased when this file packs kernels differently: all kernels are then packed again.
-FORMAT = 2
+FORMAT = 3
 _PACK = bundled.VM / "kernel" / "pack.sh"
 # The file that QEMU boots, by Debian's name of the architecture.
 _IMAGES = {

@@ -187,7 +187,8 @@ def state_of(name: str) -> str:
     if machine is None:
         return "absent"
     if machine.alive:
-        return "running" if machine.status() in ("running", "inmigrate") else "crashed"
+        runs = machine.status() in ("running", "inmigrate", qemu_process.DEBUGGED)
+        return "running" if runs else "crashed"
     if (folder / STATE).exists():
         return "suspended"
     return "off" if (folder / _OFF).exists() else "crashed"

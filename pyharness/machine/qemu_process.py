@@ -11,8 +11,8 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import NoneType
@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 from qemu.qmp import ConnectError, QMPClient, QMPError
 
-from pyharness.errors import GuestError, GuestTimeout, HostError
+from pyharness.errors import GuestError, GuestTimeout, HostError, UsageError
 from pyharness.host import json_store
 from pyharness.host.cpu_time import Clock
 from pyharness.host.programs import began, die_with_parent, environment, free_port, requires, run
@@ -35,6 +35,11 @@ from pyharness.transport.console import Console
 from pyharness.transport.ssh import Ssh
 
 SOCKETS = (CONSOLE_SOCKET, QMP_SOCKET)
+# QEMU's socket for gdb, and the name of the device, while gdb may be used.
+GDB_SOCKET = "gdb.sock"
+_GDB = "gdb"
+# The run state of a guest that gdb has stopped.
+DEBUGGED = "debug"
 QEMU_LOG = "qemu.log"
 FACTS = "machine.json"
 # Under emulation a guest answers by SSH within 3 s after it has booted, or was started from a saved
@@ -355,10 +360,55 @@ class Machine:
             await asyncio.sleep(0.01)
 
     def status(self) -> str:
-        """QEMU's run state: ``running``, ``paused``, ``guest-panicked`` …, or ``ended``."""
+        """QEMU's run state: ``running``, ``paused``, ``guest-panicked`` …, or ``ended``.
+
+        It is ``debug`` for as long as gdb has stopped the guest.
+        """
         if not self.alive:
             return "ended"
-        return str(self.qmp("query-status")["status"])
+        status = str(self.qmp("query-status")["status"])
+        return DEBUGGED if status == "paused" and self._has_gdb() else status
+
+    def _has_gdb(self) -> bool:
+        """Whether a gdb is connected."""
+        named = {device["label"]: device["filename"] for device in self.qmp("query-chardev")}
+        return not named.get(_GDB, "disconnected:").startswith("disconnected:")
+
+    def check_no_gdb(self) -> None:
+        """Check that no gdb is connected.
+
+        Raises:
+            UsageError: one is.
+        """
+        if self._has_gdb():
+            raise UsageError(f"another gdb debugs {self.folder.name}: quit that one")
+
+    @contextmanager
+    def gdb_server(self) -> Iterator[tuple[str, int]]:
+        """Let gdb connect during a block, at whose end a guest that gdb left stopped runs on.
+
+        Yields:
+            The path of the socket, for processes that inherit a file descriptor, and this
+            descriptor.
+
+        Raises:
+            UsageError: gdb is connected already.
+            GuestError: QEMU is gone, or can't wait for gdb.
+            GuestTimeout: QEMU does not answer.
+        """
+        self.check_no_gdb()
+        ran = self.status() == "running"
+        folder = os.open(self.folder, os.O_PATH)
+        try:
+            self.monitor(f"gdbserver unix:{GDB_SOCKET},server=on,wait=off")
+            yield f"/proc/self/fd/{folder}/{GDB_SOCKET}", folder
+        finally:
+            os.close(folder)
+            if self.alive:
+                self.monitor("gdbserver none")
+                if ran and self.status() in (DEBUGGED, "paused"):
+                    self.qmp("cont")
+            (self.folder / GDB_SOCKET).unlink(missing_ok=True)
 
     def check_disk(self) -> None:
         """Check that QEMU has not stopped the guest because its writes fail.

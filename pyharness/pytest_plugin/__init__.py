@@ -17,6 +17,7 @@ from pyharness.guest.module_source import ModuleSource
 from pyharness.host import writable
 from pyharness.linux import kernel_release
 from pyharness.pytest_plugin import fixtures, markers, options, tracebacks, watching
+from pyharness.pytest_plugin.debugging import Debugging
 from pyharness.pytest_plugin.module_coverage import ModuleCoverage
 from pyharness.pytest_plugin.reporter import GUEST, Reporter
 from pyharness.pytest_plugin.target import (
@@ -44,6 +45,8 @@ def pytest_configure(config: pytest.Config) -> None:
     counts = config.getoption("module_coverage") and not options.only_lists(config)
     if counts and not options.is_worker(config):
         config.pluginmanager.register(ModuleCoverage(config))
+    if config.getoption("gdb") and not options.only_lists(config):
+        config.pluginmanager.register(Debugging(config), "pyharness-gdb")
     if config.getoption("results") and not options.is_worker(config):
         config.pluginmanager.register(Reporter(config))
 
@@ -61,6 +64,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     config = session.config
     if not options.is_worker(config) and not options.only_lists(config):
         options.check(config)
+    if debugging := config.pluginmanager.getplugin("pyharness-gdb"):
+        with options.as_usage_error():
+            debugging.check()
     for target in named_targets(config):
         if options.has_workers(config) and not options.only_lists(config):
             make_ready(config, target)

@@ -69,6 +69,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "type": float,
         "help": "with --module-coverage, fail if fewer percent of the module's lines have run",
     },
+    "--gdb": {
+        "action": "store_true",
+        "help": "when a test fails, stop its guest, and run gdb on its kernel in the terminal",
+    },
     "--artifacts": {
         "metavar": "DIR",
         "help": "the folder to keep each test's console output in (default: artifacts)",

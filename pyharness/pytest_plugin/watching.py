@@ -134,8 +134,13 @@ def _keep_console(item: pytest.Item, use: GuestUse) -> str:
     return text
 
 
+def spoilt(config: pytest.Config) -> list[Guest]:
+    """Return the guests in which tests failed, and which run until they are discarded."""
+    return config.stash.get(_SPOILT, [])
+
+
 def discard_spoilt(config: pytest.Config) -> None:
     """End the guests in which tests failed."""
-    spoilt = config.stash.get(_SPOILT, [])
-    while spoilt:
-        config.stash[_POOL].discard(spoilt.pop())
+    guests = spoilt(config)
+    while guests:
+        config.stash[_POOL].discard(guests.pop())

@@ -167,7 +167,7 @@ def test_a_project_has_guests_of_its_own(tmp_path: Path) -> None:
     assert "iperf3" in mine.all_packages
     assert mine.config == (str(tmp_path / "mine.config"), "debug.config")
     assert "CONFIG_MINE=y" in kernel_source.config_of(mine)
-    assert "CONFIG_KASAN=y" in kernel_source.config_of(mine)
+    assert "CONFIG_FAILSLAB=y" in kernel_source.config_of(mine)
     line = command_line.for_guest(
         mine,
         kernel.Kernel(folder=tmp_path, release="", version=""),

@@ -5,6 +5,7 @@
 #   vmlinuz       the kernel, which QEMU boots
 #   config        its options
 #   facts         its release, its version, and the vermagic of its modules, a line each
+#   gdb           the kernel's symbols, and its commands for gdb if it has them
 #   files.tar.gz  its modules, and what building others needs, for the guest's root file system
 set -eu
 tree=$1
@@ -28,6 +29,13 @@ release=$(cat "$tree/include/config/kernel.release")
 image=$(ask image_name)
 cp "$tree/$image" "$out/vmlinuz"
 cp "$tree/.config" "$out/config"
+mkdir "$out/gdb"
+cp "$tree/vmlinux" "$out/gdb"
+if [ -e "$tree/vmlinux-gdb.py" ]; then
+    cp -L "$tree/vmlinux-gdb.py" "$out/gdb"
+    mkdir "$out/gdb/scripts"
+    cp -LR "$tree/scripts/gdb" "$out/gdb/scripts"
+fi
 vermagic=$(tr '\0' '\n' < "$tree/vmlinux" | grep -axm 1 "$release [a-zA-Z0-9_ -]*" | sed 's, *$,,')
 [ -n "$vermagic" ] || {
     echo "pack.sh: $tree/vmlinux is not the kernel $release: build it again" >&2
