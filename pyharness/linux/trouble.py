@@ -25,7 +25,10 @@ _KINDS = (
     ("memory", r"Bad page state|list_(?:add|del) corruption|Slab .*objects remaining|BUG: Bad "
                r"|refcount_t: |stack-protector: |BUG kmalloc|BUG: KASAN|BUG: KFENCE"
                r"|BUG [\w-]+ \(|pagealloc: \w+ (?:error|corruption)"),
-    ("lock order", r"WARNING: possible |WARNING: suspicious RCU|BUG: held lock|BUG: sleeping "),
+    ("data race", r"BUG: KCSAN"),
+    ("undefined behaviour", r"UBSAN: "),
+    ("lock order", r"WARNING: (?:possible |suspicious RCU|inconsistent lock|bad unlock|lock held"
+                   r"|[Nn]ested lock)|BUG: (?:held lock|sleeping |Invalid wait context)"),
     (WARNING, r"WARNING: (?:CPU: |\S+:\d+ at |at )|unregister_netdevice: waiting"),
     ("bug", r"BUG: "),
 )  # fmt: skip
@@ -57,6 +60,12 @@ _PLACE = re.compile(
 )
 # How a line begins whose address is one to which a function returns.
 _RETURNS = r"\s|\[<|BUG: unable to handle page fault|Allocated in |Freed in "
+# Reports that may have any line within them: those of the sanitizers to their end, and those of
+# lockdep to their stack trace.
+_FRAMED = re.compile(r"BUG: K\w*SAN|BUG: KFENCE|UBSAN: ")
+_ANY_LINE = ("lock order",)
+# How a framed report ends, where it has not the _END mark.
+_FRAME = re.compile(r"={20,}$")
 # The length at which a report without an end is cut off (lines).
 _LINES = 400
 # WARN() prints its message, mostly one line, between this mark and the report.
@@ -148,6 +157,7 @@ class _Open:
     def __init__(self, kind: str, first: _Line) -> None:
         self.kind = kind
         self.lines: list[str] = []
+        self.framed = _FRAMED.search(first.text) is not None
         self.marked = False  # whether it ends with the _END mark
         self.has_stack = False  # whether a stack trace, which is near the end, has begun
         self.strangers = 0
@@ -160,7 +170,14 @@ class _Open:
             Whether the report goes on. It does after a few foreign lines, too: those of other
             programs and CPUs may stand in between.
         """
-        if not self.lines or _BODY.match(line.text) or _END.search(line.text) or kind_of(line.text):
+        if (
+            not self.lines
+            or self.framed
+            or (self.kind in _ANY_LINE and not self.has_stack)
+            or _BODY.match(line.text)
+            or _END.search(line.text)
+            or kind_of(line.text)
+        ):
             self.lines.append(line.text.rstrip())
             self.marked |= self.kind in _MARKED or kind_of(line.text) in _MARKED
             self.has_stack |= line.text.startswith(("Call Trace:", "Call trace:"))
@@ -180,10 +197,13 @@ class _Open:
             and self.when is not None
             and line.when - self.when > _PAUSE_SECONDS
         )
-        return late or (kind != "" and self.has_stack) or len(self.lines) >= _LINES
+        another = kind != "" and self.has_stack and not self.framed
+        return late or another or len(self.lines) >= _LINES
 
     def ends_with(self, line: _Line) -> bool:
         """Whether this line, which was added to the report, is the last one."""
+        if self.framed:
+            return bool(_FRAME.match(line.text) or _END.search(line.text))
         return bool(_END.search(line.text) or (not self.marked and _STACK_END.match(line.text)))
 
     def closed(self) -> Report:
@@ -192,8 +212,11 @@ class _Open:
     def _is_whole(self) -> bool:
         """Whether the report is complete.
 
-        A crash's report ends with the _END mark, any other with a stack. A single line is complete.
+        A crash's report ends with the _END mark, one of a sanitizer with its frame, any other with
+        a stack. A single line is complete.
         """
+        if self.framed:
+            return any(_FRAME.match(line) or _END.search(line) for line in self.lines)
         if any(_END.search(line) for line in self.lines) or len(self.lines) == 1:
             return True
         return not self.marked and self.has_stack
