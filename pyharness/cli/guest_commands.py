@@ -55,6 +55,9 @@ def list_command() -> None:
     for spec in known_guests.load().values():
         made = image.find(spec)
         state = f"image of kernel {made.release} ({made.version})" if made else "no image yet"
+        if spec.kernel_source:
+            own = kernel_source.find(spec)
+            state = f"kernel {own.release}, built" if own else "kernel not built yet"
         if lifecycle.running(spec.name):
             state += ", runs"
         click.echo(

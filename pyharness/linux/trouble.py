@@ -43,7 +43,8 @@ _BODY = re.compile(
     r"|EFLAGS: |Shutting down cpus|swapper pgtable|Data abort |irq event stamp|Allocated (?:by|in) "
     r"|Freed (?:by|in) |Object |Slab 0x|Redzone |Padding |-{70}|0x[0-9a-f]+-0x|FIX "
     r"|page:|raw:|flags: |[A-Z]SR |FS: |SMP NOPTI|Fixing recursive fault"
-    r"|Do you have a strange power saving|Dazed and confused"
+    r"|Do you have a strange power saving|Dazed and confused|\d+ locks? held by|no locks held by"
+    r"|(?:hard|soft)irqs last "
 )
 _END = re.compile(r"---\[ end (?:trace|Kernel panic)")
 # Reports of these kinds end with the _END mark. All others end with a stack trace, whose own end
@@ -59,7 +60,9 @@ _PLACE = re.compile(
     r"(?: \[(?P<module>\w+)\])?"
 )
 # How a line begins whose address is one to which a function returns.
-_RETURNS = r"\s|\[<|BUG: unable to handle page fault|Allocated in |Freed in "
+_RETURNS = (
+    r"\s|\[<|BUG: unable to handle page fault|BUG: KASAN|Allocated in |Freed in |[0-9a-f]{8,} \("
+)
 # Reports that may have any line within them: those of the sanitizers to their end, and those of
 # lockdep to their stack trace.
 _FRAMED = re.compile(r"BUG: K\w*SAN|BUG: KFENCE|UBSAN: ")
@@ -290,9 +293,9 @@ def annotate(text: str, line_of: Callable[[CodeLocation], str]) -> str:
     Args:
         text: the report.
         line_of: returns the ``file:line`` of a place; empty if that is unknown. For an address
-            on the stack, for a page fault in code that was unloaded, and for who allocated or freed
-            an object, it gets the byte before: these are return addresses, and the call is what
-            stands before them.
+            on the stack, for a page fault in code that was unloaded, for what KASAN and lockdep
+            have seen, and for who allocated or freed an object, it gets the byte before: these are
+            return addresses, and the call is what stands before them.
     """
 
     def annotated(line: str) -> str:

@@ -58,6 +58,11 @@ def config_of(spec: GuestSpec) -> str:
     return "\n".join(texts)
 
 
+def find(spec: GuestSpec) -> Kernel | None:
+    """The kernel of a guest that has ``kernel_source``; None if it is not built yet."""
+    return kernel.read(_folder(spec, config_of(spec)))
+
+
 @cache.as_host_error()
 def ensure(spec: GuestSpec, *, progress: Progress | None = None) -> Kernel:
     """The kernel of a guest that has ``kernel_source``; if it is missing, build it, for minutes.
@@ -73,7 +78,7 @@ def ensure(spec: GuestSpec, *, progress: Progress | None = None) -> Kernel:
     """
     progress = progress or NoProgress()
     config = config_of(spec)
-    folder = cache.folder() / "kernels" / f"{spec.name}-{_digest(spec, config)}"
+    folder = _folder(spec, config)
 
     def waiting() -> AbstractContextManager[object]:
         return progress.task(f"waiting for another process that builds the kernel of {spec.name}")
@@ -87,9 +92,10 @@ def ensure(spec: GuestSpec, *, progress: Progress | None = None) -> Kernel:
     )
 
 
-def _digest(spec: GuestSpec, config: str) -> str:
+def _folder(spec: GuestSpec, config: str) -> Path:
     made_of = f"{FORMAT} {spec.suite} {spec.architecture} {spec.kernel_source}\n{config}"
-    return hashlib.sha256(made_of.encode()).hexdigest()[:12]
+    digest = hashlib.sha256(made_of.encode()).hexdigest()[:12]
+    return cache.folder() / "kernels" / f"{spec.name}-{digest}"
 
 
 def _build(spec: GuestSpec, config: str, target: Path, progress: Progress, task: Task) -> None:

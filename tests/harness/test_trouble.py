@@ -45,6 +45,7 @@ class Found:
 _NULL = "BUG: kernel NULL pointer dereference, address: 000000"
 _TRACE = "---[ end trace"
 _HALT = "---[ end Kernel panic"
+_FRAME = "=================="
 _ATOMIC = "BUG: scheduling while atomic: python3"
 
 # The logs in tests/logs, by their names, and what is in each.
@@ -83,6 +84,34 @@ EXPECTED = {
     "slub-free-twice": [
         Found("memory", "BUG kmalloc-96", "FIX kmalloc-96: Object at", "free_twice+0x24/0x30"),
         Found("memory", "BUG kmalloc-96", "FIX kmalloc-96: Object count", "Wrong object count"),
+    ],
+    "kasan-write-after-free": [
+        Found("memory", "BUG: KASAN: use-after-free in", _FRAME, "__kmem_cache_free+0x223/0x310"),
+    ],
+    "kasan-write-behind": [
+        Found(
+            "memory", "BUG: KASAN: slab-out-of-bounds in", _FRAME, "located 0 bytes to the right"
+        ),
+    ],
+    "kasan-free-twice": [
+        Found("memory", "BUG: KASAN: double-free in", _FRAME, "Memory state around the buggy"),
+    ],
+    "lockdep-lock-order": [
+        Found("lock order", "WARNING: possible circular locking", " </TASK>", " *** DEADLOCK ***"),
+    ],
+    "lockdep-rcu-unlocked": [
+        Found("lock order", "WARNING: suspicious RCU usage", " </TASK>", "misuse.c:95 suspicious"),
+    ],
+    "ubsan-shift-too-far": [
+        Found("undefined behaviour", "UBSAN: shift-out-of-bounds in", _FRAME, "shift exponent 40"),
+    ],
+    "atomic-sleep-debug": [
+        Found(
+            "scheduling while atomic", "BUG: scheduling while atomic", " </TASK>", "5 locks held"
+        ),
+        Found(
+            "warning", "WARNING: CPU: 0 PID: 155 at kernel/sched", _TRACE, "hardirqs last  enabled"
+        ),
     ],
     "interleaved": [Found("oops", _NULL, _TRACE, "EIP: do_my_syscall")] * 4,
     "storm": [

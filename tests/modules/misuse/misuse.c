@@ -12,10 +12,12 @@
 
 #define SIZE 96 /* has a slab of its own in each kernel: bytes */
 
-static void use(void *memory)
+/* Who calls this, and this, have frames of their own on the stack, as no call is their last act. */
+static noinline void use(void *memory)
 {
 	OPTIMIZER_HIDE_VAR(memory);
 	memset(memory, 'A', 1);
+	barrier();
 }
 
 static void write_after_free(void)
@@ -24,6 +26,7 @@ static void write_after_free(void)
 
 	kfree(memory);
 	use(memory + SIZE / 2);
+	barrier();
 }
 
 static void write_behind(void)
