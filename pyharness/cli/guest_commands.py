@@ -17,7 +17,7 @@ from pyharness.host.programs import environment, requires
 from pyharness.host.progress import TerminalProgress
 from pyharness.host.wording import counted
 from pyharness.machine import guest_specs as known_guests
-from pyharness.machine import image, in_use, lifecycle, snapshots
+from pyharness.machine import image, in_use, kernel_source, lifecycle, snapshots
 from pyharness.machine.qemu_process import Machine
 
 _MOST_CPUS = 64
