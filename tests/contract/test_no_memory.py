@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Memory runs short at each request for it: the error is ENOMEM, and nothing has changed."""
+"""Memory runs short at each request for it: the error is ENOMEM, and nothing has changed.
+
+On stock kernels the module's own requests fail. Kernels with FAILSLAB have all those fail that the
+kernel makes on its behalf, too.
+"""
 
 import errno
 import os
@@ -15,7 +19,8 @@ from slabinfo import held, wait_back
 
 from pyharness import Actor, Guest, interceptor
 from pyharness.guest.result import Result
-from pyharness.interceptor import Interceptor
+from pyharness.interceptor import Command, Interceptor
+from pyharness.linux.syscalls import SyscallRef
 
 FAILING = Path(__file__).parents[1] / "programs" / "failing.h"
 FAIL_AT = "/sys/module/interceptor/parameters/fail_at"
@@ -24,6 +29,11 @@ CALL = "sched_rr_get_interval"
 FRESH = ("getpgid", "getsid", "capget", "umask", "sched_yield", "getpriority", "fchdir", "fsync")
 # Where what an entry consists of, and refers to, is allocated.
 KEPT_IN = re.compile(r"kmalloc-(cg-)?(32|64)|pid|radix_tree_node")
+# With the kernel's requests failing; kmemleak looks for what is lost meanwhile, where there is one.
+REALLY = pytest.mark.parametrize(
+    "watched", ["errors", pytest.param("leaks", marks=pytest.mark.leaks_nothing)]
+)
+Fails = Callable[..., Iterator[Result]]
 OWN_HEADER = '#include "interceptor.h"\n'
 
 
@@ -131,3 +141,60 @@ def test_a_failed_command_leaks_nothing(short: Interceptor, nobody: Actor) -> No
                 assert result.errno == errno.ENOMEM
         watched = [name for name in before if KEPT_IN.fullmatch(name)]
         wait_back(guest, before, more=dict.fromkeys(watched, rounds // 2))
+
+
+@REALLY
+@pytest.mark.debug_kernel("FAILSLAB")
+@pytest.mark.test_limit(1800)  # loads the module hundreds of times
+def test_load_with_the_kernels_requests_failing(
+    bare_guest: Guest, fail_allocations: Fails, parameters: dict[str, str], watched: str
+) -> None:
+    guest = bare_guest
+    built = guest.build(interceptor.MODULE)
+    guest.put(built.ko.read_bytes(), "/root/interceptor.ko")
+    options = " ".join(f"{name}={value}" for name, value in parameters.items())
+    before = hooked(guest)
+    failed = 0
+    with guest.root.open("/root/interceptor.ko", os.O_RDONLY) as ko:
+        for result in fail_allocations(guest.root, "finit_module", ko.fd, options, 0):
+            if not result.errno:
+                break
+            failed += 1
+            assert result.errno == errno.ENOMEM
+            assert not guest.is_loaded(built.name)
+            assert guest.run("ls /proc | grep interceptor").stdout == ""
+    assert failed > 20
+    module = interceptor.attach(guest, interceptor.MODULE, built.name)
+    module.prove()
+    module.unload()
+    assert hooked(guest) == before
+
+
+@REALLY
+@pytest.mark.debug_kernel("FAILSLAB")
+@pytest.mark.test_limit(600)
+def test_commands_with_the_kernels_requests_failing(
+    module: Interceptor, root: Actor, nobody: Actor, fail_allocations: Fails, watched: str
+) -> None:
+    def until_it_works(command: Command, call: SyscallRef, pid: int = 0) -> int:
+        """Issue a command until it succeeds; how often it failed before."""
+        before = module.status()
+        value, custom = module.interface.commands[command], module.interface.custom_syscall
+        for failed, result in enumerate(fail_allocations(root, custom, value, call.number, pid)):
+            if not result.errno:
+                return failed
+            assert result.errno == errno.ENOMEM
+            assert module.status() == before
+        raise AssertionError
+
+    failed = 0
+    for name in FRESH:  # what the first interception needs is kept
+        call = module.guest.syscalls.ref(name)
+        failed += until_it_works(Command.INTERCEPT, call)
+        failed += until_it_works(Command.START, call, nobody.pid)
+        failed += until_it_works(Command.STOP, call, nobody.pid)
+        failed += until_it_works(Command.START, call)
+        failed += until_it_works(Command.STOP, call, nobody.pid)
+        until_it_works(Command.RELEASE, call)
+    assert failed > len(FRESH)
+    assert module.status() == {}
