@@ -29,9 +29,16 @@ if [ -n "$lost" ]; then
 fi
 # KCSAN takes a sample of all accesses. Where the kernel has no checks, each sample is of a module's,
 # and the kernel runs at its usual speed. Races within the kernel are not what a guest is for. The
-# barriers in its locks have to be known all the same.
-export KCSAN_SANITIZE=n KCSAN_INSTRUMENT_BARRIERS=y
+# barriers in its locks have to be known all the same, which are in these files of kernel/locking.
+set -- KCSAN_SANITIZE=n
+for name in mutex percpu-rwsem rtmutex_api rwsem semaphore spinlock; do
+    set -- "$@" "KCSAN_INSTRUMENT_BARRIERS_$name.o=y"
+done
 echo "build: compiling"
-make -j "$jobs"
+make -j "$jobs" "$@" 2> "$here/errors" || {
+    status=$?
+    tail -n 20 "$here/errors" # what else runs at the time would push it out of sight
+    exit "$status"
+}
 echo "build: packing"
 sh "$here/pack.sh" . "$here/out"
