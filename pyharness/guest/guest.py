@@ -30,6 +30,7 @@ from pyharness.guest.module_source import ModuleSource
 from pyharness.guest.qemu_backend import QemuBackend
 from pyharness.host import signals
 from pyharness.host.closing import Closes
+from pyharness.host.cpu_time import Clock
 from pyharness.host.progress import NoProgress, Progress
 from pyharness.linux import module_file
 from pyharness.linux.symbolize import Symbolizer
@@ -43,7 +44,7 @@ from pyharness.transport.ssh import Completed, Ssh
 _COMMAND_SECONDS = 30.0
 _BUILD_SECONDS = 120.0
 # Prints the address of each section of a module that is loaded, with its name.
-_SECTIONS = "cd /sys/module/{}/sections && grep -H '' .[!.]* __*"
+_SECTIONS = "(cd /sys/module/{}/sections 2>/dev/null && grep -r '' . || true)"
 
 
 class Guest(Closes):
@@ -87,6 +88,8 @@ class Guest(Closes):
         self.closed = False
         self._ssh = backend.ssh(self.health.check)
         self.health.clock = self._ssh.clock
+        if isinstance(self._ssh.clock, Clock):
+            self.health.rewind = self._ssh.clock.rewind
         self.health.check()
         try:
             self._ssh.connect(self.limit(qemu_process.ANSWER_SECONDS))
@@ -336,6 +339,7 @@ class Guest(Closes):
                 raise_cause=self.health.raise_cause,
             )
             self.health.silence = self._agent.silence
+            self.health.expect_sign = self._agent.expect_sign
         return self._agent
 
     def actor(self, user: str = "root") -> Actor:
@@ -554,7 +558,7 @@ def read_module(ko: Path) -> module_file.ModuleFile:
 
 def _parse_sections(printed: str) -> dict[str, int]:
     """Parse what _SECTIONS prints."""
-    lines = (line.split(":") for line in printed.splitlines())
+    lines = (line.removeprefix("./").split(":") for line in printed.splitlines())
     return {section: int(address, 16) for section, address in lines}
 
 

@@ -37,7 +37,9 @@ class Health:
         lines: the symbolizer of each module that was loaded, by the module's name.
         silence: returns the seconds without a sign of life, counting only time in which the
             guest could run.
+        expect_sign: begins to count anew the time without a sign of life.
         clock: returns the seconds in which the guest could run, since some start.
+        rewind: sets the clock back to an earlier reading.
     """
 
     def __init__(self, backend: GuestBackend, history: History, *, fresh: bool) -> None:
@@ -51,7 +53,10 @@ class Health:
         """
         self.lines: dict[str, Symbolizer] = {}
         self.silence: Callable[[], float] = lambda: 0.0
+        self.expect_sign: Callable[[], object] = lambda: None
         self.clock: Callable[[], float] = time.monotonic
+        self.rewind: Callable[[float], object] = lambda _seconds: None
+        self._ran_at = 0.0  # the clock's reading when the guest was last seen to run
         self._backend = backend
         self._history = history
         self._name = str(backend.facts)
@@ -76,8 +81,11 @@ class Health:
             raise self._death
         if self._closed:
             raise GuestError(f"{self._name} was closed: start another guest to go on")
-        while (status := self._backend.status()) == DEBUGGED:
-            time.sleep(_DEBUGGED_SECONDS)
+        if (status := self._backend.status()) == DEBUGGED:
+            while (status := self._backend.status()) == DEBUGGED:
+                time.sleep(_DEBUGGED_SECONDS)
+            self.rewind(self._ran_at)
+            self.expect_sign()
         if status == "guest-panicked":
             self._let_speak()
             self._crashed("panicked")
@@ -87,6 +95,7 @@ class Health:
             self._crashed("is in trouble")
         if (silent := self.silence()) > _SILENCE_SECONDS:
             self._hangs(silent)
+        self._ran_at = self.clock()
 
     def raise_cause(self, error: GuestError) -> NoReturn:
         """Raise the crash that explains an error, or the error itself if the kernel is well.

@@ -47,6 +47,15 @@ class Clock:
             self._looked, self._waited = now, waited
         return self._given
 
+    def rewind(self, seconds: float) -> None:
+        """Go on from an earlier reading: what passed since then does not count.
+
+        Args:
+            seconds: what the clock read then.
+        """
+        self._given = min(self._given, seconds)
+        self._looked, self._waited = time.monotonic(), self._waits()
+
     def _waits(self) -> dict[int, float]:
         """How long each thread has waited for a CPU so far, in seconds, by thread id."""
         try:

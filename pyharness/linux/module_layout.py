@@ -71,6 +71,13 @@ def read(ko: bytes) -> ModuleLayout:
     )
 
 
+def section(ko: bytes, name: str) -> bytes:
+    """Return the content of a section of a module's file; empty if there is no such section."""
+    elf: Any = ELFFile(io.BytesIO(ko))
+    found = elf.get_section_by_name(name)
+    return bytes(found.data()) if found else b""
+
+
 def _members(elf: Any) -> dict[tuple[str, str], int]:
     """The offsets of the wanted members, by structure and member."""
     wanted = {structure for structure, _ in (_NAME, _TABLES, _TABLE)}

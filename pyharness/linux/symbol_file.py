@@ -5,6 +5,7 @@ A distribution's kernel comes without the file that has its symbols, but /proc/k
 """
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 # The type of a function in /proc/kallsyms: a letter as nm(1) prints it.
@@ -55,31 +56,32 @@ _FORMATS = {
 }
 
 
-def functions(kallsyms: str) -> dict[str, int]:
-    """The kernel's own functions, without those of modules, and their addresses.
+def functions(kallsyms: str) -> list[tuple[str, int]]:
+    """The name and address of each of the kernel's own functions, without those of modules.
 
     Args:
         kallsyms: the text of ``/proc/kallsyms``, as root reads it.
     """
     words = (line.split() for line in kallsyms.splitlines())
-    return {
-        found[2]: int(found[0], 16)
+    return [
+        (found[2], int(found[0], 16))
         for found in words
         if len(found) == 3 and found[1] in _FUNCTIONS  # a fourth word names the module
-    }
+    ]
 
 
-def write(architecture: str, symbols: dict[str, int]) -> bytes:
+def write(architecture: str, symbols: Sequence[tuple[str, int]]) -> bytes:
     """Return the content of the file.
 
     Args:
         architecture: the kernel's, as Debian calls it.
-        symbols: the address of each function, at least one.
+        symbols: the name and address of each function, at least one.
     """
     layout = _FORMATS[architecture]
-    begin, end = min(symbols.values()), max(symbols.values()) + 1
+    addresses = [address for _, address in symbols]
+    begin, end = min(addresses), max(addresses) + 1
     strings, table = bytearray(1), bytearray(struct.calcsize(layout.symbol))
-    for name, address in symbols.items():
+    for name, address in symbols:
         values = (len(strings), _STT_FUNC, 0, _TEXT, address, 0)
         if layout.elf_class == 1:
             values = (len(strings), address, 0, _STT_FUNC, 0, _TEXT)

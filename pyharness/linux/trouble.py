@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 WARNING = "warning"  # the only kind after which a kernel continues normally
+_UNDEFINED = "undefined behaviour"
 # How each kind of report begins, as the kernel's code prints it. The first match decides.
 _KINDS = (
     ("panic", r"(?<!end )Kernel panic - not syncing"),
@@ -26,13 +27,16 @@ _KINDS = (
                r"|refcount_t: |stack-protector: |BUG kmalloc|BUG: KASAN|BUG: KFENCE"
                r"|BUG [\w-]+ \(|pagealloc: \w+ (?:error|corruption)"),
     ("data race", r"BUG: KCSAN"),
-    ("undefined behaviour", r"UBSAN: "),
+    (_UNDEFINED, r"UBSAN: "),
     ("lock order", r"WARNING: (?:possible |suspicious RCU|inconsistent lock|bad unlock|lock held"
-                   r"|[Nn]ested lock)|BUG: (?:held lock|sleeping |Invalid wait context)"),
+                   r"|held lock freed|[Nn]ested lock|\S+-safe -> |.* still has locks held)"
+                   r"|BUG: (?:held lock|sleeping |Invalid wait context|.* still has locks held)"
+                   r"|INFO: trying to register non-static key"),
     (WARNING, r"WARNING: (?:CPU: |\S+:\d+ at |at )|unregister_netdevice: waiting"),
     ("bug", r"BUG: "),
 )  # fmt: skip
-_BEGIN = [(kind, re.compile(pattern)) for kind, pattern in _KINDS]
+# A word that ends like one of these, such as "DEBUG: ", begins no report.
+_BEGIN = [(kind, re.compile(rf"(?<![A-Za-z])(?:{pattern})")) for kind, pattern in _KINDS]
 # How the other lines of a report begin.
 _BODY = re.compile(
     r"\s|CPU: |Hardware name: |Comm: |PID: |Workqueue: |[ER]?IP: |[ER][A-DS][XIPL]: |R\d\d: "
@@ -44,7 +48,8 @@ _BODY = re.compile(
     r"|Freed (?:by|in) |Object |Slab 0x|Redzone |Padding |-{70}|0x[0-9a-f]+-0x|FIX "
     r"|page:|raw:|flags: |[A-Z]SR |FS: |SMP NOPTI|Fixing recursive fault"
     r"|Do you have a strange power saving|Dazed and confused|\d+ locks? held by|no locks held by"
-    r"|(?:hard|soft)irqs last "
+    r"|(?:hard|soft)irqs last |KASAN: |in_atomic\(\)|preempt_count: |RCU nest|caller is "
+    r"|turning off the locking correctness validator|the code is fine but needs"
 )
 _END = re.compile(r"---\[ end (?:trace|Kernel panic)")
 # Reports of these kinds end with the _END mark. All others end with a stack trace, whose own end
@@ -200,14 +205,20 @@ class _Open:
             and self.when is not None
             and line.when - self.when > _PAUSE_SECONDS
         )
-        another = kind != "" and self.has_stack and not self.framed
+        # A crash, or what a sanitizer has found, is a report of its own even within another's head.
+        worse = self.kind == WARNING and kind not in ("", WARNING, "bug")
+        another = kind != "" and (self.has_stack or worse) and not self.framed
         return late or another or len(self.lines) >= _LINES
 
     def ends_with(self, line: _Line) -> bool:
         """Whether this line, which was added to the report, is the last one."""
         if self.framed:
-            return bool(_FRAME.match(line.text) or _END.search(line.text))
+            return self._closes(line.text)
         return bool(_END.search(line.text) or (not self.marked and _STACK_END.match(line.text)))
+
+    def _closes(self, line: str) -> bool:
+        """Whether a line ends the frame; UBSAN has the _END mark from 6.12 on, and no others'."""
+        return bool(_FRAME.match(line) or (self.kind == _UNDEFINED and _END.search(line)))
 
     def closed(self) -> Report:
         return Report(kind=self.kind, lines=tuple(self.lines), whole=self._is_whole())
@@ -219,7 +230,7 @@ class _Open:
         a stack. A single line is complete.
         """
         if self.framed:
-            return any(_FRAME.match(line) or _END.search(line) for line in self.lines)
+            return any(map(self._closes, self.lines))
         if any(_END.search(line) for line in self.lines) or len(self.lines) == 1:
             return True
         return not self.marked and self.has_stack

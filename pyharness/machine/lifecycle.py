@@ -142,8 +142,10 @@ def suspend(machine: Machine) -> None:
     """Save the state of a persistent machine, and end it; start_again() resumes it.
 
     Raises:
+        UsageError: gdb debugs the guest.
         HostError: the state can't be saved; the machine keeps running.
     """
+    machine.check_no_gdb()
     with cache.locked(f"run-{machine.folder.name}"):
         try:
             machine.save(machine.folder / STATE)
@@ -161,7 +163,11 @@ def switch_off(machine: Machine, *, seconds: float) -> None:
     Args:
         machine: the machine.
         seconds: the time limit for the SSH connection, for the request, and for the shutdown.
+
+    Raises:
+        UsageError: gdb debugs the guest.
     """
+    machine.check_no_gdb()
     with cache.locked(f"run-{machine.folder.name}"):
         if machine.status() == "running":
             with suppress(GuestError):

@@ -25,7 +25,7 @@ from pyharness.errors import GuestError, GuestTimeout, HostError, UsageError
 from pyharness.host import json_store
 from pyharness.host.cpu_time import Clock
 from pyharness.host.programs import began, die_with_parent, environment, free_port, requires, run
-from pyharness.machine import command_line
+from pyharness.machine import command_line, gdb_stub
 from pyharness.machine.accelerator import Accelerator
 from pyharness.machine.command_line import CONSOLE_LOG, CONSOLE_SOCKET, QMP_SOCKET
 from pyharness.machine.guest_specs import GuestSpec
@@ -35,11 +35,11 @@ from pyharness.transport.console import Console
 from pyharness.transport.ssh import Ssh
 
 SOCKETS = (CONSOLE_SOCKET, QMP_SOCKET)
-# QEMU's socket for gdb, and the name of the device, while gdb may be used.
-GDB_SOCKET = "gdb.sock"
-_GDB = "gdb"
-# The run state of a guest that gdb has stopped.
+# The run state of a guest that gdb has stopped, by a breakpoint; those in which gdb leaves a guest;
+# and those in which gdb may look at one.
 DEBUGGED = "debug"
+_HELD = (DEBUGGED, "paused")
+_STOPPED = (*_HELD, "guest-panicked")
 QEMU_LOG = "qemu.log"
 FACTS = "machine.json"
 # Under emulation a guest answers by SSH within 3 s after it has booted, or was started from a saved
@@ -362,53 +362,73 @@ class Machine:
     def status(self) -> str:
         """QEMU's run state: ``running``, ``paused``, ``guest-panicked`` …, or ``ended``.
 
-        It is ``debug`` for as long as gdb has stopped the guest.
+        It is ``debug`` for as long as gdb has stopped the guest, or looks at one that panicked. A
+        guest that was stopped by a gdb that was killed runs on.
         """
         if not self.alive:
             return "ended"
-        status = str(self.qmp("query-status")["status"])
-        return DEBUGGED if status == "paused" and self._has_gdb() else status
+        status = self._state()
+        if status not in _STOPPED:
+            return status
+        if gdb_stub.is_used(self.folder):
+            return DEBUGGED
+        if status in _HELD and (self.folder / gdb_stub.SOCKET).exists():
+            self._close_stub()
+            self.qmp("cont")
+            return self._state()
+        return status
 
-    def _has_gdb(self) -> bool:
-        """Whether a gdb is connected."""
-        named = {device["label"]: device["filename"] for device in self.qmp("query-chardev")}
-        return not named.get(_GDB, "disconnected:").startswith("disconnected:")
-
-    def check_no_gdb(self) -> None:
-        """Check that no gdb is connected.
-
-        Raises:
-            UsageError: one is.
-        """
-        if self._has_gdb():
-            raise UsageError(f"another gdb debugs {self.folder.name}: quit that one")
+    def _state(self) -> str:
+        return str(self.qmp("query-status")["status"])
 
     @contextmanager
-    def gdb_server(self) -> Iterator[tuple[str, int]]:
-        """Let gdb connect during a block, at whose end a guest that gdb left stopped runs on.
+    def gdb_server(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Let gdb connect during a block. A guest that ran before it runs on afterwards.
 
         Yields:
-            The path of the socket, for processes that inherit a file descriptor, and this
-            descriptor.
+            The path of the socket, and the file descriptors that gdb has to inherit: the path
+            refers to one, and another one holds the lock.
 
         Raises:
-            UsageError: gdb is connected already.
+            UsageError: another gdb debugs the guest, or QEMU was given a stub of its own.
             GuestError: QEMU is gone, or can't wait for gdb.
             GuestTimeout: QEMU does not answer.
         """
-        self.check_no_gdb()
-        ran = self.status() == "running"
+        if (lock := gdb_stub.take(self.folder)) is None:
+            raise UsageError(f"another gdb debugs {self.folder.name}: quit that one")
         folder = os.open(self.folder, os.O_PATH)
+        ran = False
         try:
-            self.monitor(f"gdbserver unix:{GDB_SOCKET},server=on,wait=off")
-            yield f"/proc/self/fd/{folder}/{GDB_SOCKET}", folder
+            self._close_stub()
+            ran = self._state() in ("running", DEBUGGED)
+            said = self.monitor(f"gdbserver unix:{gdb_stub.SOCKET},server=on,wait=off")
+            if "Waiting for gdb" not in said:
+                raise UsageError(f"gdb can't be connected to {self.folder.name}: {said}")
+            yield f"/proc/self/fd/{folder}/{gdb_stub.SOCKET}", (folder, lock)
         finally:
-            os.close(folder)
             if self.alive:
-                self.monitor("gdbserver none")
-                if ran and self.status() in (DEBUGGED, "paused"):
+                self._close_stub()
+                if ran and self._state() in _HELD:
                     self.qmp("cont")
-            (self.folder / GDB_SOCKET).unlink(missing_ok=True)
+            os.close(folder)
+            os.close(lock)
+
+    def _close_stub(self) -> None:
+        """Remove QEMU's stub for gdb, if there is one, and all breakpoints; it stops the guest."""
+        if (self.folder / gdb_stub.SOCKET).exists():
+            with suppress(OSError):  # if gdb has closed it, QEMU has removed them
+                gdb_stub.remove_breakpoints(self.folder)
+            self.monitor("gdbserver none")
+            (self.folder / gdb_stub.SOCKET).unlink(missing_ok=True)
+
+    def check_no_gdb(self) -> None:
+        """Check that no gdb debugs the guest.
+
+        Raises:
+            UsageError: one does.
+        """
+        if gdb_stub.is_used(self.folder):
+            raise UsageError(f"gdb debugs {self.folder.name}: quit it first")
 
     def check_disk(self) -> None:
         """Check that QEMU has not stopped the guest because its writes fail.

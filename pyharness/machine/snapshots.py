@@ -26,12 +26,13 @@ def save(machine: Machine, name: str) -> None:
 
     Raises:
         UsageError: the name does not begin with a letter, or has other characters than letters,
-            digits, ``_``, ``.`` and ``-``.
+            digits, ``_``, ``.`` and ``-``; or gdb debugs the guest.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"{name!r} is no name for a snapshot: write a letter, then letters, digits, and _ . -"
         )
+    machine.check_no_gdb()
     machine.monitor(f"savevm {name}")
 
 
@@ -39,9 +40,11 @@ def restore(machine: Machine, name: str) -> None:
     """Return a machine to a snapshot, and wait until the guest answers by SSH.
 
     Raises:
-        UsageError: there is no snapshot of that name; the message lists those that exist.
+        UsageError: there is no snapshot of that name; the message lists those that exist. Or gdb
+            debugs the guest.
     """
     _find(machine, name)
+    machine.check_no_gdb()
     machine.monitor(f"loadvm {name}")
     machine.qmp("cont")
     saved_state = lifecycle.saved_state_of(machine)

@@ -214,6 +214,7 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    watching.discard_spoilt(item.config)  # in the teardown of the test before
     return (yield from watching.attend(item, ends=False))
 
 

@@ -2,13 +2,13 @@
 """Stops the guest of a test that has failed, and runs gdb in the terminal (``--gdb``)."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from pyharness.errors import HarnessError, UsageError
-from pyharness.guest.gdb import debugger
+from pyharness.guest.gdb import debugger, kernel_symbols
 from pyharness.pytest_plugin import options, watching
 from pyharness.pytest_plugin.target import targets_of
 
@@ -47,6 +47,15 @@ class Debugging:
         finally:
             capture.resume()
 
+    # Kernels that crash later can't be asked any more.
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Keep the addresses of the kernel's functions before a test runs."""
+        if watching.goes_on(item):
+            guest = watching.use_of(item).guest
+            kernel_symbols.functions(guest.qemu, guest)
+        return (yield)
+
     # Before the debugger of --pdb, whose user may end the run.
     @pytest.hookimpl(tryfirst=True)
     def pytest_exception_interact(self, node: pytest.Item | pytest.Collector) -> None:
@@ -55,7 +64,9 @@ class Debugging:
             with self._terminal():
                 print(f"\n{node.nodeid} failed: gdb has stopped {guest.describe()}; quit goes on")
                 try:
-                    described = debugger.describe(guest, [*guest.modules.values()], None)
-                    debugger.run(guest, described)
-                except HarnessError as error:
+                    modules = [*guest.modules.values()]
+                    described = debugger.describe(guest.qemu, guest, modules)
+                    print("\n".join(described.messages))
+                    debugger.run(guest.qemu, described)
+                except (HarnessError, OSError) as error:
                     print(f"gdb can't be used: {error}")

@@ -57,7 +57,7 @@ def guest(request: pytest.FixtureRequest, lab: GuestPool) -> Iterator[Guest]:
         use.examine()
         warned = use.has_warned()
     except GuestError:
-        lab.discard(entered)
+        watching.spoil(request.node, use)  # it is discarded once the debugger has ended
         raise
     if fresh:
         entered.close()

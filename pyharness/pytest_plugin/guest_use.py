@@ -147,7 +147,13 @@ class GuestUse:
                 )
 
     def _reports(self) -> list[trouble.Said]:
-        return trouble.with_message("\n".join(record.text for record in self.records()))
+        # With their time, lines of the kernel are told from what looks like a time within them.
+        lines = (
+            f"[{r.microseconds / 1e6:.6f}] {line}"
+            for r in self.records()
+            for line in r.text.split("\n")
+        )
+        return trouble.with_message("\n".join(lines))
 
     def _is_expected(self, warned: trouble.Said) -> bool:
         return warned.report.kind == trouble.WARNING and any(

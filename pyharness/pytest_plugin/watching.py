@@ -66,7 +66,7 @@ def attend(item: pytest.Item, *, ends: bool) -> Generator[None, object, object]:
         _simplify(item, error)
     use = item.stash.get(_USE, None)
     if use is not None and isinstance(error, _ENDS_THE_RUN):
-        _spoil(item, use)
+        spoil(item, use)
     elif use is not None:
         try:
             use.examine()
@@ -82,13 +82,13 @@ def attend(item: pytest.Item, *, ends: bool) -> Generator[None, object, object]:
         if error is not None and not isinstance(error, pytest.skip.Exception):
             item.add_report_section("call", "kernel log of this test", _log_of(use))
             item.add_report_section("call", "console of this test", console)
-            _spoil(item, use)
+            spoil(item, use)
     if error is not None:
         raise error
     return result
 
 
-def _spoil(item: pytest.Item, use: GuestUse) -> None:
+def spoil(item: pytest.Item, use: GuestUse) -> None:
     """Have the guest of a test be discarded."""
     del item.stash[_USE]
     item.config.stash.setdefault(_SPOILT, []).append(use.guest)

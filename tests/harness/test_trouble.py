@@ -141,6 +141,71 @@ def test_reports_of_a_saved_log(name: str) -> None:
         assert not any(line.startswith(("program", "a program")) for line in report.lines)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "DEBUG: opened",
+        "ring: DEBUG: unable to handle so many",
+        "[   12.345678] ring [1.0] loaded",
+    ],
+)
+def test_what_only_looks_like_a_report(line: str) -> None:
+    assert trouble.reports(line) == []
+
+
+def test_a_number_in_brackets_hides_nothing() -> None:
+    text = (
+        "[    1.000000] WARNING: CPU: 0 PID: 1 at a.c:1 f+0x1/0x2\n[    1.000001] ring [1.0] loaded"
+    )
+    assert [report.kind for report in trouble.reports(text)] == ["warning"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "WARNING: SOFTIRQ-safe -> SOFTIRQ-unsafe lock order detected",
+        "WARNING: HARDIRQ-safe -> HARDIRQ-unsafe lock order detected",
+        "WARNING: held lock freed!",
+        "WARNING: insmod/812 still has locks held!",
+        "WARNING: inconsistent lock state",
+        "WARNING: bad unlock balance detected!",
+        "[ BUG: Invalid wait context ]",
+        "INFO: trying to register non-static key.",
+    ],
+)
+def test_each_of_lockdeps_findings_is_known(line: str) -> None:
+    assert trouble.kind_of(line) == "lock order"
+
+
+def test_a_sanitizer_within_a_warning_and_a_warning_within_a_sanitizer() -> None:
+    warning = [
+        "WARNING: CPU: 0 PID: 1 at a.c:1 f+0x1/0x2",
+        "CPU: 0 PID: 1 Comm: x",
+        "Call Trace:",
+        " f+0x1/0x2",
+        "---[ end trace 0 ]---",
+    ]
+    frame = "=" * 66
+    kasan = [
+        "BUG: KASAN: use-after-free in g+0x1/0x2",
+        "Call Trace:",
+        " g+0x1/0x2",
+        "Freed by task 1:",
+        " h+0x1/0x2",
+        frame,
+    ]
+    kinds = [
+        [report.kind for report in trouble.reports("\n".join(lines))]
+        for lines in (
+            [warning[0], frame, *kasan, *warning[1:]],
+            [*kasan[:3], *warning, *kasan[3:]],
+        )
+    ]
+    assert kinds == [["warning", "memory"], ["memory"]]
+    (within,) = trouble.reports("\n".join([*kasan[:3], *warning, *kasan[3:]]))
+    assert within.lines[-2:] == (" h+0x1/0x2", frame)
+
+
 @pytest.mark.parametrize("name", EXPECTED)
 @given(data=st.data())
 def test_a_log_cut_anywhere_has_the_same_reports_up_to_there(

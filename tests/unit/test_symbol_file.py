@@ -20,9 +20,9 @@ e0c1a800 t reap\t[interceptor]
 
 
 def test_only_the_kernels_own_functions_are_kept() -> None:
-    assert symbol_file.functions(KALLSYMS) == {
-        "_stext": 0xC1000000, "do_one_initcall": 0xC1000AD0, "vfs_mkdir": 0xC12F05C0,
-    }  # fmt: skip
+    assert symbol_file.functions(KALLSYMS) == [
+        ("_stext", 0xC1000000), ("do_one_initcall", 0xC1000AD0), ("vfs_mkdir", 0xC12F05C0),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -31,12 +31,12 @@ def test_only_the_kernels_own_functions_are_kept() -> None:
      ("arm64", "EM_AARCH64", 0xFFFF8000 << 32)],
 )  # fmt: skip
 def test_the_file_is_read_as_it_was_written(architecture: str, machine: str, high: int) -> None:
-    functions = {name: high | address for name, address in symbol_file.functions(KALLSYMS).items()}
+    functions = [(name, high | address) for name, address in symbol_file.functions(KALLSYMS)]
     elf: Any = ELFFile(io.BytesIO(symbol_file.write(architecture, functions)))
     assert elf["e_machine"] == machine
     text = elf.get_section_by_name(".text")
     assert text["sh_type"] == "SHT_NOBITS"
-    for name, address in functions.items():
+    for name, address in functions:
         (symbol,) = elf.get_section_by_name(".symtab").get_symbol_by_name(name)
         assert symbol["st_value"] == address
         assert symbol["st_info"]["type"] == "STT_FUNC"

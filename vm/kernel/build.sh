@@ -17,11 +17,12 @@ cat "$here/config" >> .config
 make -s olddefconfig 2> /dev/null # warnings of options that are set twice
 
 # The last line for an option counts. An option that depends on others may be off in spite of it.
-awk -F= '/^CONFIG_/ { value[$1] = $2 } END { for (name in value) print name "=" value[name] }' \
-    "$here/config" | sort > wanted
+awk '/^CONFIG_/ { at = index($0, "="); value[substr($0, 1, at - 1)] = substr($0, at + 1) }
+    /^# CONFIG_.* is not set/ { value[$2] = "n" }
+    END { for (name in value) print name "=" value[name] }' "$here/config" | sort > wanted
 lost=$({
-    grep -v '=n$' wanted | grep -vxFf .config
-    sed -n 's/=n$/=/p' wanted | while read -r name; do grep "^$name" .config; done
+    grep -v '=n$' wanted | grep -vxFf .config || true
+    sed -n 's/=n$/=/p' wanted | while read -r name; do grep "^$name" .config || true; done
 } | tr '\n' ' ')
 if [ -n "$lost" ]; then
     echo "build: the kernel's options would differ from what is asked for: $lost"

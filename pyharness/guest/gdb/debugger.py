@@ -6,55 +6,52 @@ loaded later before their init function runs, so that a breakpoint in it works.
 """
 
 import json
-import os
-import re
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from elftools.elf.elffile import ELFFile
-
-from pyharness.errors import GuestError, HostError, UsageError
+from pyharness.errors import HarnessError, HostError, UsageError
 from pyharness.guest.build import module_name
+from pyharness.guest.gdb import kernel_symbols
 from pyharness.guest.guest import Guest
+from pyharness.guest.qemu_backend import QemuBackend
 from pyharness.host import packages, signals
-from pyharness.host.programs import environment, which
+from pyharness.host.programs import completed, environment, which
 from pyharness.linux import module_layout, symbol_file
 
 # in_gdb.py has its name, too.
 VARIABLE = "PYHARNESS_GDB"
 _SCRIPT = Path(__file__).with_name("in_gdb.py")
-# Where Debian's packages with debug information (linux-image-RELEASE-dbg) have the kernel.
-_INSTALLED = "/usr/lib/debug/boot/vmlinux-{}"
-# How a kernel says at which distance from its file's addresses it runs, when it panics.
-_OFFSET = re.compile(r"Kernel Offset: (0x[0-9a-f]+) from")
-# The function that runs a module's init function, and the first one of the kernel's code.
-_LOADING, _TEXT = "do_init_module", "_stext"
+# The function that runs a module's init function.
+_LOADING = "do_init_module"
+_NOTE = ".note.gnu.build-id"
 
 
 @dataclass(frozen=True)
-class _Registers:
-    """How an architecture passes a function's first argument.
+class _Architecture:
+    """How gdb sees an architecture.
 
     Attributes:
-        first_argument: the register, as gdb names it.
-        pointer: its size, in bytes.
+        name: gdb's name of it.
+        first_argument: the register with a function's first argument, as gdb names it.
+        pointer: the register's size, in bytes.
         has_frames: whether the kernel's functions keep frame pointers that gdb does not find.
     """
 
+    name: str
     first_argument: str
     pointer: int
     has_frames: bool = False
 
 
-_REGISTERS = {
-    "i386": _Registers("$eax", 4, has_frames=True),  # the kernel is built with -mregparm=3
-    "amd64": _Registers("$rdi", 8),
-    "arm64": _Registers("$x0", 8),
+_ARCHITECTURES = {
+    "i386": _Architecture("i386", "$eax", 4, has_frames=True),  # built with -mregparm=3
+    "amd64": _Architecture("i386:x86-64", "$rdi", 8),
+    "arm64": _Architecture("aarch64", "$x0", 8),
 }
 
 
@@ -69,13 +66,15 @@ class Description:
         first_argument: the register with a function's first argument, as gdb names it.
         pointer: the size of a pointer, in bytes.
         mask: the bits of a pointer.
-        kernel: the ``file`` with the kernel's symbols, which may be empty, the ``offset`` of its
-            addresses, and the file with its ``commands``, which may be empty.
-        functions: the address of each of the kernel's functions if there is no such file.
+        kernel: the ``file`` with the kernel's symbols, the ``offset`` of its addresses, and the
+            file with its ``commands``, which may be empty; empty if there is no such file.
+        functions: the address of each of the kernel's functions, by name, if there is no such file.
         begins: the sorted addresses of these functions if they keep frame pointers.
-        modules: for each module, its ``file``, the ``layout`` of its sections
-            (module_layout.ModuleLayout), and the addresses of its ``sections`` if it is loaded.
+        modules: for each module its ``file``, the ``layout`` of its sections
+            (module_layout.ModuleLayout), the addresses of its ``sections`` if it is loaded, and the
+            content of the section that identifies its build (``note``), in hexadecimal.
         sources: for each folder of sources as a compiler saw it, the folder on this host.
+        messages: what gdb will not know, and why: sentences for people.
     """
 
     socket: str = ""
@@ -83,11 +82,12 @@ class Description:
     first_argument: str
     pointer: int
     mask: int
-    kernel: dict[str, object] = field(default_factory=dict)
-    functions: dict[str, int] = field(default_factory=dict)
-    begins: list[int] = field(default_factory=list)
-    modules: dict[str, dict[str, Any]] = field(default_factory=dict)
-    sources: dict[str, str] = field(default_factory=dict)
+    kernel: Mapping[str, object] = field(default_factory=dict)
+    functions: Sequence[tuple[str, int]] = ()
+    begins: Sequence[int] = ()
+    modules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    messages: Sequence[str] = ()
 
 
 def program(architecture: str) -> str:
@@ -96,119 +96,100 @@ def program(architecture: str) -> str:
     Raises:
         HostError: this host has none.
     """
-    foreign = architecture == "arm64" and os.uname().machine != "aarch64"
-    # Fedora's gdb, for one, debugs all architectures.
-    for name in ("gdb-multiarch", "gdb")[not foreign :]:
-        if found := which(name):
+    name = _ARCHITECTURES[architecture].name
+    for found in filter(None, map(which, ("gdb", "gdb-multiarch"))):
+        said = completed(found, "-nx", "-batch", "-ex", f"set architecture {name}")
+        if not said.returncode and "ndefined item" not in said.stderr:
             return found
-    wanted = "gdb-multiarch" if foreign else "gdb"
-    raise HostError(f"{wanted} not found: {packages.advice([wanted])}")
+    wanted = "gdb" if not which("gdb") else "gdb-multiarch"
+    raise HostError(
+        f"no gdb for guests of {architecture} is installed: {packages.advice([wanted])}"
+    )
 
 
-def describe(guest: Guest, modules: Sequence[Path], vmlinux: Path | None) -> Description:
-    """Collect what gdb has to know about a guest, which may have crashed.
+def describe(
+    backend: QemuBackend,
+    guest: Guest | None,
+    modules: Sequence[Path],
+    vmlinux: Path | None = None,
+) -> Description:
+    """Collect what gdb has to know about a guest.
 
     Args:
-        guest: the guest.
+        backend: what runs it.
+        guest: the guest; None if it does not answer. One that has crashed need not, either.
         modules: the files of modules, which need not be loaded.
         vmlinux: the file with the kernel's symbols; None: the one that belongs to the guest's
             kernel, if there is one.
 
     Raises:
-        UsageError: a module has no debug information, or ``vmlinux`` is not of this kernel.
+        UsageError: ``vmlinux`` is not of this kernel.
     """
-    registers = _REGISTERS[guest.facts.architecture]
-    functions = _functions(guest)
-    kernel = _kernel(guest, vmlinux, functions.get(_TEXT, 0))
+    architecture = _ARCHITECTURES[backend.facts.architecture]
+    functions = kernel_symbols.functions(backend, guest)
+    kernel = kernel_symbols.find(backend, guest, vmlinux, dict(functions))
+    messages = []
+    if not functions and not kernel:
+        messages.append("the guest does not answer: gdb knows nothing about its kernel")
+    elif not kernel:
+        messages.append(
+            "gdb knows the kernel's functions, but not its lines and variables, which"
+            f" linux-image-{backend.facts.release}-dbg or --vmlinux FILE adds"
+        )
+    described = {}
+    for ko in modules:
+        try:
+            described[module_name(ko)] = _module(guest, ko)
+        except (OSError, HarnessError) as error:
+            messages.append(f"gdb does not know {module_name(ko)}: {error}")
     return Description(
-        loading=functions.get(_LOADING, 0),
-        first_argument=registers.first_argument,
-        pointer=registers.pointer,
-        mask=(1 << registers.pointer * 8) - 1,
+        loading=dict(functions).get(_LOADING, 0),
+        first_argument=architecture.first_argument,
+        pointer=architecture.pointer,
+        mask=(1 << architecture.pointer * 8) - 1,
         kernel=kernel,
-        functions={} if kernel else functions,
-        begins=sorted(functions.values()) if registers.has_frames and not kernel else [],
-        modules={module_name(ko): _module(guest, ko) for ko in modules},
-        sources={seen: str(here) for seen, here in guest.sources.items()},
+        functions=[] if kernel else functions,
+        begins=sorted(at for _, at in functions) if architecture.has_frames and not kernel else [],
+        modules=described,
+        sources={seen: str(here) for seen, here in guest.sources.items()} if guest else {},
+        messages=messages,
     )
 
 
-def _module(guest: Guest, ko: Path) -> dict[str, Any]:
-    """Describe a module; the kernel has freed the sections of init of one that is loaded."""
-    layout = module_layout.read(ko.read_bytes())
-    sections = guest.sections(module_name(ko))
+def _module(guest: Guest | None, ko: Path) -> dict[str, Any]:
+    """Describe a module; the kernel has freed the sections of init of one that is loaded.
+
+    Raises:
+        UsageError: it has no debug information, or another build of it is loaded.
+    """
+    data, name = ko.read_bytes(), module_name(ko)
+    layout = module_layout.read(data)
+    note = module_layout.section(data, _NOTE)
+    sections = guest.sections(name) if guest else {}
+    if guest and sections and note:
+        with suppress(HarnessError):  # it has crashed, so what it had loaded is what is known
+            if guest.get(f"/sys/module/{name}/notes/{_NOTE}") != note:
+                raise UsageError(
+                    f"another build of it is loaded than that of {ko.parent}: unload it, and load"
+                    " it again"
+                )
     return {
         "file": str(ko.resolve()),
         "layout": asdict(layout),
+        "note": note.hex(),
         "sections": {
-            name: address
-            for name, address in sections.items()
-            if name in layout.sections and not name.startswith(".init")
+            section: address
+            for section, address in sections.items()
+            if section in layout.sections and not section.startswith(".init")
         },
     }
 
 
-def _functions(guest: Guest) -> dict[str, int]:
-    """The kernel's functions and their addresses; none if the guest does not answer."""
-    with suppress(GuestError):
-        return symbol_file.functions(guest.get("/proc/kallsyms").decode())
-    return {}
-
-
-def _kernel(guest: Guest, vmlinux: Path | None, text: int) -> dict[str, object]:
-    """Describe the file with the kernel's symbols.
-
-    Args:
-        guest: the guest.
-        vmlinux: the file that the user has named, if any.
-        text: the address of the kernel's code; 0 if it is not known.
-    """
-    own = guest.qemu.saved_state.kernel.symbols
-    found = vmlinux or own or Path(_INSTALLED.format(guest.facts.release))
-    if not found.is_file():
-        if vmlinux:
-            raise UsageError(f"there is no file {vmlinux}")
-        return {}
-    if text:
-        offset = text - _address_in(found, guest.facts.release)
-    else:
-        said = _OFFSET.search(guest.backend.console_text())
-        offset = int(said[1], 16) if said else 0
-    commands = found.with_name("vmlinux-gdb.py")
-    return {
-        "file": str(found.resolve()),
-        "offset": offset,
-        "commands": str(commands.resolve()) if commands.is_file() else "",
-    }
-
-
-def _address_in(vmlinux: Path, release: str) -> int:
-    """The address of the kernel's code in a file.
-
-    Raises:
-        UsageError: the file is not the kernel of this release.
-    """
-    with vmlinux.open("rb") as file:
-        if file.read(4) != b"\x7fELF":
-            raise UsageError(
-                f"{vmlinux} is no ELF file: name the vmlinux, not the image that boots"
-            )
-        elf: Any = ELFFile(file)
-        table = elf.get_section_by_name(".symtab")
-        symbols = table.get_symbol_by_name(_TEXT) if table else None
-        if not symbols:
-            raise UsageError(f"{vmlinux} has no symbols of a kernel")
-        rodata = elf.get_section_by_name(".rodata")
-        if rodata is None or f"Linux version {release} ".encode() not in rodata.data():
-            raise UsageError(f"{vmlinux} is not the kernel {release}, which the guest runs")
-        return int(symbols[0]["st_value"])
-
-
-def run(guest: Guest, description: Description, arguments: Sequence[str] = ()) -> int:
+def run(backend: QemuBackend, description: Description, arguments: Sequence[str] = ()) -> int:
     """Run gdb in the terminal, on a guest that stops for it. Afterwards the guest runs on.
 
     Args:
-        guest: the guest.
+        backend: what runs the guest.
         description: what describe() has returned.
         arguments: further arguments of gdb, such as ``-ex``, ``break ring_write``.
 
@@ -219,22 +200,24 @@ def run(guest: Guest, description: Description, arguments: Sequence[str] = ()) -
         HostError: there is no gdb for the guest's architecture.
         UsageError: another gdb debugs the guest.
     """
-    gdb = program(guest.facts.architecture)
+    gdb = program(backend.facts.architecture)
     with (
         tempfile.TemporaryDirectory(prefix="pyharness-") as name,
-        guest.qemu.machine.gdb_server() as (socket, descriptor),
+        backend.machine.gdb_server() as (socket, descriptors),
     ):
-        file, kernel = Path(name) / "guest.json", description.kernel
+        kernel = description.kernel
         if description.functions:
             known = Path(name) / "kernel-functions"
-            known.write_bytes(symbol_file.write(guest.facts.architecture, description.functions))
+            known.write_bytes(symbol_file.write(backend.facts.architecture, description.functions))
             kernel = {"file": str(known), "offset": 0, "commands": ""}
-        complete = asdict(description) | {"socket": socket, "kernel": kernel, "functions": {}}
-        file.write_text(json.dumps(complete), encoding="utf-8")
-        line = [gdb, "-q", "-x", str(_SCRIPT), *arguments]
+        facts = asdict(description) | {"socket": socket, "kernel": kernel, "functions": []}
+        file = Path(name) / "guest.json"
+        file.write_text(json.dumps(facts), encoding="utf-8")
         with signals.ctrl_c_is_for_the_child():
             process = subprocess.Popen(
-                line, env=environment(**{VARIABLE: str(file)}), pass_fds=[descriptor]
+                [gdb, "-q", "-x", str(_SCRIPT), *arguments],
+                env=environment(**{VARIABLE: str(file)}),
+                pass_fds=descriptors,
             )
             with signals.ended(process, gently=True):
                 return process.wait()

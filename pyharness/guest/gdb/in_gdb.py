@@ -14,6 +14,11 @@ from gdb.unwinder import Unwinder, register_unwinder
 # As debugger.VARIABLE: gdb's Python need not have this package.
 with open(os.environ["PYHARNESS_GDB"], encoding="utf-8") as _file:  # noqa: PTH123
     _GUEST: dict[str, Any] = json.load(_file)
+_KILL = """define hook-kill
+python raise gdb.GdbError("kill would end the guest: quit lets it run on, pyharness down ends it")
+end"""
+# The section of a module's file that identifies its build.
+_NOTE = ".note.gnu.build-id"
 # struct module's name has at most this many bytes (MODULE_NAME_LEN).
 _LONGEST_NAME = 64
 
@@ -54,25 +59,34 @@ class _Loading(gdb.Breakpoint):
     def stop(self) -> bool:
         """Read the symbols of the module; the guest does not stop for it."""
         module = int(gdb.parse_and_eval(_GUEST["first_argument"])) & _GUEST["mask"]
-        memory = gdb.selected_inferior()
-
-        def read(address: int) -> int:
-            pointer = _GUEST["pointer"]
-            return int.from_bytes(bytes(memory.read_memory(address, pointer)), "little")
-
         for name, known in _GUEST["modules"].items():
             layout = known["layout"]
-            found = bytes(memory.read_memory(module + layout["name"], _LONGEST_NAME))
-            if found.split(b"\0")[0].decode() == name:
-                table = read(read(module + layout["tables"]) + layout["table"])
-                _modules.add(
-                    name,
-                    {
-                        section: read(table + offset) - value
-                        for section, (offset, value) in layout["sections"].items()
-                    },
-                )
+            found = _memory(module + layout["name"], _LONGEST_NAME)
+            if found.split(b"\0")[0].decode(errors="replace") != name:
+                continue
+            try:
+                table = _pointer(_pointer(module + layout["tables"]) + layout["table"])
+                sections = {
+                    section: _pointer(table + offset) - value
+                    for section, (offset, value) in layout["sections"].items()
+                }
+                note = bytes.fromhex(known["note"])
+                same = not note or _memory(sections[_NOTE], len(note)) == note
+            except gdb.MemoryError:
+                same = False
+            if same:
+                _modules.add(name, sections)
+            else:
+                print(f"{name} was built again: quit, and start gdb again, for its symbols")
         return False
+
+
+def _memory(address: int, size: int) -> bytes:
+    return bytes(gdb.selected_inferior().read_memory(address, size))
+
+
+def _pointer(address: int) -> int:
+    return int.from_bytes(_memory(address, _GUEST["pointer"]), "little")
 
 
 class _FrameId:
@@ -120,9 +134,24 @@ class _FramePointers(Unwinder):
         return unwound
 
 
+def _leave(_event: object) -> None:
+    """Leave the guest as it is: pyharness lets it run on if it ran before."""
+    if gdb.selected_inferior().pid:
+        gdb.execute("disconnect", to_string=True)
+
+
 def _main() -> None:
-    for setting in ("confirm off", "pagination off", "breakpoint pending on"):
+    pages = gdb.parameter("pagination")
+    for setting in (
+        "confirm off",
+        "pagination off",
+        "breakpoint pending on",
+        "auto-load python-scripts off",
+    ):
         gdb.execute(f"set {setting}")
+    gdb.execute(_KILL)
+    if hasattr(gdb.events, "gdb_exiting"):  # gdb 12
+        gdb.events.gdb_exiting.connect(_leave)
     if kernel := _GUEST["kernel"]:
         gdb.execute(f"symbol-file {_quoted(kernel['file'])} -o {kernel['offset']:#x}")
         if _GUEST["begins"]:
@@ -138,7 +167,11 @@ def _main() -> None:
     if _GUEST["loading"]:
         # Hardware breakpoints work under KVM, too, wherever the kernel may patch its code.
         _Loading(f"*{_GUEST['loading']:#x}", type=gdb.BP_HARDWARE_BREAKPOINT, internal=True)
-    gdb.execute("set pagination on")
+    gdb.execute(f"set pagination {'on' if pages else 'off'}")
 
 
-_main()
+try:
+    _main()
+except (gdb.error, RuntimeError) as _error:
+    print(f"gdb can't debug the guest: {_error}")
+    gdb.execute("quit 1")
