@@ -7,6 +7,7 @@ long as either of them lives, the guest is debugged.
 
 import fcntl
 import os
+import re
 import socket
 import time
 from pathlib import Path
@@ -14,10 +15,10 @@ from pathlib import Path
 # QEMU's socket, for as long as gdb may be used.
 SOCKET = "gdb.sock"
 _LOCK = "gdb.lock"
-# Why is the target stopped? QEMU takes that for the first question of a gdb, and removes all
-# breakpoints. Behind the mark is a checksum. See "Remote Protocol" in gdb's manual.
-_WHY = b"+$?#3f"
-_MARK = b"#"
+# Requests of gdb's remote protocol: the client knows several processes; it leaves the first one,
+# which is QEMU's name for the machine. Only at that does QEMU remove the breakpoints of all CPUs.
+_LEAVE = (b"qSupported:multiprocess+", b"D;1")
+_ANSWER = re.compile(rb"\$[^#]*#[0-9a-f]{2}")
 _ANSWER_SECONDS = 10.0
 # Who looks holds the lock for less than a millisecond.
 _ATTEMPTS, _AGAIN_SECONDS = 10, 0.02
@@ -56,8 +57,8 @@ def is_used(folder: Path) -> bool:
     return lock is None
 
 
-def remove_breakpoints(folder: Path) -> None:
-    """Remove the breakpoints of a gdb that was killed; the guest is stopped by that.
+def detach(folder: Path) -> None:
+    """Remove the breakpoints of a gdb that has ended without that; the guest runs on.
 
     Args:
         folder: the folder of a machine whose QEMU has the socket.
@@ -70,12 +71,24 @@ def remove_breakpoints(folder: Path) -> None:
         with socket.socket(socket.AF_UNIX) as stub:
             stub.settimeout(_ANSWER_SECONDS)
             stub.connect(f"/proc/self/fd/{opened}/{SOCKET}")
-            stub.sendall(_WHY)
-            said = b""
-            while _MARK not in said:
-                more = stub.recv(1 << 10)
-                if not more:
-                    raise ConnectionResetError("QEMU has closed the connection for gdb")
-                said += more
+            for request in _LEAVE:
+                stub.sendall(packet(request))
+                _receive(stub)
     finally:
         os.close(opened)
+
+
+def packet(request: bytes) -> bytes:
+    """Return a request as it is sent: between marks, with a checksum. Pure."""
+    return b"$%b#%02x" % (request, sum(request) % 256)
+
+
+def _receive(stub: socket.socket) -> None:
+    """Receive an answer, and acknowledge it."""
+    said = b""
+    while not _ANSWER.search(said):
+        more = stub.recv(1 << 10)
+        if not more:
+            raise ConnectionResetError("QEMU has closed the connection for gdb")
+        said += more
+    stub.sendall(b"+")

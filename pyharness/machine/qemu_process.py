@@ -35,11 +35,9 @@ from pyharness.transport.console import Console
 from pyharness.transport.ssh import Ssh
 
 SOCKETS = (CONSOLE_SOCKET, QMP_SOCKET)
-# The run state of a guest that gdb has stopped, by a breakpoint; those in which gdb leaves a guest;
-# and those in which gdb may look at one.
+# The run state of a guest that is at a breakpoint, and those in which gdb may look at one.
 DEBUGGED = "debug"
-_HELD = (DEBUGGED, "paused")
-_STOPPED = (*_HELD, "guest-panicked")
+_STOPPED = (DEBUGGED, "paused", "guest-panicked")
 QEMU_LOG = "qemu.log"
 FACTS = "machine.json"
 # Under emulation a guest answers by SSH within 3 s after it has booted, or was started from a saved
@@ -372,9 +370,9 @@ class Machine:
             return status
         if gdb_stub.is_used(self.folder):
             return DEBUGGED
-        if status in _HELD and (self.folder / gdb_stub.SOCKET).exists():
+        left = (self.folder / gdb_stub.SOCKET).exists()
+        if status == DEBUGGED or (status == "paused" and left):
             self._close_stub()
-            self.qmp("cont")
             return self._state()
         return status
 
@@ -396,30 +394,38 @@ class Machine:
         """
         if (lock := gdb_stub.take(self.folder)) is None:
             raise UsageError(f"another gdb debugs {self.folder.name}: quit that one")
-        folder = os.open(self.folder, os.O_PATH)
-        ran = False
+        folder, before = os.open(self.folder, os.O_PATH), ""
         try:
             self._close_stub()
-            ran = self._state() in ("running", DEBUGGED)
-            said = self.monitor(f"gdbserver unix:{gdb_stub.SOCKET},server=on,wait=off")
-            if "Waiting for gdb" not in said:
-                raise UsageError(f"gdb can't be connected to {self.folder.name}: {said}")
+            before = self._state()
+            self._open_stub()
             yield f"/proc/self/fd/{folder}/{gdb_stub.SOCKET}", (folder, lock)
         finally:
             if self.alive:
                 self._close_stub()
-                if ran and self._state() in _HELD:
-                    self.qmp("cont")
+                if before == "paused":  # by somebody else
+                    self.qmp("stop")
             os.close(folder)
             os.close(lock)
 
     def _close_stub(self) -> None:
-        """Remove QEMU's stub for gdb, if there is one, and all breakpoints; it stops the guest."""
+        """Remove QEMU's stub for gdb, if there is one, and what gdb has left: breakpoints.
+
+        A guest that gdb has stopped runs on; one that has panicked does not.
+        """
+        left = self._state() == DEBUGGED  # at a breakpoint, so that there is one
+        if left and not (self.folder / gdb_stub.SOCKET).exists():
+            self._open_stub()
         if (self.folder / gdb_stub.SOCKET).exists():
-            with suppress(OSError):  # if gdb has closed it, QEMU has removed them
-                gdb_stub.remove_breakpoints(self.folder)
+            if self._state() != "guest-panicked":
+                gdb_stub.detach(self.folder)
             self.monitor("gdbserver none")
             (self.folder / gdb_stub.SOCKET).unlink(missing_ok=True)
+
+    def _open_stub(self) -> None:
+        said = self.monitor(f"gdbserver unix:{gdb_stub.SOCKET},server=on,wait=off")
+        if "Waiting for gdb" not in said:
+            raise UsageError(f"gdb can't be connected to {self.folder.name}: {said}")
 
     def check_no_gdb(self) -> None:
         """Check that no gdb debugs the guest.
