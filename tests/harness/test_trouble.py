@@ -96,6 +96,10 @@ EXPECTED = {
     "kasan-free-twice": [
         Found("memory", "BUG: KASAN: double-free in", _FRAME, "Memory state around the buggy"),
     ],
+    "kcsan-race": [
+        Found("data race", "BUG: KCSAN: data-race in ring_write [ring] / ring", _FRAME, wanted)
+        for wanted in ("read to 0xffffffffa0002404", "write to 0xffff88800442bac0", "+-> reordered")
+    ],
     "lockdep-lock-order": [
         Found("lock order", "WARNING: possible circular locking", " </TASK>", " *** DEADLOCK ***"),
     ],

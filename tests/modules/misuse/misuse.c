@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Does one thing wrong each time that its parameter "now" is written: the one that is named. */
+#include <linux/cpumask.h>
 #include <linux/delay.h>
 #include <linux/kthread.h>
 #include <linux/list.h>
@@ -119,11 +120,13 @@ static int race_on(void *unused)
 
 static void race(void)
 {
-	struct task_struct *other = kthread_run(race_on, NULL, "misuse");
+	struct task_struct *other = kthread_create(race_on, NULL, "misuse");
 	unsigned long end = jiffies + 2 * HZ;
 
 	if (IS_ERR(other))
 		return;
+	kthread_bind(other, cpumask_any_but(cpu_online_mask, raw_smp_processor_id()));
+	wake_up_process(other);
 	while (time_before(jiffies, end)) {
 		raced++;
 		cond_resched();
