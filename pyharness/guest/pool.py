@@ -64,8 +64,12 @@ class GuestPool(Closes):
 
     def discard(self, guest: Guest) -> None:
         """Close a guest; the next request for one with its number of CPUs starts another."""
-        self._guests = {cpus: known for cpus, known in self._guests.items() if known is not guest}
+        self.take_out(guest)
         guest.close()
+
+    def take_out(self, guest: Guest) -> None:
+        """Share a guest no more; the caller closes it, as late as is wanted."""
+        self._guests = {cpus: known for cpus, known in self._guests.items() if known is not guest}
         if self._boots:  # a guest that ``usual`` only connected to may be gone for good
             self._usual = self.fresh
 

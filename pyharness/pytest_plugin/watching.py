@@ -91,6 +91,7 @@ def attend(item: pytest.Item, *, ends: bool) -> Generator[None, object, object]:
 def spoil(item: pytest.Item, use: GuestUse) -> None:
     """Have the guest of a test be discarded."""
     del item.stash[_USE]
+    item.config.stash[_POOL].take_out(use.guest)
     item.config.stash.setdefault(_SPOILT, []).append(use.guest)
 
 
