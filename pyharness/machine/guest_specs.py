@@ -7,12 +7,12 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pyharness.errors import UsageError
 from pyharness.host import bundled
+from pyharness.machine import project_guests
 
 # The guest that is used if none is named; the variable PYHARNESS_GUEST overrides it.
 DEFAULT_GUEST = os.environ.get("PYHARNESS_GUEST") or (
@@ -89,8 +89,6 @@ class GuestSpec:
 
 # The names that a project may give to its guests, which become names of files.
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
-# The fields that name files.
-_PATHS = ("config", "kernel_tree", "kernel_packages")
 # The fields that are not keys of a table.
 _DERIVED = ("name", "image")
 
@@ -178,42 +176,7 @@ def load() -> dict[str, GuestSpec]:
         UsageError: a file is not TOML, or one of its tables does not describe a guest.
     """
     own = (bundled.VM / "guests.toml").read_text(encoding="utf-8")
-    return parse(own, _of_project(_project()))
-
-
-@cache
-def _project() -> Path | None:
-    """The nearest pyproject.toml, seen from the folder in which this process was started."""
-    try:
-        here = Path.cwd()
-    except FileNotFoundError:
-        return None
-    found = (folder / "pyproject.toml" for folder in (here, *here.parents))
-    return next((path for path in found if path.is_file()), None)
-
-
-def _of_project(project: Path | None) -> dict[str, dict[str, Any]]:
-    """The tables of a project's guests, with absolute paths."""
-    try:
-        text = project.read_text(encoding="utf-8") if project else ""
-        tables = tomllib.loads(text).get("tool", {}).get("pyharness", {}).get("guests", {})
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{project}: {error}") from error
-    if not project or not isinstance(tables, dict):
-        return {}
-
-    def placed(value: Any) -> Any:
-        if isinstance(value, list):
-            return [placed(one) for one in value]
-        path = project.parent / Path(str(value)).expanduser()
-        return str(path) if value and path.exists() else value
-
-    return {
-        name: {key: placed(table[key]) if key in _PATHS else table[key] for key in table}
-        if isinstance(table, dict)
-        else table
-        for name, table in tables.items()
-    }
+    return parse(own, project_guests.tables())
 
 
 def choose_kernel(files: Sequence[Path]) -> None:

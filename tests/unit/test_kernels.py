@@ -17,6 +17,7 @@ from pyharness.machine import (
     kernel,
     kernel_source,
     kernel_tree,
+    project_guests,
 )
 
 WHOLE = """
@@ -162,7 +163,7 @@ def test_a_project_has_guests_of_its_own(tmp_path: Path) -> None:
     project.write_text(PROJECT, encoding="utf-8")
     (tmp_path / "mine.config").write_text("CONFIG_MINE=y\n", encoding="ascii")
     own = (bundled.VM / "guests.toml").read_text(encoding="utf-8")
-    mine = guest_specs.parse(own, guest_specs._of_project(project))["mine"]
+    mine = guest_specs.parse(own, project_guests.read(project))["mine"]
     assert mine.image == "mine"
     assert "iperf3" in mine.all_packages
     assert mine.config == (str(tmp_path / "mine.config"), "debug.config")
@@ -186,6 +187,12 @@ def test_a_project_has_guests_of_its_own(tmp_path: Path) -> None:
         ("tools =", "tool =", "unknown key 'tool'"),
         ("[tool.pyharness.guests.mine]", "[tool.pyharness]\nguests.mine = 1\n[x]", "is no table"),
         ("like", "like like", r"pyproject\.toml: "),
+        ("[tool.pyharness.guests.mine]", "[tool.pyharness]\nguests = 1\n[x]", "guests is no table"),
+        (
+            "[tool.pyharness.guests.mine]",
+            "[tool]\npyharness = 1\n[x]",
+            "tool.pyharness is no table",
+        ),
     ],
 )
 def test_a_guest_of_a_project_that_is_wrong(tmp_path: Path, old: str, new: str, said: str) -> None:
@@ -193,7 +200,7 @@ def test_a_guest_of_a_project_that_is_wrong(tmp_path: Path, old: str, new: str, 
     project.write_text(PROJECT.replace(old, new), encoding="utf-8")
     own = (bundled.VM / "guests.toml").read_text(encoding="utf-8")
     with pytest.raises(UsageError, match=said):
-        guest_specs.parse(own, guest_specs._of_project(project))
+        guest_specs.parse(own, project_guests.read(project))
 
 
 def test_a_packed_kernel_is_read_back_only_if_it_is_whole(tmp_path: Path) -> None:
