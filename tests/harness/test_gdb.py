@@ -81,6 +81,21 @@ def terminal(folder: Path, run: Path, *words: str) -> Iterator[Gdb]:
         process.close(force=True)
 
 
+@contextmanager
+def debugged(folder: Path, run: Path, name: str) -> Iterator[Gdb]:
+    """Run ``pyharness gdb`` in a terminal, up to its prompt."""
+    with terminal(folder, run, "pyharness", "gdb", "--guest", name) as gdb:
+        gdb.until(PROMPT)
+        yield gdb
+
+
+def machine_in(run: Path, name: str) -> Machine:
+    """The machine of a guest."""
+    machine = Machine.of(run / name)
+    assert machine
+    return machine
+
+
 def pyharness(run: Path, *words: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "pyharness", *words],
@@ -109,10 +124,8 @@ def run(tmp_path: Path, guest: Guest) -> Iterator[Path]:
 
 def test_a_breakpoint_in_init_stops_the_guest(run: Path, guest: Guest, tmp_path: Path) -> None:
     name = guest.facts.name
-    machine = Machine.of(run / name)
-    assert machine
-    with terminal(tmp_path, run, "pyharness", "gdb", "--guest", name) as gdb:
-        gdb.until(PROMPT)
+    machine = machine_in(run, name)
+    with debugged(tmp_path, run, name) as gdb:
         gdb("break interceptor_init")
         gdb("break interceptor_exit")
         gdb.send("continue")
@@ -152,8 +165,7 @@ def test_a_breakpoint_in_init_stops_the_guest(run: Path, guest: Guest, tmp_path:
         gdb.process.expect(pexpect.EOF)
     assert machine.status() == "running"
     # A module that is loaded already has its symbols at once.
-    with terminal(tmp_path, run, "pyharness", "gdb", "--guest", name) as gdb:
-        gdb.until(PROMPT)
+    with debugged(tmp_path, run, name) as gdb:
         place = gdb("break interceptor_exit")
         assert re.search(r"Breakpoint \d at 0x[0-9a-f]+: file .*interceptor\.c", place)
         assert "kill would end the guest" in gdb("kill")
@@ -166,10 +178,8 @@ def test_a_gdb_that_is_killed_leaves_nothing(
     run: Path, guest: Guest, tmp_path: Path, number: signal.Signals, *, stopped: bool
 ) -> None:
     name = guest.facts.name
-    machine = Machine.of(run / name)
-    assert machine
-    with terminal(tmp_path, run, "pyharness", "gdb", "--guest", name) as gdb:
-        gdb.until(PROMPT)
+    machine = machine_in(run, name)
+    with debugged(tmp_path, run, name) as gdb:
         gdb("break interceptor_init")
         if not stopped:
             gdb.send("continue")
@@ -189,8 +199,7 @@ def test_a_gdb_that_is_killed_leaves_nothing(
 
 def test_many_short_stops_are_no_hang(run: Path, guest: Guest, tmp_path: Path) -> None:
     name = guest.facts.name
-    with terminal(tmp_path, run, "pyharness", "gdb", "--guest", name) as gdb:
-        gdb.until(PROMPT)
+    with debugged(tmp_path, run, name) as gdb:
         gdb("break vfs_mkdir")
         gdb.send("continue")
         script = "for n in 1 2 3 4 5 6 7 8; do mkdir /tmp/$n; done; echo made"
