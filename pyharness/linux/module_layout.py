@@ -19,6 +19,8 @@ from pyharness.errors import UsageError
 
 # The size of a symbol (Elf32_Sym, Elf64_Sym) and the offset of its value in it, by ELF class.
 _SYMBOL = {32: (16, 4), 64: (24, 8)}
+# The offset and size of the address in a section's header (Elf32_Shdr, Elf64_Shdr), by ELF class.
+_ADDRESS = {32: (12, 4), 64: (16, 8)}
 # The structures of include/linux/module.h, and their members, that lead to the table.
 _NAME = ("module", "name")
 _TABLES = ("module", "kallsyms")
@@ -69,6 +71,22 @@ def read(ko: bytes) -> ModuleLayout:
         table=members[_TABLE],
         sections=_sections(elf),
     )
+
+
+def without_addresses(ko: bytes) -> bytes:
+    """Return a module's file with the address 0 for each section, as the compiler had it.
+
+    The linker gives some sections of modules an address from 6.12 on, after the kernel's
+    scripts/module.lds. gdb (13) takes a file in which any section has one for a program that is not
+    to be relocated, and looks for all code in .text.
+    """
+    elf: Any = ELFFile(io.BytesIO(ko))
+    at, size = _ADDRESS[elf.elfclass]
+    changed = bytearray(ko)
+    for number in range(elf.num_sections()):
+        begin = elf["e_shoff"] + number * elf["e_shentsize"] + at
+        changed[begin : begin + size] = bytes(size)
+    return bytes(changed)
 
 
 def section(ko: bytes, name: str) -> bytes:

@@ -210,7 +210,17 @@ def run(backend: QemuBackend, description: Description, arguments: Sequence[str]
             known = Path(name) / "kernel-functions"
             known.write_bytes(symbol_file.write(backend.facts.architecture, description.functions))
             kernel = {"file": str(known), "offset": 0, "commands": ""}
-        facts = asdict(description) | {"socket": socket, "kernel": kernel, "functions": []}
+        modules = {}
+        for module, known_of in description.modules.items():
+            copy = Path(name) / Path(known_of["file"]).name
+            copy.write_bytes(module_layout.without_addresses(Path(known_of["file"]).read_bytes()))
+            modules[module] = {**known_of, "file": str(copy)}
+        facts = asdict(description) | {
+            "socket": socket,
+            "kernel": kernel,
+            "functions": [],
+            "modules": modules,
+        }
         file = Path(name) / "guest.json"
         file.write_text(json.dumps(facts), encoding="utf-8")
         with signals.ctrl_c_is_for_the_child():

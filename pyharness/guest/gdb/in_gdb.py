@@ -6,7 +6,9 @@ A file in JSON, which the environment names, describes the guest: see debugger.D
 
 import json
 import os
+import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import gdb
@@ -159,6 +161,8 @@ def _main() -> None:
         if _GUEST["begins"]:
             register_unwinder(None, _FramePointers(), replace=True)
         if kernel["commands"]:
+            # The file looks for its modules beside __file__, which is this file while it runs.
+            sys.path.insert(0, str(Path(kernel["commands"]).parent / "scripts" / "gdb"))
             gdb.execute(f"source {kernel['commands']}")
     for seen, here in _GUEST["sources"].items():
         gdb.execute(f"set substitute-path {_quoted(seen)} {_quoted(here)}")

@@ -113,6 +113,7 @@ static int race_on(void *unused)
 {
 	while (!kthread_should_stop()) {
 		raced++;
+		barrier(); /* or the compiler may keep it in a register */
 		cond_resched();
 	}
 	return 0;
@@ -129,6 +130,7 @@ static void race(void)
 	wake_up_process(other);
 	while (time_before(jiffies, end)) {
 		raced++;
+		barrier(); /* or the compiler may keep it in a register */
 		cond_resched();
 	}
 	kthread_stop(other);
