@@ -88,6 +88,12 @@ EXPECTED = {
     "kasan-write-after-free": [
         Found("memory", "BUG: KASAN: use-after-free in", _FRAME, "__kmem_cache_free+0x223/0x310"),
     ],
+    "kasan-write-after-free-6.12": [
+        Found("memory", "BUG: KASAN: slab-use-after-free in", _FRAME, "Freed by task"),
+    ],
+    "lockdep-lock-order-6.12": [
+        Found("lock order", "WARNING: possible circular locking", " </TASK>", " *** DEADLOCK ***"),
+    ],
     "kasan-write-behind": [
         Found(
             "memory", "BUG: KASAN: slab-out-of-bounds in", _FRAME, "located 0 bytes to the right"

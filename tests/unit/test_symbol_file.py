@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The file with a kernel's functions that gdb reads."""
+"""The files that gdb reads: with a kernel's functions, and with a module."""
 
 import io
 from typing import Any
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from pyharness.linux import symbol_file
+from pyharness.linux import module_layout, symbol_file
 
 KALLSYMS = """\
 c1000000 T _stext
@@ -42,3 +42,16 @@ def test_the_file_is_read_as_it_was_written(architecture: str, machine: str, hig
         assert symbol["st_info"]["type"] == "STT_FUNC"
         assert elf.get_section(symbol["st_shndx"]).name == ".text"
         assert text["sh_addr"] <= address < text["sh_addr"] + text["sh_size"]
+
+
+@pytest.mark.parametrize("architecture", ["i386", "amd64"])
+def test_sections_have_no_addresses_for_gdb(architecture: str) -> None:
+    written = symbol_file.write(architecture, symbol_file.functions(KALLSYMS))
+    before, after = (
+        list(ELFFile(io.BytesIO(file)).iter_sections())
+        for file in (written, module_layout.without_addresses(written))
+    )
+    assert [section["sh_addr"] for section in after] == [0] * len(before)
+    assert any(section["sh_addr"] for section in before)
+    for one, other in zip(before, after, strict=True):
+        assert dict(one.header) | {"sh_addr": 0} == dict(other.header)
