@@ -41,11 +41,12 @@ test: $(HOST) check
 	$(VENV)/bin/pytest -n 2 --dist worksteal $(TESTS)
 
 soak: $(HOST)
+	vm/host-setup debug
 	$(VENV)/bin/pytest -n 2 --dist worksteal --soak=$(SOAK) -m "not smoke and (endurance or not contract)" \
 	    tests/contract tests/harness tests/soak
 
 test-all: $(HOST)
-	vm/host-setup arm64
+	vm/host-setup arm64 debug
 	$(VENV)/bin/pytest -n 2 --guest=all --matrix=full $(REPORTS) tests/contract tests/harness tests/soak
 
 mutants: $(HOST)
