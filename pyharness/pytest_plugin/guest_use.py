@@ -147,7 +147,7 @@ class GuestUse:
                 )
 
     def _reports(self) -> list[trouble.Said]:
-        # With their time, lines of the kernel are told from what looks like a time within them.
+        # Each line gets its time: a module may print a number in brackets, which is none.
         lines = (
             f"[{r.microseconds / 1e6:.6f}] {line}"
             for r in self.records()
