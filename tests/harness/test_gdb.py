@@ -3,6 +3,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -170,6 +171,18 @@ def test_a_breakpoint_in_init_stops_the_guest(run: Path, guest: Guest, tmp_path:
         assert re.search(r"Breakpoint \d at 0x[0-9a-f]+: file .*interceptor\.c", place)
         assert "kill would end the guest" in gdb("kill")
     assert machine.status() == "running"
+
+
+def test_symbols_of_another_build_are_left_out(run: Path, guest: Guest, tmp_path: Path) -> None:
+    name, folder = guest.facts.name, tmp_path / "module"
+    shutil.copytree(bundled.MODULE, folder)
+    options = ("--guest", name, "--module", str(folder))
+    said_by(run, "load", *options)
+    source = folder / "interceptor.c"
+    source.write_text(f'{source.read_text()}\nMODULE_ALIAS("another");\n', encoding="utf-8")
+    said = said_by(run, "gdb", *options, "--", "-batch", "-ex", "info functions interceptor_exit")
+    assert "gdb does not know interceptor: another build of it is loaded" in said
+    assert "interceptor_exit(void)" not in said
 
 
 @pytest.mark.parametrize("stopped", [False, True])

@@ -9,7 +9,6 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -166,13 +165,10 @@ def _module(guest: Guest | None, ko: Path) -> dict[str, Any]:
     layout = module_layout.read(data)
     note = module_layout.section(data, _NOTE)
     sections = guest.sections(name) if guest else {}
-    if guest and sections and note:
-        with suppress(HarnessError):  # it has crashed, so what it had loaded is what is known
-            if guest.get(f"/sys/module/{name}/notes/{_NOTE}") != note:
-                raise UsageError(
-                    f"another build of it is loaded than that of {ko.parent}: unload it, and load"
-                    " it again"
-                )
+    if guest and sections and note and _loaded_note(guest, name) not in (note, None):
+        raise UsageError(
+            f"another build of it is loaded than that of {ko.parent}: unload it, and load it again"
+        )
     return {
         "file": str(ko.resolve()),
         "layout": asdict(layout),
@@ -183,6 +179,17 @@ def _module(guest: Guest | None, ko: Path) -> dict[str, Any]:
             if section in layout.sections and not section.startswith(".init")
         },
     }
+
+
+def _loaded_note(guest: Guest, name: str) -> bytes | None:
+    """What identifies the build of a module that is loaded; None if that can't be read.
+
+    A guest that has crashed can't be asked, but its modules are those that it was seen to load.
+    """
+    try:
+        return guest.get(f"/sys/module/{name}/notes/{_NOTE}")
+    except HarnessError:
+        return None
 
 
 def run(backend: QemuBackend, description: Description, arguments: Sequence[str] = ()) -> int:
