@@ -401,12 +401,14 @@ class Machine:
             self._open_stub()
             yield f"/proc/self/fd/{folder}/{gdb_stub.SOCKET}", (folder, lock)
         finally:
-            if self.alive:
-                self._close_stub()
-                if before == "paused":  # by somebody else
-                    self.qmp("stop")
-            os.close(folder)
-            os.close(lock)
+            try:
+                if self.alive:
+                    self._close_stub()
+                    if before == "paused":  # by somebody else
+                        self.qmp("stop")
+            finally:
+                os.close(folder)
+                os.close(lock)
 
     def _close_stub(self) -> None:
         """Remove QEMU's stub for gdb, if there is one, and what gdb has left: breakpoints.
@@ -418,7 +420,11 @@ class Machine:
             self._open_stub()
         if (self.folder / gdb_stub.SOCKET).exists():
             if self._state() != "guest-panicked":
-                gdb_stub.detach(self.folder)
+                try:
+                    gdb_stub.detach(self.folder)
+                except OSError as error:
+                    said = f"QEMU of {self.guest} does not answer as gdb's stub: {error}"
+                    raise GuestError(said) from error
             self.monitor("gdbserver none")
             (self.folder / gdb_stub.SOCKET).unlink(missing_ok=True)
 
