@@ -32,7 +32,6 @@ class ModuleLayout:
     """Where a debugger finds the addresses of a module's sections.
 
     Attributes:
-        pointer: the size of a pointer, in bytes.
         name: the offset in ``struct module`` of its name, in bytes.
         tables: the offset in ``struct module`` of the pointer to ``struct mod_kallsyms``.
         table: the offset in ``struct mod_kallsyms`` of the pointer to the symbol table.
@@ -40,7 +39,6 @@ class ModuleLayout:
             and that value in the module's file, by which it differs from the section's address.
     """
 
-    pointer: int
     name: int
     tables: int
     table: int
@@ -65,7 +63,6 @@ def read(ko: bytes) -> ModuleLayout:
             f" {member} of struct {structure}: build it with -g, for a kernel with CONFIG_KALLSYMS"
         )
     return ModuleLayout(
-        pointer=elf.elfclass // 8,
         name=members[_NAME],
         tables=members[_TABLES],
         table=members[_TABLE],
@@ -120,9 +117,10 @@ def _name(die: DIE) -> str:
 def _sections(elf: Any) -> dict[str, tuple[int, int]]:
     size, at = _SYMBOL[elf.elfclass]
     found: dict[str, tuple[int, int]] = {}
+    places = [*elf.iter_sections()]
     for number, symbol in enumerate(elf.get_section_by_name(".symtab").iter_symbols()):
         if isinstance(symbol["st_shndx"], int):
-            section = elf.get_section(symbol["st_shndx"])
-            if section["sh_flags"] & SH_FLAGS.SHF_ALLOC and "percpu" not in section.name:
-                found.setdefault(section.name, (number * size + at, symbol["st_value"]))
+            place = places[symbol["st_shndx"]]
+            if place["sh_flags"] & SH_FLAGS.SHF_ALLOC and "percpu" not in place.name:
+                found.setdefault(place.name, (number * size + at, symbol["st_value"]))
     return found

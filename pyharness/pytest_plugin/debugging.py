@@ -53,7 +53,7 @@ class Debugging:
         """Keep the addresses of the kernel's functions before a test runs."""
         if watching.goes_on(item):
             guest = watching.use_of(item).guest
-            kernel_symbols.functions(guest.qemu, guest)
+            kernel_symbols.keep(guest.qemu, guest)
         return (yield)
 
     # Before the debugger of --pdb, whose user may end the run.

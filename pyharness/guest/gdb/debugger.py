@@ -64,7 +64,6 @@ class Description:
             known.
         first_argument: the register with a function's first argument, as gdb names it.
         pointer: the size of a pointer, in bytes.
-        mask: the bits of a pointer.
         kernel: the ``file`` with the kernel's symbols, the ``offset`` of its addresses, and the
             file with its ``commands``, which may be empty; empty if there is no such file.
         functions: the address of each of the kernel's functions, by name, if there is no such file.
@@ -80,7 +79,6 @@ class Description:
     loading: int = 0
     first_argument: str
     pointer: int
-    mask: int
     kernel: Mapping[str, object] = field(default_factory=dict)
     functions: Sequence[tuple[str, int]] = ()
     begins: Sequence[int] = ()
@@ -126,7 +124,8 @@ def describe(
     """
     architecture = _ARCHITECTURES[backend.facts.architecture]
     functions = kernel_symbols.functions(backend, guest)
-    kernel = kernel_symbols.find(backend, guest, vmlinux, dict(functions))
+    known = dict(functions)
+    kernel = kernel_symbols.find(backend, guest, vmlinux, known)
     messages = []
     if not functions and not kernel:
         messages.append("the guest does not answer: gdb knows nothing about its kernel")
@@ -142,10 +141,9 @@ def describe(
         except (OSError, HarnessError) as error:
             messages.append(f"gdb does not know {module_name(ko)}: {error}")
     return Description(
-        loading=dict(functions).get(_LOADING, 0),
+        loading=known.get(_LOADING, 0),
         first_argument=architecture.first_argument,
         pointer=architecture.pointer,
-        mask=(1 << architecture.pointer * 8) - 1,
         kernel=kernel,
         functions=[] if kernel else functions,
         begins=sorted(at for _, at in functions) if architecture.has_frames and not kernel else [],

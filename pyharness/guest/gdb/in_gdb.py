@@ -17,6 +17,7 @@ from gdb.unwinder import Unwinder, register_unwinder
 # As debugger.VARIABLE: gdb's Python need not have this package.
 with open(os.environ["PYHARNESS_GDB"], encoding="utf-8") as _file:  # noqa: PTH123
     _GUEST: dict[str, Any] = json.load(_file)
+_MASK = (1 << _GUEST["pointer"] * 8) - 1
 _KILL = """define hook-kill
 python raise gdb.GdbError("kill would end the guest: quit lets it run on, pyharness down ends it")
 end"""
@@ -61,7 +62,7 @@ class _Loading(gdb.Breakpoint):
 
     def stop(self) -> bool:
         """Read the symbols of the module; the guest does not stop for it."""
-        module = int(gdb.parse_and_eval(_GUEST["first_argument"])) & _GUEST["mask"]
+        module = int(gdb.parse_and_eval(_GUEST["first_argument"])) & _MASK
         for name, known in _GUEST["modules"].items():
             layout = known["layout"]
             found = _memory(module + layout["name"], _LONGEST_NAME)
@@ -118,7 +119,7 @@ class _FramePointers(Unwinder):
     def __call__(self, pending_frame: gdb.PendingFrame) -> "gdb.UnwindInfo | None":
         """Return the registers of the caller; None where the kernel's own code does not run."""
         registers = {name: pending_frame.read_register(name) for name in ("eip", "esp", "ebp")}
-        at, frame = (int(registers[name]) & _GUEST["mask"] for name in ("eip", "ebp"))
+        at, frame = (int(registers[name]) & _MASK for name in ("eip", "ebp"))
         early = at in self._early  # the frame pointer is still the caller's
         if at not in self._text or not (early or frame):
             return None

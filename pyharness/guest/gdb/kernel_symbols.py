@@ -33,7 +33,7 @@ def functions(backend: QemuBackend, guest: Guest | None) -> list[tuple[str, int]
         backend: what runs the guest.
         guest: the guest; None if it does not answer.
     """
-    kept = backend.saved_state.folder / _KEPT
+    kept = _kept(backend)
     if guest:
         with suppress(HarnessError):  # it has crashed, or has no such file
             text = guest.get("/proc/kallsyms").decode()
@@ -44,6 +44,16 @@ def functions(backend: QemuBackend, guest: Guest | None) -> list[tuple[str, int]
     with suppress(OSError):
         return symbol_file.functions(kept.read_text(encoding="utf-8"))
     return []
+
+
+def keep(backend: QemuBackend, guest: Guest) -> None:
+    """Have functions() know what it returns even after the guest has crashed."""
+    if not _kept(backend).exists():
+        functions(backend, guest)
+
+
+def _kept(backend: QemuBackend) -> Path:
+    return backend.saved_state.folder / _KEPT
 
 
 def find(
