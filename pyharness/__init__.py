@@ -14,6 +14,7 @@ The public interface is ``pyharness.__all__`` and, for the module that comes wit
 from pyharness.errors import (
     ActorGone,
     CheckFailed,
+    EmulatorFault,
     GuestCrashed,
     GuestError,
     GuestTimeout,
@@ -50,6 +51,7 @@ __all__ = [
     "CheckFailed",
     "Completed",
     "Console",
+    "EmulatorFault",
     "Guest",
     "GuestCrashed",
     "GuestError",

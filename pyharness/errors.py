@@ -10,6 +10,7 @@
          ├─ GuestTimeout   4  the guest did not answer in time
          ├─ ActorGone      4  a process that acts in the guest has ended
          └─ GuestCrashed   4  the guest's kernel died; has the kernel's own report
+             └─ EmulatorFault  4  because QEMU has emulated an instruction wrongly
 
 Each message is one sentence, and names the fix where there is one.
 """
@@ -74,3 +75,15 @@ class GuestCrashed(GuestError):
         super().__init__("\n".join(filter(None, (message, report, asked))))
         self.report = report
         self.history = history
+
+
+class EmulatorFault(GuestCrashed):
+    """The guest's kernel died because QEMU has emulated an instruction wrongly.
+
+    Attributes:
+        fault: the sentence that says what shows it.
+    """
+
+    def __init__(self, message: str, *, fault: str, report: str = "", history: str = "") -> None:
+        super().__init__(f"{message}\n{fault}", report=report, history=history)
+        self.fault = fault

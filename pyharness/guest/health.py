@@ -6,10 +6,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from pyharness.errors import GuestCrashed, GuestError, GuestTimeout
+from pyharness.errors import EmulatorFault, GuestCrashed, GuestError, GuestTimeout
 from pyharness.guest.backend import DEBUGGED, MOST_CONSOLE_BYTES, GuestBackend
 from pyharness.guest.history import History
-from pyharness.linux import trouble
+from pyharness.linux import emulator_faults, trouble
 from pyharness.linux.symbolize import Symbolizer
 from pyharness.linux.trouble import CodeLocation
 
@@ -174,10 +174,22 @@ class Health:
         found = found or trouble.reports(self._backend.console_text())
         # The first report has the cause; the later ones of many only follow from it.
         report = self.with_lines(before + "\n\n".join(map(str, found[:_REPORTS])))
-        self._death = GuestCrashed(
-            f"the kernel of {self._name} {what}", report=report, history=str(self._history)
-        )
+        message = f"the kernel of {self._name} {what}"
+        history = str(self._history)
+        if fault := self._emulator_fault(report):
+            self._death = EmulatorFault(message, fault=fault, report=report, history=history)
+        else:
+            self._death = GuestCrashed(message, report=report, history=history)
         raise self._death
+
+    def _emulator_fault(self, report: str) -> str:
+        """Return what shows that QEMU's emulation caused a crash; empty if nothing does."""
+        if self._backend.facts.accelerator != "tcg":
+            return ""
+        if fault := emulator_faults.flags_fault(report):
+            return fault
+        ended = self._backend.status() == "ended"
+        return emulator_faults.assertion(self._backend.last_words()) if ended else ""
 
     def _wait_for_console(self, quiet: float = _QUIET_SECONDS) -> None:
         """Wait until the console is quiet for some seconds and its last report is complete."""

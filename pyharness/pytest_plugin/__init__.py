@@ -16,7 +16,7 @@ import pytest
 from pyharness.guest.module_source import ModuleSource
 from pyharness.host import writable
 from pyharness.linux import kernel_release
-from pyharness.pytest_plugin import fixtures, markers, options, tracebacks, watching
+from pyharness.pytest_plugin import fixtures, markers, options, repeating, tracebacks, watching
 from pyharness.pytest_plugin.debugging import Debugging
 from pyharness.pytest_plugin.module_coverage import ModuleCoverage
 from pyharness.pytest_plugin.reporter import GUEST, Reporter
@@ -212,6 +212,15 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
 # ---- setup, call and teardown of a test ----
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Run a test that uses a guest; pytest itself runs the others."""
+    if not needs_guest(item):
+        return None
+    repeating.run(item, nextitem)
+    return True
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
     watching.discard_spoilt(item.config)  # in the teardown of the test before
@@ -240,6 +249,8 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Have a failure's report show the test's own lines, not this package's."""
+    if call.excinfo:
+        repeating.note(item, call.excinfo.value)
     if call.excinfo is None or item.config.getoption("fulltrace"):
         return (yield)
     if call.when == "teardown":  # watching.attend() does so for the other phases
@@ -248,3 +259,10 @@ def pytest_runtest_makereport(
     report = yield
     tracebacks.place(report, call.excinfo.value)
     return report
+
+
+# ---- the end of the run ----
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    repeating.summarize(terminalreporter)

@@ -171,6 +171,28 @@ def test_a_dying_kernel_fails_its_test_alone(tmp_path: Path, pytestconfig: pytes
         assert re.search(wanted, outcome[name]), outcome[name]
 
 
+# The tests of wrong_emulation.py whose guests QEMU emulates wrongly, and whether each time.
+WRONG = {"test_once": False, "test_once_in_setup": False, "test_each_time": True}
+
+
+@pytest.mark.usefixtures("guest")
+def test_a_test_is_repeated_if_qemu_is_at_fault(tmp_path: Path) -> None:
+    """At the call and in the setup; once, and no test whose guest crashed otherwise."""
+    cases = run_tests(
+        tmp_path,
+        str(CASES / "wrong_emulation.py"),
+        WRONG_EMULATION=str(tmp_path / "mark"),
+        PYHARNESS_ACCEL="tcg",
+    )
+    for case in cases:
+        name = case.attrib["name"]
+        said = {item.attrib["name"]: item.attrib["value"] for item in case.iter("property")}
+        assert ("EFLAGS c3227242" in said.get("repeated", "")) == (name in WRONG), name
+        assert bool(failure(case)) == WRONG.get(name, False), name
+        assert not failure(case) or "no CPU can have these flags" in failure(case)
+    assert len(cases) == len(WRONG) + 1
+
+
 def is_shell(guest: Guest, pid: int) -> bool:
     """Whether a process of the guest runs /bin/sh."""
     return guest.agent.read(f"/proc/{pid}/cmdline").startswith("/bin/sh")

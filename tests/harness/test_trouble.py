@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pyharness import Guest
 from pyharness.interceptor import MODULE
-from pyharness.linux import trouble
+from pyharness.linux import emulator_faults, trouble
 from pyharness.linux.symbolize import Symbolizer
 from pyharness.linux.trouble import CodeLocation
 
@@ -68,6 +68,9 @@ EXPECTED = {
     "double-fault": [
         Found("double fault", "traps: PANIC: double fault", _TRACE, "[interceptor]"),
         Found("panic", "Kernel panic - not syncing: Fatal", _HALT, "exc_double_fault"),
+    ],
+    "double-fault-of-emulation": [
+        Found("double fault", "traps: PANIC: double fault", "Modules", "__kmem_cache_alloc", False)
     ],
     "panic-by-nmi": [
         Found("hard lockup", "Uhhuh. NMI received", _HALT, "NMI backtrace for cpu 1"),
@@ -149,6 +152,21 @@ def test_reports_of_a_saved_log(name: str) -> None:
         assert any(wanted.has in line for line in report.lines)
         assert report.whole == wanted.whole
         assert not any(line.startswith(("program", "a program")) for line in report.lines)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_flags_that_no_cpu_can_have(name: str) -> None:
+    fault = emulator_faults.flags_fault(read(name))
+    assert ("EFLAGS c3227242" in fault) == (name == "double-fault-of-emulation")
+
+
+def test_an_assertion_of_qemu() -> None:
+    failed = (
+        "ERROR:../../target/i386/tcg/translate.c:6933:i386_tr_init_disas_context:"
+        " assertion failed: (IOPL(dc) == iopl)"
+    )
+    assert failed in emulator_faults.assertion(f"login:\n{failed}\nBail out! {failed}\n")
+    assert emulator_faults.assertion("qemu: terminating on signal 15 from pid 1") == ""
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Repeats a test once if QEMU has emulated its guest wrongly, which is not the test's fault."""
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+from pyharness.errors import EmulatorFault
+
+# The property of a test that was repeated, with the reason.
+REPEATED = "repeated"
+_FAULT = pytest.StashKey[str]()
+
+
+def note(item: pytest.Item, error: BaseException) -> None:
+    """Note why a phase of a test has failed, so that run() knows whether to repeat the test."""
+    if isinstance(error, EmulatorFault):
+        item.stash[_FAULT] = error.fault
+
+
+def run(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Run all phases of a test, as pytest does; twice if QEMU has emulated its guest wrongly.
+
+    Args:
+        item: the test.
+        nextitem: the test after it, which keeps the fixtures that it shares.
+    """
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    reports = runtestprotocol(item, log=False, nextitem=nextitem)
+    if fault := item.stash.get(_FAULT, ""):
+        item.user_properties.append((REPEATED, fault))
+        reports = runtestprotocol(item, log=False, nextitem=nextitem)
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+
+
+def summarize(terminal: pytest.TerminalReporter) -> None:
+    """Write which tests were repeated, and why."""
+    repeated = {
+        report.nodeid: dict(report.user_properties)[REPEATED]
+        for reports in terminal.stats.values()
+        for report in reports
+        if REPEATED in dict(getattr(report, "user_properties", ()))
+    }
+    if repeated:
+        terminal.section("tests that were repeated")
+    for name, why in repeated.items():
+        terminal.write_line(f"{name}: {why}")
