@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The handlers of each ABI, and the numbers that one call has in both. */
 #include <linux/kernel.h>
+#include <linux/string.h>
 
 #include "abi.h"
 
@@ -102,4 +103,16 @@ int abi_number(const struct syscall_abi *abi, int call)
 const char *abi_handler(const struct syscall_abi *abi, unsigned int nr)
 {
 	return abi->handlers[nr] ?: abi->unimplemented;
+}
+
+bool abi_serves_one(const struct syscall_abi *abi, unsigned int nr)
+{
+	const char *handler = abi->handlers[nr];
+	unsigned int other;
+
+	for (other = 0; handler && other < abi->count; other++)
+		if (other != nr && abi->handlers[other] &&
+		    !strcmp(abi->handlers[other], handler))
+			return false;
+	return handler;
 }

@@ -58,6 +58,13 @@ int abi_number(const struct syscall_abi *abi, int call);
  */
 const char *abi_handler(const struct syscall_abi *abi, unsigned int nr);
 
+/**
+ * abi_serves_one() - Does the handler of a number serve no other number of its ABI?
+ * @abi: the ABI that the number belongs to.
+ * @nr: the number.
+ */
+bool abi_serves_one(const struct syscall_abi *abi, unsigned int nr);
+
 #if ABIS > 1
 
 /* The ABI of the current task's system call, NULL if that ABI is left alone. */
@@ -124,19 +131,6 @@ static __always_inline unsigned int abi_index(struct pt_regs *regs)
 	if (likely(abi == &abis[0]))
 		return array_index_nospec(nr, NR_syscalls);
 	return abi ? array_index_nospec(nr, abi->count) : 0;
-}
-
-/*
- * The index of the call whose flag is looked at first. Where abi_issued() would
- * be -1, it is that of some other call, which before_call() then finds out.
- */
-static __always_inline unsigned int abi_first_look(unsigned int index)
-{
-	const struct syscall_abi *abi = abi_current();
-
-	if (likely(abi == &abis[0]))
-		return index;
-	return abi ? abi_call(abi, index) : 0;
 }
 
 /*

@@ -61,9 +61,12 @@ static int hook_arm_table(struct hook *hook, struct syscall_abi *abi, unsigned i
 {
 	unsigned long original = READ_ONCE(*hook->entry);
 
+	hook->stub = (unsigned long)hook->action->entry;
+	/* The stub of a call reads the original of its native number. */
+	if (hook->action->entries && abi == &abis[0])
+		hook->stub = (unsigned long)hook->action->entries + STUBS_SIZE * nr;
 	WRITE_ONCE(abi->originals[nr], original);
-	return table_swap(hook->entry, original,
-			  (unsigned long)hook->action->entry);
+	return table_swap(hook->entry, original, hook->stub);
 }
 
 /*
@@ -73,8 +76,7 @@ static int hook_arm_table(struct hook *hook, struct syscall_abi *abi, unsigned i
 static int hook_disarm_table(struct hook *hook, struct syscall_abi *abi,
 			     unsigned int nr)
 {
-	int err = table_swap(hook->entry, (unsigned long)hook->action->entry,
-			     abi->originals[nr]);
+	int err = table_swap(hook->entry, hook->stub, abi->originals[nr]);
 
 	if (err && READ_ONCE(*hook->entry) ==
 		   symbol_address(abi_handler(abi, nr)))
@@ -82,10 +84,14 @@ static int hook_disarm_table(struct hook *hook, struct syscall_abi *abi,
 	return err;
 }
 
-static int hook_arm_handler(struct hook *hook, bool direct)
+static int hook_arm_handler(struct hook *hook, const struct syscall_abi *abi,
+			    unsigned int nr, bool direct)
 {
 	hook->handler.address = hook->where;
 	hook->handler.stub = hook->action->direct;
+	if (hook->action->directs && abi_serves_one(abi, nr))
+		hook->handler.stub = (void *)((unsigned long)hook->action->directs +
+					      STUBS_SIZE * abi_call(abi, nr));
 	hook->handler.run = hook->action->probe;
 	hook->handler.redirects = hook->action->redirects;
 	hook->handler.retired = false;
@@ -173,7 +179,7 @@ static int hook_install(struct syscall_abi *abi, unsigned int nr,
 	if (!hook->users) {
 		hook->action = action;
 		err = hook_by_table ? hook_arm_table(hook, abi, nr) :
-		      hook_arm_handler(hook, direct);
+		      hook_arm_handler(hook, abi, nr, direct);
 		if (err && err != -EUCLEAN) {
 			hook_close(hook);
 			return err;
@@ -212,8 +218,7 @@ static int hook_remove(struct hook *hook, struct syscall_abi *abi, unsigned int 
 static bool hook_is_live(const struct hook *hook)
 {
 	if (hook_by_table)
-		return READ_ONCE(*(unsigned long *)hook->where) ==
-		       (unsigned long)hook->action->entry;
+		return READ_ONCE(*(unsigned long *)hook->where) == hook->stub;
 	return handler_is_live(&hook->handler);
 }
 

@@ -22,10 +22,16 @@
 #include "handler.h"
 #include "stubs.h"
 
-/* What a hook does, in the form that each method needs: see DEFINE_HOOK_BEFORE(). */
+/*
+ * What a hook does, in the form that each method needs: see DEFINE_HOOK_BEFORE().
+ * The entries and directs are arrays of stubs, one for each call, NULL if the
+ * action has none.
+ */
 struct hook_action {
 	void (*entry)(void);		/* stands in the table */
+	void (*entries)(void);
 	void (*direct)(void);		/* is called by the handler */
+	void (*directs)(void);
 	kprobe_pre_handler_t probe;
 	bool redirects;			/* something else may run instead */
 };
@@ -36,6 +42,7 @@ struct hook {
 	unsigned int users;		/* numbers that this handler serves */
 	const struct hook_action *action;
 	unsigned long *entry;		/* of the table, mapped: hook_open() */
+	unsigned long stub;		/* what stands there */
 	struct handler_hook handler;
 	bool stuck;			/* it can't be disarmed, and is called */
 };
@@ -53,44 +60,39 @@ static __always_inline unsigned long hook_original(unsigned int index)
 /*
  * Each of the following defines NAME_action, for hooks_install(), from functions
  * that are passed by name. The table calls NAME_entry, an ftrace direct call
- * NAME_direct, and a kprobe NAME_probe. DEFINE_HOOK_BEFORE(call, call_wanted,
+ * NAME_direct, and a kprobe NAME_probe. DEFINE_HOOK_BEFORE(call, wanted,
  * before_call), for example, is:
  *
- *   call_entry:  index = abi_index(regs);
- *		  if (call_wanted(index)) before_call(regs);
- *		  jump to hook_original(index)
- *   call_direct: if (call_wanted(abi_index(regs))) before_call(regs);
+ *   call_entry:  call = abi_issued(regs);
+ *		  if (wanted(call)) before_call(regs, call);
+ *		  jump to hook_original(abi_index(regs))
+ *   call_direct: if (wanted(call)) before_call(regs, call);
  *		  return into the handler
  *   call_probe:  the same, for the registers of the task
+ *
+ * A call that is unknown (-1) is wanted by nobody.
  */
-#define DEFINE_HOOK_ACTION(name, may_redirect)				\
-	static const struct hook_action name##_action = {		\
-		.entry = name##_entry,					\
-		.direct = STUB_CALLED(name##_direct),			\
-		.probe = name##_probe,					\
-		.redirects = may_redirect,				\
-	}
-
-/*
- * Run before(regs) before a system call, if wanted(abi_index()) is true. If it is
- * not, the call costs that test alone: the rest is out of line, as it saves registers.
- */
-#define DEFINE_HOOK_BEFORE(name, wanted, before)			\
+#define DEFINE_HOOK_FUNCTIONS(name, wanted, before)			\
 	static __used notrace void name##_early(struct pt_regs *regs)	\
 	{								\
-		if (wanted(abi_index(regs)))				\
-			before(regs);					\
+		int call = abi_issued(regs);				\
+									\
+		if (call >= 0 && (wanted)(call))			\
+			before(regs, call);				\
 	}								\
-	static noinline notrace unsigned long name##_late(struct pt_regs *regs) \
+	static noinline notrace unsigned long name##_late(struct pt_regs *regs, \
+							  unsigned long call) \
 	{								\
-		before(regs);						\
+		before(regs, call);					\
 		return hook_original(abi_index(regs));			\
 	}								\
 	static __used notrace unsigned long name##_next(struct pt_regs *regs) \
 	{								\
-		unsigned int index = abi_index(regs);			\
+		int call = abi_issued(regs);				\
 									\
-		return wanted(index) ? name##_late(regs) : hook_original(index); \
+		return call >= 0 && (wanted)(call) ?			\
+		       name##_late(regs, call) :			\
+		       hook_original(abi_index(regs));			\
 	}								\
 	static int name##_probe(struct kprobe *probe, struct pt_regs *regs) \
 	{								\
@@ -98,8 +100,53 @@ static __always_inline unsigned long hook_original(unsigned int index)
 		return 0;						\
 	}								\
 	STUB_TAIL(name##_entry, name##_next);				\
-	STUB_BEFORE(name##_direct, name##_early);			\
-	DEFINE_HOOK_ACTION(name, false)
+	STUB_BEFORE(name##_direct, name##_early)
+
+/* Run before(regs, call) before a system call, if wanted(call) is true. */
+#define DEFINE_HOOK_BEFORE(name, wanted, before)			\
+	DEFINE_HOOK_FUNCTIONS(name, wanted, before);			\
+	static const struct hook_action name##_action = {		\
+		.entry = name##_entry,					\
+		.direct = STUB_CALLED(name##_direct),			\
+		.probe = name##_probe,					\
+	}
+
+/*
+ * Run before(regs, call) before a system call whose byte in @bytes isn't 0, if
+ * wanted(call) is true, and define NAME_wanted(call) for both. Where the byte is
+ * 0, the call costs that test alone: each call has a stub of its own, which has
+ * the addresses of the byte and of the original. The rest is out of line, as it
+ * saves registers.
+ */
+#define DEFINE_HOOK_BEFORE_BY_BYTE(name, bytes, wanted, before)		\
+	static __always_inline bool name##_wanted(unsigned long call)	\
+	{								\
+		/* What the byte stands for was written before it. */	\
+		return smp_load_acquire(&(bytes)[call]) && (wanted)(call); \
+	}								\
+	DEFINE_HOOK_FUNCTIONS(name, name##_wanted, before);		\
+	static __used notrace void name##_early_of(unsigned long call)	\
+	{								\
+		smp_rmb();	/* after the stub's test: as name##_wanted() */ \
+		if (wanted(call))					\
+			before(task_pt_regs(current), call);		\
+	}								\
+	static __used notrace unsigned long name##_next_of(unsigned long call) \
+	{								\
+		smp_rmb();	/* as in name##_early_of() */		\
+		return wanted(call) ?					\
+		       name##_late(task_pt_regs(current), call) :	\
+		       READ_ONCE(native_originals[call]);		\
+	}								\
+	STUBS_TAIL(name##_entries, bytes, native_originals, name##_next_of, NR_syscalls); \
+	STUBS_BEFORE(name##_directs, bytes, name##_early_of, ABI_CALLS); \
+	static const struct hook_action name##_action = {		\
+		.entry = name##_entry,					\
+		.entries = name##_entries,				\
+		.direct = STUB_CALLED(name##_direct),			\
+		.directs = STUB_CALLED(name##_directs),			\
+		.probe = name##_probe,					\
+	}
 
 /* Have the function run instead whose address instead(regs) is, unless that is 0. */
 #define DEFINE_HOOK_INSTEAD(name, instead)				\
@@ -117,7 +164,12 @@ static __always_inline unsigned long hook_original(unsigned int index)
 	}								\
 	STUB_TAIL(name##_entry, name##_next);				\
 	STUB_INSTEAD(name##_direct, instead);				\
-	DEFINE_HOOK_ACTION(name, true)
+	static const struct hook_action name##_action = {		\
+		.entry = name##_entry,					\
+		.direct = STUB_CALLED(name##_direct),			\
+		.probe = name##_probe,					\
+		.redirects = true,					\
+	}
 
 /**
  * hook_choose() - Find out which method this kernel needs. Changes nothing.

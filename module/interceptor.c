@@ -16,7 +16,9 @@
  *   pid_set.h	lists of processes, read without a lock
  *   rights.h	which processes belong to the caller
  *   restart.h	the kernel's own use of MY_CUSTOM_SYSCALL
- *   log.h, status.h	the kernel log, and /proc/interceptor
+ *   log.h	where monitored calls are recorded: the kernel log, events.h and
+ *		exit_event.h (trace events), ring.h (memory that readers map)
+ *   status.h	/proc/interceptor
  *   symbols.h, tracepoints.h, compat.h	what a module has to find in the kernel
  *
  * All of it is one unit of compilation: the other .c files are included at the
@@ -88,6 +90,7 @@ MODULE_PARM_DESC(user_lines, "how many lines a second are logged for what users 
 DEFINE_MUTEX(calls_lock);	/* see lock.h */
 
 struct call calls[ABI_CALLS];
+u8 call_watched[ABI_CALLS];
 static DECLARE_BITMAP(intercepted, ABI_CALLS);
 
 /* Commands are taken from the end of loading to the beginning of unloading. */
@@ -112,17 +115,24 @@ static void set_everybody(struct call *call, bool everybody)
 {
 	lockdep_assert_held(&calls_lock);
 	smp_store_release(&call->everybody, everybody);	/* A */
+	if (everybody)
+		WRITE_ONCE(call_watched[call - calls], WATCHED_EVERYBODY);
 	smp_wmb();					/* B */
 	pid_set_clear(&call->pids[!everybody]);
 }
 
-/* While nobody is monitored, the call itself looks no further than at this flag. */
+/*
+ * After each change of the lists. That nobody is watched any more is said last, and
+ * that everybody is before a list is cleared: in between, the byte says too much.
+ */
 static void update_watched(struct call *call)
 {
+	u8 watched = call->everybody ? WATCHED_EVERYBODY :
+		     xa_empty(&call->pids[false]) ? WATCHED_NOBODY : WATCHED_LISTED;
+
 	lockdep_assert_held(&calls_lock);
 	/* Entries and the switch come first: pairs with call_wanted(). */
-	smp_store_release(&call->watched, call->everybody ||
-			  !xa_empty(&call->pids[false]));
+	smp_store_release(&call_watched[call - calls], watched);
 }
 
 static void unhook_later(struct work_struct *work);
@@ -249,7 +259,7 @@ static int record(struct call *call, struct pid *pid)
 				      user_entries, user_entries);
 		return -ENOMEM;
 	}
-	err = pid_set_add(pids, pid, current_euid(), by_root);
+	err = pid_set_add(pids, pid, current_euid(), by_root, &call->latest);
 	if (err)
 		return err;
 	/*
@@ -437,7 +447,8 @@ static enum audience monitored_for(struct call *call)
 		listed = NOBODY;
 		if (pid_set_may_have_current()) {
 			rcu_read_lock();
-			entry = pid_set_find_current(&call->pids[everybody]);
+			entry = pid_set_find_current(&call->pids[everybody],
+						     &call->latest);
 			if (entry)
 				listed = READ_ONCE(entry->by_root) ? ROOT :
 					 A_USER;
@@ -455,43 +466,33 @@ static enum audience monitored_for(struct call *call)
  * False for most, without a look at any list. As in monitored_for(), a list that
  * was cleared because everybody is monitored by now doesn't count.
  */
-static __always_inline bool may_be_monitored(const struct call *call)
+static __always_inline bool may_be_monitored(unsigned long call)
 {
-	/* Pairs with A in set_everybody(). */
-	if (smp_load_acquire(&call->everybody) || pid_set_may_have_current())
+	if (pid_set_may_have_current())
 		return true;
-	smp_rmb();			/* pairs with B there */
-	return READ_ONCE(call->everybody);
-}
-
-static __always_inline bool call_wanted(unsigned int index)
-{
-	const struct call *call = &calls[abi_first_look(index)];
-
-	/* Pairs with update_watched(). */
-	return smp_load_acquire(&call->watched) && may_be_monitored(call);
+	smp_rmb();			/* pairs with B in set_everybody() */
+	return READ_ONCE(call_watched[call]) == WATCHED_EVERYBODY;
 }
 
 /* Runs before the original of a call that may be monitored. */
-static noinline notrace void before_call(struct pt_regs *regs)
+static noinline notrace void before_call(struct pt_regs *regs, unsigned long call)
 {
-	int nr = abi_issued(regs);
-	enum audience audience = nr < 0 ? NOBODY : monitored_for(&calls[nr]);
+	unsigned int channels = log_channels();
+	enum audience audience;
 
-	if (audience == NOBODY)
+	if (!channels)
 		return;
-	/*
-	 * On PREEMPT_RT (6.1) printk() may wait for the console's spinlock, which
-	 * counts as sleeping: unloading would not wait for a task that does so in
-	 * here (hook_barrier()). With preemption off, it leaves that to others.
-	 */
-	preempt_disable();
-	if (audience == ROOT || log_take_user_line(user_lines))
-		log_call(regs);
-	preempt_enable();
+	audience = monitored_for(&calls[call]);
+	if (audience != NOBODY)
+		log_call(regs, channels, audience == ROOT ? 0 : user_lines);
 }
 
-DEFINE_HOOK_BEFORE(call, call_wanted, before_call);
+DEFINE_HOOK_BEFORE_BY_BYTE(call, call_watched, may_be_monitored, before_call);
+
+bool call_is_monitored(int call)
+{
+	return call_wanted(call) && monitored_for(&calls[call]) != NOBODY;
+}
 
 /* ---- The end of a process, and its change of owner ---- */
 
@@ -534,17 +535,17 @@ static void forget(pid_t nr, entry_test test, const void *about)
 }
 
 /* Runs before the original exit_group(), from which no process returns. */
-static void before_exit_group(struct pt_regs *regs)
+static void before_exit_group(struct pt_regs *regs, unsigned long call)
 {
 	/* The hook keeps this action while the call is intercepted: see hooks_install(). */
-	if (call_wanted(abi_index(regs)))
-		before_call(regs);
+	if (call_wanted(call))
+		before_call(regs, call);
 	/* Other threads go on until the signal that ends them gets there. */
 	if (thread_group_empty(current))
 		forget(current->tgid, is_of, task_tgid(current));
 }
 
-static bool exit_group_wanted(unsigned int index)
+static bool exit_group_wanted(unsigned long call)
 {
 	return true;
 }
@@ -713,6 +714,7 @@ static void shut_down(void)
 	callbacks_unregister();
 	hook_barrier();
 	pid_sets_flush();	/* marked from a hook, or a tracepoint */
+	log_end();
 	sentinels_unregister_wait();
 	hooks_free();
 	pid_sets_end();
@@ -723,6 +725,9 @@ static int __init start_up(void)
 {
 	int err;
 
+	err = log_begin();
+	if (err)
+		return err;
 	err = callbacks_register();
 	if (err)
 		return err;
@@ -779,12 +784,14 @@ MODULE_VERSION("1.0.0");
 /* ---- The other source files ---- */
 
 #include "abi.c"
+#include "exit_event.c"
 #include "handler.c"
 #include "hook.c"
 #include "log.c"
 #include "pid_set.c"
 #include "restart.c"
 #include "rights.c"
+#include "ring.c"
 #include "status.c"
 #include "symbols.c"
 #include "table.c"

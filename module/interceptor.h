@@ -10,6 +10,7 @@
 #ifndef INTERCEPTOR_H
 #define INTERCEPTOR_H
 
+#include <linux/types.h>
 #ifdef __KERNEL__
 #include <asm/unistd.h>
 #else
@@ -34,5 +35,47 @@
  * call by the 32-bit ABI of an amd64 kernel has " i386" behind that.
  */
 #define INTERCEPTOR_LOG_LINE		"[%x]%lx(%lx,%lx,%lx,%lx,%lx,%lx)"
+
+/*
+ * The device of log=ring, to be opened for reading and mapped, by root. Its memory:
+ *
+ *	struct interceptor_rings	at 0
+ *	struct interceptor_ring		at first + stride * cpu
+ *	struct interceptor_record	at first + stride * cpu + data +
+ *					record_size * (index % records)
+ *
+ * A CPU's records have the indices from 0 on; those below head are written, and at
+ * most the last `records` of them are still there. Read a record, and then head
+ * again: if head - index >= records, the record was overwritten meanwhile, and is
+ * to be counted as lost. poll() returns POLLIN once a CPU has written another
+ * INTERCEPTOR_RING_WAKES records; for fewer, look each now and then.
+ */
+#define INTERCEPTOR_RING		"/dev/interceptor"
+#define INTERCEPTOR_RING_VERSION	1
+#define INTERCEPTOR_RING_WAKES		256
+#define INTERCEPTOR_RING_MOST		1048576	/* records */
+
+struct interceptor_rings {
+	__u32 version;
+	__u32 cpus;
+	__u32 records;			/* of each CPU: a power of two */
+	__u32 record_size;		/* 64 bytes, or 40 of a 32-bit kernel */
+	__u32 first;
+	__u32 stride;
+	__u32 data;
+};
+
+struct interceptor_ring {
+	unsigned long head;		/* how many records were written */
+};
+
+struct interceptor_record {
+	__u64 time;			/* of CLOCK_MONOTONIC, in ns */
+	__u32 pid;			/* of the thread */
+	__u16 nr;
+	__u8 abi;			/* 1: the 32-bit ABI of an amd64 kernel */
+	__u8 lap;			/* index / records, its lowest byte */
+	unsigned long args[6];
+};
 
 #endif /* INTERCEPTOR_H */

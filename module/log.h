@@ -4,20 +4,43 @@
 
 #include <linux/ptrace.h>
 
-/**
- * log_call() - Log the system call that the current task has issued.
- * @regs: its registers, before the call is carried out.
- */
-void log_call(struct pt_regs *regs);
+#include "events.h"
+
+/* Where monitored calls are recorded: the values of the parameter log are sets of these. */
+#define LOG_PRINTK	1	/* a line of the kernel log */
+#define LOG_EVENT	2	/* the trace event interceptor:syscall */
+#define LOG_RING	4	/* the memory that readers map: ring.h */
+
+extern unsigned int log_chosen;
+
+/* Where a monitored call is to be recorded now: nowhere if nobody has enabled the event. */
+static __always_inline unsigned int log_channels(void)
+{
+	/* Pairs with log_choose(): the rings were there before LOG_RING. */
+	unsigned int channels = smp_load_acquire(&log_chosen);
+
+	if (!trace_syscall_enabled())
+		channels &= ~LOG_EVENT;
+	return channels;
+}
 
 /**
- * log_take_user_line() - Count a line for what users monitor.
- * @limit: lines a second; 0: no limit.
- *
- * The limit keeps users from filling the kernel log. Doesn't sleep.
- *
- * Return: whether the line may be logged.
+ * log_call() - Record the system call that the current task has issued.
+ * @regs: its registers, before the call is carried out.
+ * @channels: where, by log_channels().
+ * @limit: how many lines a second the kernel log takes of such calls, all together;
+ *	0: no limit. It keeps users from filling the kernel log.
  */
-bool log_take_user_line(unsigned int limit);
+void log_call(struct pt_regs *regs, unsigned int channels, unsigned int limit);
+
+/**
+ * log_begin() - Prepare what the parameters choose. From now on they can be changed.
+ *
+ * Return: 0 or an error, whose reason is logged.
+ */
+int log_begin(void);
+
+/* Nothing is recorded any more: no hook is left. The parameters can't be changed any more. */
+void log_end(void);
 
 #endif /* INTERCEPTOR_LOG_H */

@@ -56,6 +56,9 @@ int pid_sets_made_by(kuid_t user)
 
 static void pid_set_free(struct entry *entry)
 {
+	lockdep_assert_held(&calls_lock);
+	if (*entry->latest == entry)
+		WRITE_ONCE(*entry->latest, NULL);
 	atomic_dec(pid_count(pid_nr(entry->pid)));
 	if (!entry->by_root)
 		count_made(entry->maker, -1);
@@ -93,7 +96,8 @@ void pid_set_mark_gone(struct entry *entry)
 	schedule_work(&reaping);
 }
 
-int pid_set_add(struct xarray *pids, struct pid *pid, kuid_t maker, bool by_root)
+int pid_set_add(struct xarray *pids, struct pid *pid, kuid_t maker, bool by_root,
+		struct entry **latest)
 {
 	struct entry *entry;
 	int err;
@@ -123,10 +127,13 @@ int pid_set_add(struct xarray *pids, struct pid *pid, kuid_t maker, bool by_root
 	entry->maker = maker;
 	entry->by_root = by_root;
 	entry->pids = pids;
+	entry->latest = latest;
 	atomic_inc(pid_count(pid_nr(pid)));
 	err = xa_insert(pids, pid_nr(pid), entry, GFP_KERNEL);
 	if (err)
 		pid_set_free(entry);
+	else
+		smp_store_release(latest, entry);	/* what it has comes first */
 	return err;
 }
 
@@ -151,10 +158,13 @@ void pid_set_clear(struct xarray *pids)
 		pid_set_drop(entry);
 }
 
-struct entry *pid_set_find_current(struct xarray *pids)
+struct entry *pid_set_find_current(struct xarray *pids, struct entry *const *latest)
 {
-	struct entry *entry;
+	struct entry *entry = READ_ONCE(*latest);
 
+	if (entry && entry->pids == pids && entry->pid == task_tgid(current) &&
+	    !atomic_read(&entry->gone))
+		return entry;
 	entry = pid_set_find(pids, current->tgid, task_tgid(current));
 	if (entry || thread_group_leader(current))
 		return entry;

@@ -31,6 +31,7 @@ struct entry {
 	bool by_root;			/* or root, whose entries don't count */
 	atomic_t gone;			/* whoever sets it to 1 has it freed */
 	struct xarray *pids;		/* the list that it is in */
+	struct entry **latest;		/* see pid_set_add() */
 	union {
 		struct llist_node dead;
 		struct rcu_head rcu;
@@ -71,12 +72,13 @@ static inline struct entry *pid_set_find(struct xarray *pids, pid_t nr,
 /**
  * pid_set_find_current() - The entry of the current process, or of this thread of it alone.
  * @pids: the set.
+ * @latest: see pid_set_add().
  *
  * Under RCU. Its numbers and its struct pids stay what they are while it lives.
  *
  * Return: the entry, or NULL if there is none.
  */
-struct entry *pid_set_find_current(struct xarray *pids);
+struct entry *pid_set_find_current(struct xarray *pids, struct entry *const *latest);
 
 /**
  * pid_set_add() - Add an entry of a process.
@@ -85,10 +87,13 @@ struct entry *pid_set_find_current(struct xarray *pids);
  * @maker: the user whose entry it is, for pid_sets_made_by().
  * @by_root: root made it, whose entries aren't counted. An entry of a user's
  *	becomes root's if root adds the process as well.
+ * @latest: gets the entry, and NULL once that is removed. Several sets may share
+ *	it. It is looked at first: where one process is monitored, no set is searched.
  *
  * Return: 0, -EBUSY if there is one of this process, or -ENOMEM.
  */
-int pid_set_add(struct xarray *pids, struct pid *pid, kuid_t maker, bool by_root);
+int pid_set_add(struct xarray *pids, struct pid *pid, kuid_t maker, bool by_root,
+		struct entry **latest);
 
 /**
  * pid_set_remove() - Remove the entry of a process.

@@ -6,6 +6,7 @@
 #include <linux/seq_file.h>
 
 #include "calls.h"
+#include "exit_event.h"
 #include "lock.h"
 #include "pid_set.h"
 #include "status.h"
@@ -13,6 +14,7 @@
 static void *status_start(struct seq_file *file, loff_t *pos)
 {
 	pid_sets_flush();
+	exit_event_flush();
 	mutex_lock(&calls_lock);
 	return *pos < ABI_CALLS ? &calls[*pos] : NULL;
 }

@@ -13,6 +13,10 @@
  *   STUB_BEFORE	is called by the handler first of all, and returns to it
  *   STUB_INSTEAD	likewise, but returns to where @function(regs) says, if not 0
  *
+ * STUBS_TAIL and STUBS_BEFORE define arrays of such stubs, STUBS_SIZE apart. The
+ * stub of a call looks at the call's byte in @bytes: only if that is not 0, it
+ * calls @function(call). Nothing is saved before that.
+ *
  * C can't express these: i386 kernels are built with frame pointers, so that the
  * compiler emits a call where a jump is needed.
  */
@@ -34,6 +38,38 @@
 	    #stub ":\n"							\
 	    body							\
 	    ".size " #stub ", .-" #stub "\n"				\
+	    ".popsection\n")
+
+#define STUBS_SIZE	48
+
+/*
+ * An array: @stub is the body of one, whose index is \number. @rest comes first.
+ * Each stub is a function by itself, so that objtool and backtraces know it.
+ */
+#define STUBS(stubs, count, rest, stub)					\
+	void stubs(void);						\
+	asm(".pushsection .text, \"ax\"\n"				\
+	    ".balign 16\n"						\
+	    ".type " #stubs "_rest, %function\n"			\
+	    #stubs "_rest:\n"						\
+	    rest							\
+	    ".size " #stubs "_rest, .-" #stubs "_rest\n"		\
+	    ".altmacro\n"						\
+	    ".macro " #stubs "_one number\n"				\
+	    ".type " #stubs "_\\number, %function\n"			\
+	    #stubs "_\\number:\n"					\
+	    stub							\
+	    ".size " #stubs "_\\number, .-" #stubs "_\\number\n"	\
+	    ".org " #stubs " + (\\number + 1) * " __stringify(STUBS_SIZE) STUBS_FILL "\n" \
+	    ".endm\n"							\
+	    ".balign 16\n"						\
+	    #stubs ":\n"						\
+	    ".set stubs_number, 0\n"					\
+	    ".rept " __stringify(count) "\n"				\
+	    #stubs "_one %stubs_number\n"				\
+	    ".set stubs_number, stubs_number + 1\n"			\
+	    ".endr\n"							\
+	    ".noaltmacro\n"						\
 	    ".popsection\n")
 
 #ifdef CONFIG_X86
@@ -89,7 +125,55 @@
 	     "	mov	%" _ASM_CX ", (%" _ASM_SP ")\n"			\
 	     "1:	" ASM_RET)
 
+/* int3 */
+#define STUBS_FILL ", 0xcc"
+
+#ifdef CONFIG_X86_64
+#define STUBS_AT(array, offset) #array " + " offset "(%rip)"
+#define STUBS_WORD "8"
+#define STUBS_ARG2 "esi"
+#else
+#define STUBS_AT(array, offset) #array " + " offset
+#define STUBS_WORD "4"
+#define STUBS_ARG2 "edx"
+#endif
+
+#define STUBS_TEST(bytes)						\
+	    ASM_ENDBR							\
+	    "	cmpb	$0, " STUBS_AT(bytes, "\\number") "\n"		\
+	    "	jne	1f\n"
+#define STUBS_REST(stubs)						\
+	    "1:	mov	$\\number, %" STUBS_ARG2 "\n"		\
+	    "	jmp	" #stubs "_rest\n"
+
+/* As STUB_CALL(), for the call whose number is in the second argument's register. */
+#define STUBS_CALL(function, result)					\
+	    "	push	%" _ASM_ARG1 "\n"				\
+	    "	mov	%" _ASM_ARG2 ", %" _ASM_ARG1 "\n"		\
+	    CALL_DEPTH_ACCOUNT						\
+	    "	call	" #function "\n"				\
+	    result							\
+	    "	pop	%" _ASM_ARG1 "\n"
+
+#define STUBS_TAIL(stubs, bytes, originals, function, count)		\
+	STUBS(stubs, count,						\
+	      STUBS_CALL(function, STUB_RESULT)				\
+	      "	" STUB_JUMP,						\
+	      STUBS_TEST(bytes)						\
+	      "	mov	" STUBS_AT(originals, "\\number * " STUBS_WORD) ", %" _ASM_CX "\n" \
+	      "	" STUB_JUMP						\
+	      STUBS_REST(stubs))
+
+#define STUBS_BEFORE(stubs, bytes, function, count)			\
+	STUBS(stubs, count,						\
+	      STUBS_CALL(function, "") "	" ASM_RET,		\
+	      STUBS_TEST(bytes)						\
+	      "	" ASM_RET						\
+	      STUBS_REST(stubs))
+
 #else /* CONFIG_ARM64 */
+
+#define STUBS_FILL
 
 /* Lands at a "bti c", and leaves by x16, which such a landing allows. */
 #define STUB_TAIL(stub, function)					\
@@ -104,8 +188,30 @@
 	     "	ldp	x29, x30, [sp], #32\n"				\
 	     "	br	x16\n")
 
+#define STUBS_TAIL(stubs, bytes, originals, function, count)		\
+	STUBS(stubs, count,						\
+	     "	stp	x29, x30, [sp, #-32]!\n"			\
+	     "	mov	x29, sp\n"					\
+	     "	str	x0, [sp, #16]\n"				\
+	     "	mov	x0, x1\n"					\
+	     "	bl	" #function "\n"				\
+	     "	mov	x16, x0\n"					\
+	     "	ldr	x0, [sp, #16]\n"				\
+	     "	ldp	x29, x30, [sp], #32\n"				\
+	     "	br	x16\n",					\
+	     "	hint	#34\n"						\
+	     "	adrp	x16, " #bytes " + \\number\n"			\
+	     "	ldrb	w16, [x16, :lo12:" #bytes " + \\number]\n"		\
+	     "	cbnz	w16, 1f\n"					\
+	     "	adrp	x16, " #originals " + \\number * 8\n"		\
+	     "	ldr	x16, [x16, :lo12:" #originals " + \\number * 8]\n"	\
+	     "	br	x16\n"						\
+	     "1:	mov	w1, \\number\n"				\
+	     "	b	" #stubs "_rest\n")
+
 /* A handler does not call anything there: it is hooked by a kprobe. */
 #define STUB_BEFORE(stub, function)
+#define STUBS_BEFORE(stubs, bytes, function, count)
 #define STUB_INSTEAD(stub, function)
 #define STUB_CALLED(stub)		NULL
 

@@ -115,7 +115,7 @@ def test_a_hook_that_never_fires_is_found_out(
 def test_an_exit_group_that_is_not_served_is_found_out(
     bare_guest: Guest, broken_module: BrokenModule, parameters: dict[str, str]
 ) -> None:
-    calls = "	if (call_wanted(abi_index(regs)))\n		before_call(regs);\n"
+    calls = "	if (call_wanted(call))\n		before_call(regs, call);\n"
     folder = broken_module("interceptor.c", calls, "")
     with pytest.raises(ModuleRefused, match="exit_group is not served"):
         interceptor.load(bare_guest, folder, **parameters)

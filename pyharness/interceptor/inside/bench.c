@@ -20,6 +20,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -29,7 +30,11 @@
 
 #define ROUNDS	60
 #define CALLS	1000
+#define FEW	100	/* of calls that cost more than 4,000 instructions */
 #define MANY	30000
+
+#define LOG	"/sys/module/interceptor/parameters/log"
+#define EVENTS	"/tracing/instances/bench"
 
 static void die(const char *what)
 {
@@ -68,27 +73,33 @@ static long long now(void)
 	return time.tv_sec * 1000000000LL + time.tv_nsec;
 }
 
-static double cost(long number)
+static double cost(long number, int calls)
 {
 	long long least = -1, begin, took;
 	int round, i;
 
 	for (round = 0; round < ROUNDS; round++) {
 		begin = now();
-		for (i = 0; i < CALLS; i++)
+		for (i = 0; i < calls; i++)
 			raw(number);
 		took = now() - begin;
 		if (least < 0 || took < least)
 			least = took;
 	}
-	return (double)least / CALLS;
+	return (double)least / calls;
 }
 
 /* The call that is intercepted, and one that isn't. */
 static void measure(const char *state)
 {
-	printf("bench: %s null %.2f\n", state, cost(SYS_getppid));
-	printf("bench: %s other %.2f\n", state, cost(SYS_getpgrp));
+	printf("bench: %s null %.2f\n", state, cost(SYS_getppid, CALLS));
+	printf("bench: %s other %.2f\n", state, cost(SYS_getpgrp, CALLS));
+}
+
+static void measure_dear(const char *state)
+{
+	printf("bench: %s null %.2f\n", state, cost(SYS_getppid, FEW));
+	printf("bench: %s other %.2f\n", state, cost(SYS_getpgrp, FEW));
 }
 
 /*
@@ -174,6 +185,16 @@ static void write_file(const char *path, const char *text)
 	close(fd);
 }
 
+static void read_file(const char *path)
+{
+	int fd = open(path, O_RDONLY);
+	char text[64];
+
+	if (fd < 0 || read(fd, text, sizeof(text)) < 0)
+		die(path);
+	close(fd);
+}
+
 static void load(void)
 {
 	int fd = open("/interceptor.ko", O_RDONLY | O_CLOEXEC);
@@ -201,6 +222,52 @@ static void intercept_all(int cmd, int *done)
 	}
 }
 
+/* The caller's calls, recorded in each way, and by the kernel's own event. */
+static void record(void)
+{
+	char pid[16];
+
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	must(mkdir(EVENTS, 0700), "mkdir");
+	must(command(REQUEST_SYSCALL_INTERCEPT, SYS_getppid, 0), "intercept");
+	must(command(REQUEST_START_MONITORING, SYS_getppid, getpid()), "start");
+	measure_dear("printk");
+	write_file(LOG, "event");
+	measure("event-disabled");
+	write_file(EVENTS "/events/interceptor/syscall/enable", "1");
+	measure("event");
+	write_file(EVENTS "/events/interceptor/syscall_exit/enable", "1");
+	read_file(INTERCEPTOR_STATUS);	/* waits until the tracepoint is registered */
+	measure("event-exit");
+	write_file(EVENTS "/events/interceptor/enable", "0");
+	read_file(INTERCEPTOR_STATUS);
+	write_file(LOG, "ring");
+	measure("ring");
+	write_file(LOG, "printk");
+	must(command(REQUEST_SYSCALL_RELEASE, SYS_getppid, 0), "release");
+
+	write_file(EVENTS "/set_event_pid", pid);
+	write_file(EVENTS "/events/syscalls/sys_enter_getppid/enable", "1");
+	measure("ftrace-event");
+	write_file(EVENTS "/events/syscalls/sys_enter_getppid/enable", "0");
+	must(rmdir(EVENTS), "rmdir");
+}
+
+/* A process that is monitored, and ends. */
+static void monitor_one_that_ends(void)
+{
+	int pid = fork();
+	int status;
+
+	if (!pid)
+		for (;;)
+			pause();
+	must(command(REQUEST_START_MONITORING, SYS_getppid, pid), "start");
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	read_file(INTERCEPTOR_STATUS);	/* waits until the entry is gone */
+}
+
 static void bench(const int *ids)
 {
 	static int done[1024];
@@ -212,6 +279,8 @@ static void bench(const int *ids)
 
 	must(command(REQUEST_SYSCALL_INTERCEPT, SYS_getppid, 0), "intercept");
 	measure("intercepted");
+	monitor_one_that_ends();
+	measure("ended");
 	monitor(last, 1);
 	measure("monitored-1");
 	monitor(last - 1, 99);
@@ -220,6 +289,9 @@ static void bench(const int *ids)
 	measure("monitored-30000");
 	must(command(REQUEST_SYSCALL_RELEASE, SYS_getppid, 0), "release");
 	measure("released");
+
+	record();
+	measure("not-recorded");
 
 	intercept_all(REQUEST_SYSCALL_INTERCEPT, done);
 	measure("all-intercepted");
@@ -239,6 +311,8 @@ int main(void)
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	mount("proc", "/proc", "proc", 0, NULL);
+	mount("sysfs", "/sys", "sysfs", 0, NULL);
+	mount("tracefs", "/tracing", "tracefs", 0, NULL);
 	write_file("/proc/sys/kernel/threads-max", "40000");
 	write_file("/proc/sys/kernel/printk", "1");
 	sleep(3);	/* what the kernel starts at boot has ended by then */
