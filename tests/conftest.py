@@ -16,7 +16,7 @@ from _pytest.terminal import TerminalReporter
 from pyharness import Guest, interceptor
 from pyharness.guest.module_source import ModuleSource
 from pyharness.guest.pool import GuestPool
-from pyharness.interceptor import MODULE, Interceptor
+from pyharness.interceptor import MODULE, Interceptor, peers
 from pyharness.interceptor.interface import HEADER
 from pyharness.machine import guest_specs
 from pyharness.machine.guest_specs import GuestSpec
@@ -37,6 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line("markers", "realtime: of kernels with PREEMPT_RT")
     config.addinivalue_line("markers", "tools: of guests that have tracers by the package")
+    config.addinivalue_line("markers", "peers: of the guest with what the module is compared with")
     config.addinivalue_line("markers", "endurance: repeats at length what another test shows")
     config.addinivalue_line("markers", "alone: starts guests of its own, by name")
     config.addinivalue_line("markers", "contract: all tests in tests/contract")
@@ -141,6 +142,7 @@ def is_for(item: pytest.Item) -> bool:
         (marked("by_table") and not is_by_table(target, method))
         or (marked("realtime") and not realtime)
         or (marked("tools") and not spec.tools)
+        or (marked("peers") and target.name != peers.GUEST)
         or (marked("alone") and not target.boots)
     )
 

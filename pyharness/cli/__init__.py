@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from pyharness.cli import (
+    bench_command,
     completion_command,
     coverage_command,
     decode_command,
@@ -54,6 +55,7 @@ def cli() -> None:
 for _command in (
     *guest_commands.COMMANDS,
     *module_commands.COMMANDS,
+    *bench_command.COMMANDS,
     *decode_command.COMMANDS,
     *coverage_command.COMMANDS,
     *gdb_command.COMMANDS,

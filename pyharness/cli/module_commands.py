@@ -22,7 +22,6 @@ from pyharness.host import signals
 from pyharness.host.progress import TerminalProgress
 from pyharness.host.wording import counted
 from pyharness.interceptor import Interceptor, call_log
-from pyharness.interceptor import bench as benchmark
 from pyharness.interceptor import demo as demonstration
 from pyharness.interceptor import trace as tracing
 from pyharness.linux.kmsg import Record
@@ -257,21 +256,6 @@ def demo_command(guest: str, folder: Path) -> int:
     return demonstration.run(guest_specs.find(guest).name, folder, TerminalProgress(), click.echo)
 
 
-@click.command("bench", short_help="Measure the cost of a call, in instructions of the guest.")
-@click.option("--json", "as_json", is_flag=True, help="print JSON instead of a table")
-@options.named_guest
-@options.module
-def bench_command(guest: str, folder: Path, as_json: bool) -> int:
-    """Measure the cost of an intercepted call, in instructions of the guest."""
-    ModuleSource(folder)
-    with _enter(guest) as entered:
-        built = _build(entered, folder)
-        program = benchmark.build_program(entered, folder)
-    costs = benchmark.run(entered.qemu.saved_state, built.ko, program, progress=TerminalProgress())
-    click.echo(benchmark.as_json(costs) if as_json else benchmark.as_table(costs))
-    return 0
-
-
 COMMANDS = (
     build_command,
     inspect_command,
@@ -283,6 +267,5 @@ COMMANDS = (
     stop_command,
     log_command,
     trace_command,
-    bench_command,
     demo_command,
 )

@@ -87,6 +87,22 @@ def named_guest(function: _Function) -> _Function:
     return command
 
 
+def optional_guest(function: _Function) -> _Function:
+    """Decorate a command with an argument and an option for one guest.
+
+    The function gets the name as ``guest``; without one, None.
+    """
+
+    @_argument(nargs=1)
+    @_same_guest
+    @functools.wraps(function)
+    def command(*args: Any, guest: str | None, names: str | None, **options: Any) -> Any:
+        chosen = _chosen(guest, () if names is None else (names,))
+        return function(*args, guest=chosen[0] if chosen else None, **options)
+
+    return command
+
+
 def named_guests(function: _Function) -> _Function:
     """Decorate a command with arguments for any number of guests, and an option for one.
 

@@ -12,6 +12,11 @@ from pyharness.machine.kernel import Kernel
 DISK = "disk.qcow2"
 CONSOLE_LOG = "console.log"
 CONSOLE_SOCKET, QMP_SOCKET = "console.sock", "qmp.sock"
+# What a guest that is started by for_peers() runs: a program from its second disk.
+PEERS_COMMAND = (
+    "/bin/sh -c 'mkdir /root/peers && tar -x -C /root/peers -f /dev/vdb &&"
+    " chmod -R +x /root/peers && exec python3 /root/peers/peers.py /root/peers /dev/ttyS1'"
+)
 _BARE = ("-nodefaults", "-no-user-config", "-display", "none")
 
 
@@ -89,11 +94,48 @@ def for_bench(
         console: the name of the file that gets the serial console's output.
     """
     return [
+        *_counting(spec, memory=memory),
+        "-kernel", str(kernel.file), "-initrd", initrd,
+        "-append", f"console={spec.console} quiet panic=-1",
+        "-serial", f"file:{console}",
+    ]  # fmt: skip
+
+
+def for_peers(
+    spec: GuestSpec, kernel: Kernel, *, files: str, console: str, results: str
+) -> list[str]:
+    """The command line that counts instructions in a guest's whole system.
+
+    The system boots from DISK, then runs what PEERS_COMMAND says instead of its usual services,
+    and ends.
+
+    Args:
+        spec: the guest's description.
+        kernel: the guest's kernel.
+        files: the name of a tar archive, which the guest has as its second disk.
+        console: the name of the file that gets the first serial port's output.
+        results: the name of the file that gets the second serial port's output.
+    """
+    return [
+        *_counting(spec, memory=spec.memory),
+        "-kernel", str(kernel.file), *(["-initrd", str(kernel.initrd)] if kernel.initrd else []),
+        "-append",
+        f"root=/dev/vda rw console={spec.console} quiet panic=-1 {spec.kernel_options}"
+        # Audit stays off until a row enables it: what it costs lasts until the guest ends.
+        " systemd.mask=systemd-journald-audit.socket systemd.mask=audit-rules.service"
+        f' systemd.run="{PEERS_COMMAND}" systemd.run_success_action=reboot-force'
+        " systemd.run_failure_action=reboot-force",
+        "-drive", f"file={DISK},format=qcow2,if=virtio,cache=unsafe",
+        "-drive", f"file={files},format=raw,if=virtio,readonly=on",
+        "-serial", f"file:{console}", "-serial", f"file:{results}",
+    ]  # fmt: skip
+
+
+def _counting(spec: GuestSpec, *, memory: int) -> list[str]:
+    """The beginning of a command line that counts instructions."""
+    return [
         spec.qemu, "-machine", spec.machine, "-accel", "tcg,thread=single",
         "-cpu", spec.cpu, "-smp", "1", "-m", str(memory),
         "-icount", "shift=0,sleep=off",
         *_BARE, "-no-reboot",
-        "-kernel", str(kernel.file), "-initrd", initrd,
-        "-append", f"console={spec.console} quiet panic=-1",
-        "-serial", f"file:{console}",
     ]  # fmt: skip

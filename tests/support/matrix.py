@@ -40,12 +40,14 @@ EXTENTS: dict[str, tuple[str, ...]] = {
     "core": CORE,
     "brief": BRIEF,
     "neighbours": NEIGHBOURS,
+    "peers": ("soak/test_peers.py",),
     "contract": ("contract", "soak", "harness/test_debug_kernels.py"),
 }
 # Of each guest; of every other guest, DEFAULT.
 EXTENT = {
     "bookworm-i386": "all", "bullseye-i386": "all", "trixie-amd64": "all",
     "bookworm-rt-amd64": "soak", "trixie-rt-amd64": "soak", "bookworm-tools-amd64": "neighbours",
+    "bench-trixie-amd64": "peers",
     "bookworm-amd64-debug": "contract", "bookworm-amd64-kcsan": "contract",
     "bookworm-i386-debug": "contract", "trixie-amd64-debug": "contract",
 }  # fmt: skip
