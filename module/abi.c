@@ -105,14 +105,24 @@ const char *abi_handler(const struct syscall_abi *abi, unsigned int nr)
 	return abi->handlers[nr] ?: abi->unimplemented;
 }
 
+/* The name of a handler without its ABI's prefix, such as "__x64_". */
+static const char *abi_function(const char *handler)
+{
+	return strchr(handler + 2, '_');
+}
+
 bool abi_serves_one(const struct syscall_abi *abi, unsigned int nr)
 {
 	const char *handler = abi->handlers[nr];
-	unsigned int other;
+	const struct syscall_abi *other;
+	unsigned int i;
 
-	for (other = 0; handler && other < abi->count; other++)
-		if (other != nr && abi->handlers[other] &&
-		    !strcmp(abi->handlers[other], handler))
-			return false;
+	for (other = abis; handler && other < abis + ABIS; other++)
+		for (i = 0; i < other->count; i++)
+			if (other->handlers[i] &&
+			    abi_call(other, i) != abi_call(abi, nr) &&
+			    !strcmp(abi_function(other->handlers[i]),
+				    abi_function(handler)))
+				return false;
 	return handler;
 }

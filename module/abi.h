@@ -59,9 +59,15 @@ int abi_number(const struct syscall_abi *abi, int call);
 const char *abi_handler(const struct syscall_abi *abi, unsigned int nr);
 
 /**
- * abi_serves_one() - Does the handler of a number serve no other number of its ABI?
+ * abi_serves_one() - Does the handler of a number serve one call alone?
  * @abi: the ABI that the number belongs to.
  * @nr: the number.
+ *
+ * On amd64 a handler without arguments is the same function for both ABIs, under
+ * two names.
+ *
+ * Return: whether it does. Calls of x32 and emulated vsyscalls aren't considered:
+ * see ABI_HANDLER_IS_SHARED.
  */
 bool abi_serves_one(const struct syscall_abi *abi, unsigned int nr);
 
@@ -99,6 +105,12 @@ static __always_inline int abi_call(const struct syscall_abi *abi, unsigned int 
 }
 
 #endif
+
+/*
+ * Whether a handler may run for another call than its own: amd64's serve x32's
+ * numbers, if the kernel has those, and emulated vsyscalls, where none was issued.
+ */
+#define ABI_HANDLER_IS_SHARED	IS_ENABLED(CONFIG_X86_64)
 
 /* Masks off the bit that marks x32's numbers, where the kernel has that ABI. */
 #if defined(CONFIG_X86_X32_ABI) || defined(CONFIG_X86_X32)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The trace event of the result of a monitored call. */
 #include <linux/mutex.h>
+#include <linux/spinlock.h>
 #include <linux/tracepoint.h>
 #include <linux/workqueue.h>
 
@@ -21,33 +22,44 @@ static struct tracepoint_callback exit_callback = {
 	.name = "sys_exit", .function = on_sys_exit,
 };
 
-static DEFINE_MUTEX(exit_lock);
-static bool exit_wanted, exit_ended;
+/*
+ * Tracing may enable the event before the module's init and disable it after its
+ * exit: then it is noted alone, as no work of the module may be left that nobody
+ * waits for. The lock makes one step of the test and the queueing.
+ */
+static DEFINE_SPINLOCK(exit_lock);
+static bool exit_alive, exit_wanted;
+static DEFINE_MUTEX(exit_registering);
 
-/* Tracing holds the lock of all tracepoints while it enables the event. */
+/* Tracing holds the lock of all tracepoints while it enables the event: hence a work. */
 static void exit_event_apply(struct work_struct *work)
 {
 	bool wanted;
+	int err;
 
-	mutex_lock(&exit_lock);
-	wanted = READ_ONCE(exit_wanted) && !READ_ONCE(exit_ended);
+	mutex_lock(&exit_registering);
+	spin_lock(&exit_lock);
+	wanted = exit_alive && exit_wanted;
+	spin_unlock(&exit_lock);
 	if (wanted && !exit_callback.point) {
-		if (callback_register(&exit_callback))
-			pr_warn("no syscall_exit events: the kernel has no tracepoint sys_exit\n");
+		err = callback_register(&exit_callback);
+		if (err)
+			pr_warn("no syscall_exit events: tracepoint sys_exit: %pe\n", ERR_PTR(err));
 	} else if (!wanted && exit_callback.point) {
 		callback_unregister(&exit_callback);
 	}
-	mutex_unlock(&exit_lock);
+	mutex_unlock(&exit_registering);
 }
 
 static DECLARE_WORK(exit_work, exit_event_apply);
 
-/* The module's code may be about to go: tracing disables its events after that. */
 static void exit_event_want(bool wanted)
 {
-	WRITE_ONCE(exit_wanted, wanted);
-	if (!READ_ONCE(exit_ended))
+	spin_lock(&exit_lock);
+	exit_wanted = wanted;
+	if (exit_alive)
 		schedule_work(&exit_work);
+	spin_unlock(&exit_lock);
 }
 
 int exit_event_register(void)
@@ -61,6 +73,15 @@ void exit_event_unregister(void)
 	exit_event_want(false);
 }
 
+void exit_event_begin(void)
+{
+	spin_lock(&exit_lock);
+	exit_alive = true;
+	if (exit_wanted)
+		schedule_work(&exit_work);
+	spin_unlock(&exit_lock);
+}
+
 void exit_event_flush(void)
 {
 	flush_work(&exit_work);
@@ -68,10 +89,10 @@ void exit_event_flush(void)
 
 void exit_event_end(void)
 {
-	mutex_lock(&exit_lock);
-	WRITE_ONCE(exit_ended, true);
-	mutex_unlock(&exit_lock);
-	exit_event_apply(NULL);
+	spin_lock(&exit_lock);
+	exit_alive = false;
+	spin_unlock(&exit_lock);
 	cancel_work_sync(&exit_work);
+	exit_event_apply(NULL);
 	tracepoint_synchronize_unregister();
 }

@@ -15,10 +15,13 @@
 int exit_event_register(void);
 void exit_event_unregister(void);
 
+/* From now on, the event can be enabled; if it is already, it takes effect. */
+void exit_event_begin(void);
+
 /* Wait until what was asked for last is done. */
 void exit_event_flush(void);
 
-/* Give up the tracepoint, for good. */
+/* Give up the tracepoint, for good; nothing happens before exit_event_begin(). */
 void exit_event_end(void);
 
 #endif /* INTERCEPTOR_EXIT_EVENT_H */

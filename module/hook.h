@@ -125,17 +125,28 @@ static __always_inline unsigned long hook_original(unsigned int index)
 		return smp_load_acquire(&(bytes)[call]) && (wanted)(call); \
 	}								\
 	DEFINE_HOOK_FUNCTIONS(name, name##_wanted, before);		\
+	static noinline notrace void name##_if_issued(unsigned long call) \
+	{								\
+		struct pt_regs *regs = task_pt_regs(current);		\
+									\
+		if (!ABI_HANDLER_IS_SHARED || abi_issued(regs) == call)	\
+			before(regs, call);				\
+	}								\
 	static __used notrace void name##_early_of(unsigned long call)	\
 	{								\
 		smp_rmb();	/* after the stub's test: as name##_wanted() */ \
 		if (wanted(call))					\
-			before(task_pt_regs(current), call);		\
+			name##_if_issued(call);				\
+	}								\
+	static noinline notrace unsigned long name##_late_of(unsigned long call) \
+	{								\
+		name##_if_issued(call);					\
+		return READ_ONCE(native_originals[call]);		\
 	}								\
 	static __used notrace unsigned long name##_next_of(unsigned long call) \
 	{								\
 		smp_rmb();	/* as in name##_early_of() */		\
-		return wanted(call) ?					\
-		       name##_late(task_pt_regs(current), call) :	\
+		return wanted(call) ? name##_late_of(call) :		\
 		       READ_ONCE(native_originals[call]);		\
 	}								\
 	STUBS_TAIL(name##_entries, bytes, native_originals, name##_next_of, NR_syscalls); \

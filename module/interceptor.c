@@ -725,9 +725,6 @@ static int __init start_up(void)
 {
 	int err;
 
-	err = log_begin();
-	if (err)
-		return err;
 	err = callbacks_register();
 	if (err)
 		return err;
@@ -737,8 +734,11 @@ static int __init start_up(void)
 	err = hooks_install_locked(exit_group_hooks, __NR_exit_group, &exit_group_action);
 	if (err)
 		return err;
-	return hooks_install_locked(my_syscall_hooks, MY_CUSTOM_SYSCALL,
-				    &restart_syscall_action);
+	err = hooks_install_locked(my_syscall_hooks, MY_CUSTOM_SYSCALL,
+				   &restart_syscall_action);
+	if (err)
+		return err;
+	return log_begin();
 }
 
 static int __init interceptor_init(void)
@@ -750,6 +750,9 @@ static int __init interceptor_init(void)
 		pid_set_init(&calls[i].pids[false]);
 		pid_set_init(&calls[i].pids[true]);
 	}
+	err = log_check();
+	if (err)
+		return err;
 	err = hook_choose(method);
 	if (err)
 		return err;

@@ -47,8 +47,11 @@
  * A CPU's records have the indices from 0 on; those below head are written, and at
  * most the last `records` of them are still there. Read a record, and then head
  * again: if head - index >= records, the record was overwritten meanwhile, and is
- * to be counted as lost. poll() returns POLLIN once a CPU has written another
- * INTERCEPTOR_RING_WAKES records; for fewer, look each now and then.
+ * to be counted as lost.
+ *
+ * poll() returns POLLIN once a CPU has written another INTERCEPTOR_RING_WAKES
+ * records since the last read() of the file. That returns, as a __u64, how often it
+ * has happened, and never waits. For fewer records, look each now and then.
  */
 #define INTERCEPTOR_RING		"/dev/interceptor"
 #define INTERCEPTOR_RING_VERSION	1

@@ -10,6 +10,7 @@ how to use it. Exit status: 0 done, 1 refused, 2 wrong usage, 3 no interceptor.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import errno
 import json
@@ -17,14 +18,19 @@ import mmap
 import os
 import platform
 import re
+import select
 import signal
+import struct
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Union
 
 VERSION = "1.0.0"
 STATUS = "/proc/interceptor"
 LOG = "/dev/kmsg"
+RING = "/dev/interceptor"
+CHANNEL = "/sys/module/interceptor/parameters/log"
+TRACING = "/sys/kernel/tracing"
 INTERCEPT, RELEASE, START, STOP = 1, 2, 3, 4
 EVERYBODY = "all"
 
@@ -206,15 +212,51 @@ def state() -> list[dict[str, Any]]:
     return found
 
 
+# ---- what is recorded ----
+
+
+class Call(NamedTuple):
+    """A recorded call: seconds since boot, thread, number as the status file has it, arguments."""
+
+    seconds: float
+    thread: int
+    number: str
+    args: list[int]
+
+
+class Lost(NamedTuple):
+    """How many calls were overwritten before they were read; 0 if that is unknown."""
+
+    calls: int
+
+
+Recorded = Iterator[Union[Call, Lost]]
+
+
+def number_of(number: int, abi: object) -> str:
+    """A number as the status file has it."""
+    return f"i386:{number}" if abi else str(number)
+
+
+def recorded() -> Recorded:
+    """The calls that are recorded from now on, from where the module's parameter log says."""
+    if not os.path.exists(STATUS):
+        raise NoInterceptor
+    try:
+        with open(CHANNEL, encoding="ascii") as file:
+            channel = file.read().strip()
+    except FileNotFoundError:
+        channel = "printk"
+    return {"event": events, "ring": ring}.get(channel, log_lines)()
+
+
 # A line of interceptor.h's INTERCEPTOR_LOG_LINE, in a record of the kernel log at level debug.
 LINE = re.compile(r"(\d+),\d+,(\d+),[^;]*;\[([0-9a-f]+)\]([0-9a-f]+)\(([0-9a-f,]+)\)( i386)?\n")
 DEBUG = 7
 
 
-def logged() -> Iterator[tuple[float, int, str, list[int]]]:
-    """The calls that are logged from now on: seconds since boot, thread, number, arguments."""
-    if not os.path.exists(STATUS):
-        raise NoInterceptor
+def log_lines() -> Recorded:
+    """The lines of the kernel log."""
     try:
         log = os.open(LOG, os.O_RDONLY)
     except PermissionError:
@@ -224,13 +266,99 @@ def logged() -> Iterator[tuple[float, int, str, list[int]]]:
         try:
             record = os.read(log, 8192).decode(errors="replace")
         except BrokenPipeError:  # overwritten before it was read
-            print("interceptorctl: some calls were lost", file=sys.stderr, flush=True)
+            yield Lost(0)
             continue
         parts = LINE.match(record)
         if parts and int(parts[1]) & 7 == DEBUG:
-            number = f"{'i386:' if parts[6] else ''}{int(parts[4], 16)}"
             args = [int(arg, 16) for arg in parts[5].split(",")]
-            yield int(parts[2]) / 1e6, int(parts[3], 16), number, args
+            number = number_of(int(parts[4], 16), parts[6])
+            yield Call(int(parts[2]) / 1e6, int(parts[3], 16), number, args)
+
+
+# "         bash-412     [001] .....    12.345678: syscall: 27(bf8e3a10,1ff,0,0,0,0)"
+EVENT = re.compile(
+    r".*-(\d+) +\[\d+\] \S+ +(\d+\.\d+): syscall: ([0-9a-f]+)\(([0-9a-f,]+)\)( i386)?\n"
+)
+LOST = re.compile(r"CPU:\d+ \[LOST (\d+) EVENTS\]\n")
+OWN = "interceptorctl-"
+
+
+def remove_instance(instance: str) -> None:
+    """Remove an instance of tracefs, unless it is gone."""
+    with contextlib.suppress(OSError):
+        os.rmdir(instance)
+
+
+def events() -> Recorded:
+    """The trace event interceptor:syscall, in an instance of tracefs of its own."""
+    instances = f"{TRACING}/instances"
+    if os.geteuid():
+        raise Refused("trace events are for root: sudo interceptorctl watch")
+    if not os.path.isdir(instances):
+        raise Refused(f"tracefs is not mounted: mount -t tracefs none {TRACING}")
+    for name in os.listdir(instances):  # of a watch that was killed
+        if name.startswith(OWN) and not exists(int(name[len(OWN) :] or 0)):
+            remove_instance(f"{instances}/{name}")
+    instance = f"{instances}/{OWN}{os.getpid()}"
+    os.mkdir(instance)
+    try:
+        with open(f"{instance}/events/interceptor/syscall/enable", "w", encoding="ascii") as file:
+            file.write("1")
+        with open(f"{instance}/trace_pipe", encoding="ascii", errors="replace") as pipe:
+            for line in pipe:
+                if parts := EVENT.fullmatch(line):
+                    args = [int(arg, 16) for arg in parts[4].split(",")]
+                    number = number_of(int(parts[3], 16), parts[5])
+                    yield Call(float(parts[2]), int(parts[1]), number, args)
+                elif lost := LOST.fullmatch(line):
+                    yield Lost(int(lost[1]))
+    finally:
+        remove_instance(instance)
+
+
+# struct interceptor_rings and interceptor_record of interceptor.h.
+RINGS = struct.Struct("=7I")
+RECORD = {64: struct.Struct("=QIHBB6Q"), 40: struct.Struct("=QIHBB6I")}
+RING_VERSION = 1
+POLL_MILLISECONDS = 100
+
+
+def ring() -> Recorded:
+    """The records of /dev/interceptor, each CPU's in their order, merged by time."""
+    try:
+        device = os.open(RING, os.O_RDONLY)
+    except PermissionError:
+        raise Refused("the ring is for root: sudo interceptorctl watch") from None
+    with mmap.mmap(device, mmap.PAGESIZE, prot=mmap.PROT_READ) as head:
+        version, cpus, records, size, first, stride, data = RINGS.unpack_from(head)
+    if version != RING_VERSION or size not in RECORD:
+        raise Refused(f"{RING} has another form than this program knows (version {version})")
+    poll = select.poll()
+    poll.register(device, select.POLLIN)
+    with mmap.mmap(device, first + cpus * stride, prot=mmap.PROT_READ) as memory:
+        word = struct.Struct("=Q" if size == 64 else "=I")
+        heads = [first + cpu * stride for cpu in range(cpus)]
+        behind = 1 << 8 * word.size  # what a head wraps at
+        read = [word.unpack_from(memory, head)[0] for head in heads]
+        while True:
+            if poll.poll(POLL_MILLISECONDS):
+                os.read(device, 8)
+            found, lost = [], 0
+            for cpu, head in enumerate(heads):
+                there = (word.unpack_from(memory, head)[0] - read[cpu]) % behind
+                lost += max(0, there - records)
+                for index in range(read[cpu] + max(0, there - records), read[cpu] + there):
+                    place = head + data + index % records * size
+                    record = RECORD[size].unpack_from(memory, place)
+                    if (word.unpack_from(memory, head)[0] - index) % behind >= records:
+                        lost += 1
+                    else:
+                        found.append(record)
+                read[cpu] = (read[cpu] + there) % behind
+            if lost:
+                yield Lost(lost)
+            for time, thread, number, abi, _, *args in sorted(found):
+                yield Call(time / 1e9, thread, number_of(number, abi), args)
 
 
 # ---- what a user types ----
@@ -315,15 +443,56 @@ def show_status(*, as_json: bool) -> None:
         print("nothing is intercepted")
 
 
+def end_by_exception() -> None:
+    """Have signals end this program by an exception, so that it leaves nothing behind."""
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda number, _frame: sys.exit(128 + number))
+
+
+def chosen(calls: list[str], note: Callable[[int], None]) -> Iterator[Call]:
+    """The recorded calls that are among these, or all; ``note`` gets the counts of lost calls."""
+    wanted = {number_of(number, by) for by, number in map(find, calls)}
+    end_by_exception()
+    for one in recorded():
+        if isinstance(one, Lost):
+            note(one.calls)
+        elif not wanted or one.number in wanted:
+            yield one
+
+
 def watch(calls: list[str]) -> None:
-    """Print logged calls as they come, until Ctrl-C."""
-    wanted = {f"{by}:{number}" if by else str(number) for by, number in map(find, calls)}
+    """Print recorded calls as they come, until Ctrl-C."""
+
+    def note(count: int) -> None:
+        print(f"interceptorctl: {count or 'some'} calls were lost", file=sys.stderr, flush=True)
+
     known = names()
-    for seconds, thread, number, args in logged():
-        if not wanted or number in wanted:
-            call = f"{known.get(number, number)}({', '.join(map(hex, args))})"
-            mark = " i386" if number.startswith("i386:") else ""
-            print(f"{seconds:12.6f} [{thread}] {call}{mark}", flush=True)
+    for call in chosen(calls, note):
+        text = f"{known.get(call.number, call.number)}({', '.join(map(hex, call.args))})"
+        mark = " i386" if call.number.startswith("i386:") else ""
+        print(f"{call.seconds:12.6f} [{call.thread}] {text}{mark}", flush=True)
+
+
+def record(path: str, calls: list[str]) -> None:
+    """Write recorded calls to a file, a JSON object on each line, until Ctrl-C."""
+    known, count, lost = names(), 0, 0
+
+    def note(more: int) -> None:
+        nonlocal lost
+        lost += more or 1
+
+    with open(path, "w", encoding="ascii", buffering=1) as file:
+        print(f"recording to {path}; Ctrl-C ends it", file=sys.stderr, flush=True)
+        try:
+            for call in chosen(calls, note):
+                name = known.get(call.number, call.number)
+                line = {"time": call.seconds, "pid": call.thread, "syscall": name,
+                        "number": call.number, "args": call.args}  # fmt: skip
+                file.write(json.dumps(line) + "\n")
+                count += 1
+        finally:
+            print(f"{path}: {count} calls, {lost} lost", file=sys.stderr, flush=True)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -353,8 +522,11 @@ def parser() -> argparse.ArgumentParser:
     add("names", "the names of all system calls")
     kind = add(
         "watch",
-        "print logged calls as they come, until Ctrl-C; for users who may read the kernel log",
+        "print recorded calls as they come, until Ctrl-C; for who may read where they are recorded",
     )
+    kind.add_argument("calls", nargs="*", metavar="CALL", help=f"only these: {call}")
+    kind = add("record", "write recorded calls to a file as JSON lines, until Ctrl-C")
+    kind.add_argument("-o", "--output", required=True, metavar="FILE", help="the file")
     kind.add_argument("calls", nargs="*", metavar="CALL", help=f"only these: {call}")
     return top
 
@@ -376,6 +548,8 @@ def main() -> int:
             show_status(as_json=typed.json)
         elif typed.kind == "names":
             print("\n".join(all_names()))
+        elif typed.kind == "record":
+            record(typed.output, typed.calls)
         else:
             watch(typed.calls)
         print(end="", flush=True)
@@ -383,7 +557,10 @@ def main() -> int:
         print(f"interceptorctl: {error}", file=sys.stderr)
         return error.status
     except KeyboardInterrupt:  # which is how a watch ends; all else has been cut short
-        return 0 if typed.kind == "watch" else 128 + signal.SIGINT
+        return 0 if typed.kind in ("watch", "record") else 128 + signal.SIGINT
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 128 + signal.SIGPIPE
     except OSError as error:  # such as a full disk, where it prints to
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would try once more at its exit
         print(f"interceptorctl: {error.strerror}", file=sys.stderr)

@@ -60,7 +60,8 @@ static int log_set(const char *value, const struct kernel_param *parameter)
 		if (log_names[channels] && sysfs_streq(value, log_names[channels]))
 			break;
 	if (channels == ARRAY_SIZE(log_names)) {
-		pr_err("there is no log=%s: it is printk, event, both or ring\n", value);
+		pr_err("there is no log=%.*s: it is printk, event, both or ring\n",
+		       (int)strcspn(value, "\n"), value);
 		return -EINVAL;
 	}
 	mutex_lock(&log_lock);
@@ -84,18 +85,24 @@ static const struct kernel_param_ops log_operations = {
 	.get = log_get,
 };
 module_param_cb(log, &log_operations, NULL, 0644);
+__MODULE_PARM_TYPE(log, "printk|event|both|ring");
 MODULE_PARM_DESC(log, "where monitored calls are recorded: printk (default), event (the trace event interceptor:syscall), both, or ring (/dev/interceptor)");
 
-int log_begin(void)
+int __init log_check(void)
 {
-	int err;
-
 	if (!is_power_of_2(ring_records) || ring_records < INTERCEPTOR_RING_WAKES ||
 	    ring_records > INTERCEPTOR_RING_MOST) {
 		pr_err("not loaded: ring_records=%u: it is a power of two, from %u to %u\n",
 		       ring_records, INTERCEPTOR_RING_WAKES, INTERCEPTOR_RING_MOST);
 		return -EINVAL;
 	}
+	return 0;
+}
+
+int __init log_begin(void)
+{
+	int err;
+
 	mutex_lock(&log_lock);
 	err = log_choose(log_parameter);
 	if (!err)
@@ -103,6 +110,8 @@ int log_begin(void)
 	mutex_unlock(&log_lock);
 	if (err)
 		pr_err("not loaded: no memory or no device for log=ring (%pe)\n", ERR_PTR(err));
+	else
+		exit_event_begin();
 	return err;
 }
 

@@ -34,11 +34,21 @@ static __always_inline unsigned int log_channels(void)
 void log_call(struct pt_regs *regs, unsigned int channels, unsigned int limit);
 
 /**
+ * log_check() - Check the parameters that can't be changed later.
+ *
+ * Return: 0, or -EINVAL, whose reason is logged.
+ */
+int __init log_check(void);
+
+/**
  * log_begin() - Prepare what the parameters choose. From now on they can be changed.
+ *
+ * It is the last step of loading: a module whose load fails is freed, even if
+ * somebody has opened the device, or enabled an event.
  *
  * Return: 0 or an error, whose reason is logged.
  */
-int log_begin(void);
+int __init log_begin(void);
 
 /* Nothing is recorded any more: no hook is left. The parameters can't be changed any more. */
 void log_end(void);

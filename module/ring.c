@@ -10,6 +10,7 @@
 #include <linux/preempt.h>
 #include <linux/sched.h>
 #include <linux/timekeeping.h>
+#include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
 #include "abi.h"
@@ -57,14 +58,21 @@ static int ring_open(struct inode *inode, struct file *file)
 
 static __poll_t ring_poll(struct file *file, poll_table *wait)
 {
-	unsigned long wakes;
-
 	poll_wait(file, &ring_readers, wait);
-	wakes = ring_wakes();
-	if (wakes == (unsigned long)file->private_data)
-		return 0;
+	return ring_wakes() == (unsigned long)file->private_data ? 0 : EPOLLIN | EPOLLRDNORM;
+}
+
+static ssize_t ring_read(struct file *file, char __user *buffer, size_t size, loff_t *offset)
+{
+	unsigned long wakes = ring_wakes();
+	u64 count = wakes - (unsigned long)file->private_data;
+
+	if (size < sizeof(count))
+		return -EINVAL;
+	if (copy_to_user(buffer, &count, sizeof(count)))
+		return -EFAULT;
 	file->private_data = (void *)wakes;
-	return EPOLLIN | EPOLLRDNORM;
+	return sizeof(count);
 }
 
 static int ring_mmap(struct file *file, struct vm_area_struct *vma)
@@ -76,6 +84,7 @@ static const struct file_operations ring_operations = {
 	.owner = THIS_MODULE,
 	.open = ring_open,
 	.poll = ring_poll,
+	.read = ring_read,
 	.mmap = ring_mmap,
 };
 

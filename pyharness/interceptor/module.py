@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pyharness.errors import CheckFailed, HarnessError, ModuleRefused, UsageError
+from pyharness.errors import CheckFailed, GuestError, HarnessError, ModuleRefused, UsageError
 from pyharness.guest.actor import Actor
 from pyharness.guest.guest import Guest
 from pyharness.guest.loaded import LoadedModule
@@ -18,6 +18,8 @@ from pyharness.interceptor.call_log import Call
 from pyharness.interceptor.interface import Command, Interface
 from pyharness.linux.syscalls import SyscallName, SyscallRef
 
+# The value of the parameter log for lines of the kernel log.
+LOG_LINES = "printk"
 _NO_COMMAND = 99  # a value that is no command
 # The custom system call, which takes commands, in each ABI other than the kernel's own.
 _CUSTOM = "restart_syscall"
@@ -147,6 +149,46 @@ class Interceptor(LoadedModule):
             raise CheckFailed(f"{self.name} has no status file")
         return status.parse(self.guest.agent.read(self.interface.status), self.guest.syscalls)
 
+    def channel(self) -> str:
+        """Return where the module records monitored calls: its parameter ``log``.
+
+        Returns:
+            ``printk``, ``event``, ``both`` or ``ring``; also ``printk`` if the module lacks the
+            parameter.
+        """
+        try:
+            return self.guest.agent.read(self._log).strip()
+        except GuestError:
+            return LOG_LINES
+
+    def choose(self, channel: str) -> None:
+        """Have the module record monitored calls elsewhere from now on.
+
+        Args:
+            channel: a value of its parameter ``log``.
+
+        Raises:
+            CheckFailed: the module refuses it.
+        """
+        self.guest.run(f"echo {channel} > {self._log}").check()
+
+    @property
+    def _log(self) -> str:
+        return f"/sys/module/{self.name}/parameters/log"
+
+    @contextmanager
+    def _logging(self) -> Iterator[None]:
+        """Have the module write lines into the kernel log until the ``with`` block ends."""
+        before = self.channel()
+        if before in (LOG_LINES, "both"):
+            yield
+            return
+        self.choose(LOG_LINES)
+        try:
+            yield
+        finally:
+            self.choose(before)
+
     @staticmethod
     def expect(result: Result, wanted: int, what: str) -> None:
         """Make sure that a command had the result that was wanted.
@@ -180,7 +222,7 @@ class Interceptor(LoadedModule):
                 f" unknown command gives {answer}, not -EINVAL. This kernel may not dispatch"
                 " through the table that the module changes"
             )
-        with self.intercepted("exit_group"):
+        with self._logging(), self.intercepted("exit_group"):
             victim = self.guest.actor()
             self.expect(self.start("exit_group", victim.pid), 0, "start exit_group")
             mark = self.guest.log.mark()

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from arch import TRACING, mount_tracing
 
 from pyharness import Guest, interceptor
 from pyharness.interceptor import MODULE, Interceptor
@@ -132,7 +133,7 @@ def test_installed(installed: Guest) -> None:
     version = installed.run("interceptorctl --version").check().stdout
     assert version == f"interceptorctl {installed.run('modinfo -F version interceptor').stdout}"
     manual = installed.run(["man", "interceptorctl"], user="nobody").check().stdout
-    for command in ("intercept", "release", "start", "stop", "status", "watch", "names"):
+    for command in ("intercept", "release", "start", "stop", "status", "watch", "record", "names"):
         assert command in manual
 
 
@@ -189,6 +190,40 @@ def test_a_session(by_hand: str, bare_guest: Guest, parameters: dict[str, str]) 
         guest.run(f"{ctl} start mkdirat all").check()
         guest.run(f"{ctl} release mkdirat").check()
         assert module.status() == {}
+    finally:
+        module.unload()
+
+
+@pytest.mark.parametrize("channel", ["printk", "event", "ring"])
+def test_watch_and_record(
+    by_hand: str, bare_guest: Guest, parameters: dict[str, str], channel: str
+) -> None:
+    """Whatever the calls are recorded by; afterwards nothing is left enabled."""
+    guest, ctl = bare_guest, f"python3 {by_hand}/interceptorctl.py"
+    mount_tracing(guest)
+    module = interceptor.load(guest, log=channel, **parameters)
+    actor = guest.actor("nobody")
+    call = f"[{actor.pid}] getpgid(0x0, 0x1, 0x2, 0x3, 0x4, 0x5)"
+    try:
+        guest.run("touch /tmp/watched /tmp/recorded && : > /tmp/said").check()
+        guest.run(f"{ctl} intercept getpgid && {ctl} start getpgid {actor.pid}").check()
+        guest.run(f"setsid {ctl} watch getpgid > /tmp/watched 2>&1 < /dev/null &").check()
+        guest.run(f"setsid {ctl} record -o /tmp/recorded > /tmp/said 2>&1 < /dev/null &").check()
+
+        def is_seen() -> bool:
+            actor.syscall("getpgid", 0, 1, 2, 3, 4, 5)  # they may not have begun to look yet
+            return call in guest.agent.read("/tmp/watched") and "getpgid" in guest.agent.read(
+                "/tmp/recorded"
+            )
+
+        guest.wait("the call to be seen", is_seen)
+        guest.run("pkill -TERM -f 'interceptorctl.py (watch|record)'").check()
+        guest.wait("both to end", lambda: "lost" in guest.agent.read("/tmp/said"))
+        recorded = [json.loads(line) for line in guest.agent.read("/tmp/recorded").splitlines()]
+        assert (recorded[-1]["pid"], recorded[-1]["syscall"]) == (actor.pid, "getpgid")
+        assert recorded[-1]["args"] == [0, 1, 2, 3, 4, 5]
+        assert f"{len(recorded)} calls, 0 lost" in guest.agent.read("/tmp/said")
+        assert guest.run(f"ls {TRACING}/instances").check().stdout == ""
     finally:
         module.unload()
 

@@ -2,10 +2,10 @@
 /*
  * Threads that do the same at the same moment, round after round, as root:
  *
- *	race KIND SYSCALL ROUNDS SECONDS
+ *	race KIND SYSCALL ROUNDS SECONDS LEAST
  *
- * It ends after so many rounds, or after so many seconds, and prints
- * "N rounds in S s". What should not happen is printed, and the exit status is 1.
+ * It ends after so many rounds, or after so many seconds and at least LEAST rounds,
+ * and prints "N rounds in S s". What should not happen is printed, and the exit status is 1.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -28,7 +28,7 @@
 
 static int target;
 static double begin, end;
-static long most;
+static long most, least;
 static atomic_long rounds;
 static atomic_bool over;
 
@@ -68,7 +68,9 @@ static double now(void)
 /* Count a round; whether there is to be another. */
 static bool another(void)
 {
-	if (atomic_fetch_add(&rounds, 1) + 1 >= most || now() > end)
+	long done = atomic_fetch_add(&rounds, 1) + 1;
+
+	if (done >= most || (done >= least && now() > end))
 		atomic_store(&over, true);
 	return !atomic_load(&over);
 }
@@ -377,15 +379,16 @@ int main(int argc, char **argv)
 	unsigned int kind;
 	long i;
 
-	for (kind = 0; argc == 5 && kind < sizeof(kinds) / sizeof(*kinds); kind++)
+	for (kind = 0; argc == 6 && kind < sizeof(kinds) / sizeof(*kinds); kind++)
 		if (!strcmp(kinds[kind].name, argv[1]))
 			break;
-	if (argc != 5 || kind == sizeof(kinds) / sizeof(*kinds))
+	if (argc != 6 || kind == sizeof(kinds) / sizeof(*kinds))
 		return 2;
 	target = atoi(argv[2]);
 	most = atol(argv[3]);
 	begin = now();
 	end = begin + atof(argv[4]);
+	least = atol(argv[5]);
 	gate = mmap(NULL, sizeof(*gate), PROT_READ | PROT_WRITE,
 		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 

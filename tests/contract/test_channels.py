@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Where monitored calls are recorded: the kernel log, a trace event, or a ring that readers map."""
+
+import errno
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from arch import TRACING, mount_tracing
+
+from pyharness import Guest, ModuleRefused, interceptor
+from pyharness.interceptor import Interceptor
+
+CALL = "getpgid"
+NOBODY = 0x7FFFFFF2  # the number of no process
+PARAMETER = "/sys/module/interceptor/parameters/log"
+EVENTS = f"{TRACING}/instances/contract"
+# "  python3-313   [000] .....    12.345678: syscall: 84(139,0,0,0,0,0)"
+EVENT = re.compile(r".*-(\d+) +\[\d+\] .* (syscall|syscall_exit): ([0-9a-f]+)(.*)")
+PROGRAMS = Path(__file__).parents[1] / "programs"
+
+
+def choose(guest: Guest, channel: str) -> None:
+    guest.run(f"echo {channel} > {PARAMETER}").check()
+
+
+@pytest.fixture
+def channel(module: Interceptor, guest: Guest) -> Iterator[Callable[[str], None]]:
+    """Chooses where calls are recorded; afterwards it is the kernel log again."""
+    yield lambda name: choose(guest, name)
+    if not guest.closed and guest.is_loaded(module.name):
+        choose(guest, "printk")
+
+
+@pytest.fixture
+def events(guest: Guest) -> Iterator[Callable[[], list[tuple[int, str, int, str]]]]:
+    """Returns the events of an instance so far: thread, event, number, and the rest."""
+    mount_tracing(guest)
+    guest.run(f"mkdir {EVENTS}").check()
+
+    def read() -> list[tuple[int, str, int, str]]:
+        lines = guest.run(f"cat {EVENTS}/trace").check().stdout.splitlines()
+        found = [EVENT.fullmatch(line) for line in lines if not line.startswith("#")]
+        return [(int(m[1]), m[2], int(m[3], 16), m[4]) for m in found if m]
+
+    yield read
+    if not guest.closed:
+        guest.run(f"echo 0 > {EVENTS}/events/enable; rmdir {EVENTS}").check()
+
+
+def enable(guest: Guest, event: str, value: str = "1") -> None:
+    guest.run(f"echo {value} > {EVENTS}/events/interceptor/{event}/enable").check()
+    guest.agent.read("/proc/interceptor")  # waits until it has taken effect
+
+
+def number(guest: Guest) -> int:
+    return guest.syscalls.number(CALL)
+
+
+def test_by_default_it_is_the_kernel_log(module: Interceptor, guest: Guest) -> None:
+    assert guest.agent.read(PARAMETER) == "printk\n"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "lines", "recorded"), [("printk", 1, 0), ("event", 0, 1), ("both", 1, 1)]
+)
+def test_each_channel_has_the_call(
+    module: Interceptor,
+    guest: Guest,
+    channel: Callable[[str], None],
+    events: Callable[[], list[tuple[int, str, int, str]]],
+    *,
+    chosen: str,
+    lines: int,
+    recorded: int,
+) -> None:
+    channel(chosen)
+    enable(guest, "syscall")
+    actor = guest.actor("nobody")
+    with module.intercepted(CALL):
+        assert module.start(CALL, actor.pid).value == 0
+        mark = guest.log.mark()
+        assert actor.syscall(CALL, NOBODY, 2, 3, 4, 5, 6).errno == errno.ESRCH
+        assert guest.actor().syscall(CALL, 0).errno == 0  # of somebody else
+        assert len(module.logged(mark)) == lines
+        arguments = f"({NOBODY:x},2,3,4,5,6)"
+        assert events() == [(actor.pid, "syscall", number(guest), arguments)] * recorded
+
+
+def test_an_event_that_nobody_has_enabled_is_not_recorded(
+    module: Interceptor,
+    guest: Guest,
+    channel: Callable[[str], None],
+    events: Callable[[], list[tuple[int, str, int, str]]],
+) -> None:
+    channel("event")
+    with module.intercepted(CALL):
+        assert module.start(CALL).value == 0
+        mark = guest.log.mark()
+        assert guest.actor().syscall(CALL, 0).errno == 0
+        assert module.logged(mark) == []
+        assert events() == []
+
+
+def test_the_result_is_an_event_of_its_own(
+    module: Interceptor,
+    guest: Guest,
+    channel: Callable[[str], None],
+    events: Callable[[], list[tuple[int, str, int, str]]],
+) -> None:
+    """Of monitored calls alone, while it is enabled alone."""
+    channel("event")
+    enable(guest, "syscall_exit")
+    actor = guest.actor("nobody")
+    with module.intercepted(CALL):
+        assert module.start(CALL, actor.pid).value == 0
+        assert actor.syscall(CALL, 0).errno == 0
+        assert actor.syscall(CALL, -1).errno == errno.ESRCH
+        assert guest.actor().syscall(CALL, 0).errno == 0
+        group = actor.syscall(CALL, 0).value
+        enable(guest, "syscall_exit", "0")
+        assert actor.syscall(CALL, 0).errno == 0
+    ones = (1 << 8 * guest.syscalls.bytes_of_long) - errno.ESRCH
+    assert [(pid, rest) for pid, _, _, rest in events()] == [
+        (actor.pid, f" = {group:x}"), (actor.pid, f" = {ones:x}"), (actor.pid, f" = {group:x}"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("event", ["syscall", "syscall_exit"])
+def test_unloading_with_an_event_enabled(
+    bare_guest: Guest,
+    parameters: dict[str, str],
+    events: Callable[[], list[tuple[int, str, int, str]]],
+    event: str,
+) -> None:
+    """While calls are recorded; it can be loaded and enabled again."""
+    guest = bare_guest
+    actor = guest.actor("nobody")
+    for _ in range(3):
+        module = interceptor.load(guest, log="event", **parameters)
+        assert module.intercept(CALL).value == 0
+        assert module.start(CALL).value == 0
+        enable(guest, event)
+        actor.begin(CALL, 0, repeat=2000)
+        module.unload()
+        assert actor.finish().errno == 0
+    guest.run(f"test ! -e {EVENTS}/events/interceptor").check()
+
+
+@pytest.mark.parametrize("value", ["", "none", "printk,event", "PRINTK", "7"])
+def test_a_channel_that_is_none_is_refused(module: Interceptor, guest: Guest, value: str) -> None:
+    done = guest.run(f"echo '{value}' > {PARAMETER}")
+    assert "Invalid argument" in done.stderr
+    assert guest.agent.read(PARAMETER) == "printk\n"
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [("log", "nowhere"), ("ring_records", 100), ("ring_records", 128), ("ring_records", 1 << 21)],
+)
+def test_parameters_that_make_no_sense_are_refused(
+    bare_guest: Guest, parameters: dict[str, str], parameter: str, value: str | int
+) -> None:
+    mark = bare_guest.log.mark()
+    with pytest.raises(ModuleRefused, match=r"Invalid|is no value"):
+        interceptor.load(bare_guest, **parameters, **{parameter: value})
+    said = "\n".join(record.text for record in bare_guest.log.since(mark))
+    assert f"{parameter}={value}" in said
+
+
+def test_users_can_choose_nothing(module: Interceptor, guest: Guest) -> None:
+    nobody = guest.actor("nobody")
+    assert nobody.syscall("access", PARAMETER, 2).errno == errno.EACCES
+    assert nobody.syscall("access", "/dev/interceptor", 4).errno in (errno.EACCES, errno.ENOENT)
+
+
+# ---- the ring ----
+
+
+def test_the_ring_has_each_call(
+    module: Interceptor,
+    guest: Guest,
+    channel: Callable[[str], None],
+    compiled: Callable[[str], str],
+) -> None:
+    channel("ring")
+    actor = guest.actor("nobody")
+    with module.intercepted(CALL):
+        assert module.start(CALL, actor.pid).value == 0
+        mark = guest.log.mark()
+        assert actor.syscall(CALL, NOBODY, 2, 3, 4, 5, 6).errno == errno.ESRCH
+        assert module.logged(mark) == []
+    said = guest.run([compiled("ring"), "print"]).check().stdout.splitlines()
+    assert said[-1] == f"{actor.pid:x} {number(guest):x} 0 {NOBODY:x} 2 3 4 5 6"
+
+
+@pytest.mark.cpus(4)
+@pytest.mark.test_limit(600)
+def test_no_record_is_torn_or_read_twice(
+    module: Interceptor,
+    guest: Guest,
+    channel: Callable[[str], None],
+    compiled: Callable[[str], str],
+) -> None:
+    """A million calls on four CPUs: those that are read, and those counted as lost, are all."""
+    channel("ring")
+    with module.intercepted(CALL):
+        assert module.start(CALL).value == 0
+        done = guest.run([compiled("ring"), "storm", str(number(guest)), "250000"], seconds=500)
+    assert done.status == 0, done.stdout
+    counted = re.fullmatch(r"(\d+) read, (\d+) lost\n", done.stdout)
+    assert counted, done.stdout
+    read, lost = map(int, counted.groups())
+    assert read + lost == 1_000_000
+    assert read > 0
+
+
+def test_an_open_ring_keeps_the_module(
+    bare_guest: Guest, parameters: dict[str, str], compiled: Callable[[str], str]
+) -> None:
+    """Mapped, though closed, too; then it is unloaded."""
+    guest = bare_guest
+    module = interceptor.load(guest, log="ring", **parameters)
+    assert "in use" in guest.run(f"exec 3< /dev/interceptor; rmmod {module.name}").stderr
+    assert "in use" in guest.run([compiled("ring"), "mapped", f"rmmod {module.name}"]).stderr
+    module.unload()
+    guest.run("test ! -e /dev/interceptor").check()
+
+
+def test_nobody_writes_to_the_ring(
+    module: Interceptor,
+    guest: Guest,
+    channel: Callable[[str], None],
+    compiled: Callable[[str], str],
+) -> None:
+    channel("ring")
+    guest.run([compiled("ring"), "write"]).check()
