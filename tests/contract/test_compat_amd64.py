@@ -96,6 +96,22 @@ def test_a_call_that_only_the_other_abi_has(
     assert module.release(there, by=root).value == 0
 
 
+@pytest.mark.parametrize("monitored", ["getuid", "i386:getuid32"])
+@pytest.mark.parametrize("first", ["getuid", "i386:getuid32"])
+def test_two_calls_that_one_function_serves(
+    module: Interceptor, guest: Guest, nobody: Actor, root: Actor, first: str, monitored: str
+) -> None:
+    """getuid and i386's getuid32 are one function under two names, and two calls."""
+    for call in sorted(("getuid", "i386:getuid32"), key=lambda call: call != first):
+        assert module.intercept(call, by=root).value == 0
+    assert module.start(monitored, nobody.pid).value == 0
+    mark = guest.log.mark()
+    for call in ("getuid", "i386:getuid32"):
+        nobody.syscall(call)
+    assert lines(module, mark) == [(nobody.pid, monitored)]
+    assert module.release(first, by=root).value == 0
+
+
 @pytest.mark.test_limit(600)
 def test_every_number_of_the_other_abi(module: Interceptor, root: Actor) -> None:
     numbers = range(1, max(I386.names) + 1)
