@@ -663,7 +663,7 @@ static long slept_ms(const struct sleep *sleep, pid_t pid)
 /* Have it interrupted twice; false if that was too late. */
 static bool sleeps_amid(const struct sleep *sleep, const struct way *way)
 {
-	bool in_time = true;
+	bool in_time = false;	/* it may end before it is seen to sleep */
 	pid_t pid;
 	int i;
 
