@@ -7,9 +7,9 @@ from pyharness.guest.guest import Guest
 from pyharness.interceptor import event_log
 from pyharness.interceptor.call_pairs import Pairs
 from pyharness.interceptor.event_log import Event, InOrder, Lost
-from pyharness.interceptor.event_stream import EventStream
 from pyharness.interceptor.module import Interceptor
 from pyharness.interceptor.traced_call import TracedCall
+from pyharness.linux.syscalls import Syscalls
 
 
 class CallSource(Protocol):
@@ -58,15 +58,39 @@ class LoggedCalls:
         """Do nothing, as nothing was changed."""
 
 
+class EventLines(Protocol):
+    """The lines of trace_pipe; EventStream has them.
+
+    Attributes:
+        epoch_microseconds: what to add to the time of an event for one since the epoch.
+    """
+
+    epoch_microseconds: int
+
+    def fetch(self) -> list[str]:
+        """Return the lines that have arrived."""
+
+    def drain(self) -> list[str]:
+        """End the recording, and return the lines that are left."""
+
+    def close(self) -> None:
+        """Restore what was changed."""
+
+
 class RecordedCalls:
     """The calls in trace events, with results."""
 
-    def __init__(self, guest: Guest, stream: EventStream) -> None:
-        """Read those of a stream."""
-        self._syscalls = guest.syscalls
+    def __init__(self, syscalls: Syscalls, stream: EventLines) -> None:
+        """Read those of a stream.
+
+        Args:
+            syscalls: the system calls of the guest's kernel.
+            stream: the lines.
+        """
+        self._syscalls = syscalls
         self._stream = stream
         self._order = InOrder()
-        self._pairs = Pairs(guest.syscalls, epoch_microseconds=stream.epoch_microseconds)
+        self._pairs = Pairs(syscalls, epoch_microseconds=stream.epoch_microseconds)
         self._lost = 0
 
     @property

@@ -96,7 +96,7 @@ def trace(
                     groups=groups,
                     waiting=interruption,
                 )
-                source = RecordedCalls(guest, stream)
+                source = RecordedCalls(guest.syscalls, stream)
             except NoEvents as reason:
                 _check_log(module, str(reason), needs)
                 tell(f"calls are shown without results, from the kernel log: {reason}")

@@ -10,6 +10,7 @@ import pytest
 from pyharness.interceptor import event_log, perfetto
 from pyharness.interceptor.call_counts import Counts
 from pyharness.interceptor.call_pairs import Pairs
+from pyharness.interceptor.call_sources import RecordedCalls
 from pyharness.interceptor.event_log import Entered, Event, InOrder, Lost, Returned
 from pyharness.interceptor.traced_call import TracedCall, line, time_of_day
 from pyharness.linux.syscalls import Syscalls
@@ -187,6 +188,28 @@ def test_a_process_is_known_from_either_event() -> None:
         replace(entered("read", 8), process=None), replace(returned("read", 0, 8), process=7)
     )
     assert (call.process, call.thread) == (7, 8)
+
+
+class FakeStream:
+    """Lines in two portions, the second one at the end."""
+
+    epoch_microseconds = 0
+
+    def fetch(self) -> list[str]:
+        return ["sh-1 [000] ..... 1.000000: syscall: 53(1,2,3,4,5,6)", "CPU:0 [LOST 5 EVENTS]"]
+
+    def drain(self) -> list[str]:
+        return ["CPU:1 [LOST 2 EVENTS]", "sh-1 [000] ..... 2.000000: syscall_exit: 53 = 0"]
+
+    def close(self) -> None:
+        """Nothing was changed."""
+
+
+def test_lost_events_are_counted_over_all_cpus() -> None:
+    source = RecordedCalls(AMD64, FakeStream())
+    assert source.fetch() == []
+    (call,) = source.rest()
+    assert (call.name, call.took_microseconds, source.lost) == ("mkdir", 1_000_000, 7)
 
 
 # ---- lines for people, the table, the file ----
