@@ -19,6 +19,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -34,6 +35,7 @@ NAMES = ("syscall", "syscall_exit")
 # An instance is called PREFIX, the id of its process, "-", and the value that the module's
 # parameter log had before the first of the instances that were there at the same time.
 PREFIX = "pyharness-"
+NAME = re.compile(PREFIX + "[0-9]+-[a-z]+")
 # Longer than the name of a thread, so that no such name can contain it.
 READ = "# pyharness: all events have been read"
 BUFFER_KILOBYTES = 8192  # of each CPU; each call takes about 120 bytes
@@ -103,7 +105,7 @@ def locked() -> Iterator[list[str]]:
     folder = os.open(INSTANCES, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
-        yield [name for name in os.listdir(INSTANCES) if name.startswith(PREFIX)]
+        yield [name for name in os.listdir(INSTANCES) if NAME.fullmatch(name)]
     finally:
         os.close(folder)
 
