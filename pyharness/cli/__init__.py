@@ -17,6 +17,7 @@ from pyharness.cli import (
     outcome,
     setup_command,
     streams,
+    trace_command,
 )
 from pyharness.host import signals
 
@@ -55,6 +56,7 @@ def cli() -> None:
 for _command in (
     *guest_commands.COMMANDS,
     *module_commands.COMMANDS,
+    *trace_command.COMMANDS,
     *bench_command.COMMANDS,
     *decode_command.COMMANDS,
     *coverage_command.COMMANDS,

@@ -3,8 +3,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,8 @@ from pyharness.guest.result import Result
 from pyharness.host import signals
 from pyharness.host.progress import TerminalProgress
 from pyharness.host.wording import counted
-from pyharness.interceptor import Interceptor, call_log
+from pyharness.interceptor import call_log
 from pyharness.interceptor import demo as demonstration
-from pyharness.interceptor import trace as tracing
 from pyharness.linux.kmsg import Record
 from pyharness.linux.syscalls import INT_LEAST, INT_MOST, SyscallRef, Syscalls
 from pyharness.machine import guest_specs, lifecycle, saved_states
@@ -197,56 +195,6 @@ def log_command(guest: str, follow: bool, as_json: bool) -> None:
             )
 
 
-@contextmanager
-def _loaded(entered: Guest, folder: Path, name: str) -> Iterator[Interceptor]:
-    """Yield the module; if it is not loaded, load it for the ``with`` block."""
-    if entered.is_loaded(name):
-        yield interceptor.attach(entered, folder, name)
-        return
-    _build(entered, folder)
-    with signals.held() as interruption:
-        module = interceptor.load(entered, folder)
-        try:
-            interruption()
-            yield module
-        finally:
-            module.unload()
-
-
-@click.command(
-    "trace",
-    short_help="Run COMMAND in the guest, and print its calls.",
-    context_settings={"ignore_unknown_options": True},
-)
-@click.argument(
-    "syscalls", metavar="SYSCALL[,SYSCALL...]", shell_complete=options.complete_syscalls
-)
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-@options.as_user
-@options.guest
-@options.module
-def trace_command(
-    guest: str, folder: Path, user: str, syscalls: str, command: tuple[str, ...]
-) -> int:
-    """Run COMMAND in the guest, and print its calls to standard error while it runs.
-
-    COMMAND uses the standard streams of this command, which exits with its exit status. If the
-    module is not loaded, it is loaded before, and unloaded afterwards.
-    """
-    table = Syscalls(guest_specs.find(guest).syscalls)
-    calls = [table.ref(name) for name in syscalls.split(",")]
-    loaded = ModuleSource(folder).name
-    with _enter(guest) as entered, _loaded(entered, folder, loaded) as module:
-        return tracing.trace(
-            entered,
-            module,
-            calls,
-            command,
-            user=user,
-            show=lambda call: click.echo(call, err=True),
-        )
-
-
 @click.command("demo", short_help="Demonstrate the module, step by step, in a guest of its own.")
 @options.named_guest
 @options.module
@@ -266,6 +214,5 @@ COMMANDS = (
     start_command,
     stop_command,
     log_command,
-    trace_command,
     demo_command,
 )

@@ -34,8 +34,7 @@ class Call:
 
     def __str__(self) -> str:
         """Return it in a readable form: ``[1207] mkdir(0xbf8e3a10, 0x1ff, …)``."""
-        args = ", ".join(f"{arg:#x}" for arg in self.args)
-        return f"[{self.pid}] {self.syscall}({args})"
+        return readable(self.pid, self.syscall, self.args)
 
     def as_json(self) -> str:
         """Return it as a JSON object on one line; docs/command-line.md describes the fields."""
@@ -50,6 +49,17 @@ class Call:
                 "args": list(self.args),
             }
         )
+
+
+def readable(pid: int, syscall: SyscallRef, args: Iterable[int]) -> str:
+    """Return a call in a readable form: ``[1207] mkdir(0xbf8e3a10, 0x1ff, …)``.
+
+    Args:
+        pid: the id of the calling thread.
+        syscall: the system call.
+        args: the values of its argument registers.
+    """
+    return f"[{pid}] {syscall}({', '.join(f'{arg:#x}' for arg in args)})"
 
 
 def parse(record: Record, syscalls: Syscalls) -> Call | None:

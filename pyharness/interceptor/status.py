@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pyharness.errors import CheckFailed
 from pyharness.linux.syscalls import SyscallRef, Syscalls
 
-MODES = ("listed", "everybody", "everybody-except")
+LISTED = "listed"
+MODES = (LISTED, "everybody", "everybody-except")
 _LINE = re.compile(rf"((?:i386:)?\d+) ({'|'.join(MODES)})((?: \d+)*)( off)?")
 
 

@@ -7,22 +7,26 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 
 import paramiko
 
-from pyharness.errors import CheckFailed, GuestError, GuestTimeout
+from pyharness.errors import CheckFailed, GuestError, GuestTimeout, UsageError
 from pyharness.guest.agent import program
 from pyharness.guest.guest import Guest
 from pyharness.host import signals
-from pyharness.interceptor.call_log import Call
+from pyharness.host.wording import counted
+from pyharness.interceptor.call_sources import CallSource, LoggedCalls, RecordedCalls
+from pyharness.interceptor.event_stream import EventStream, NoEvents
 from pyharness.interceptor.module import Interceptor
+from pyharness.interceptor.status import LISTED, Intercepted
+from pyharness.interceptor.traced_call import TracedCall
 from pyharness.linux.syscalls import SyscallName, SyscallRef
 from pyharness.transport.ssh import pump
 
 _CHUNK = 1 << 16
-_LOOK_SECONDS = 0.05  # between two looks at the kernel log
+_LOOK_SECONDS = 0.05  # between two looks at the calls
 
 
 def trace(
@@ -32,12 +36,19 @@ def trace(
     argv: Sequence[str],
     *,
     user: str = "root",
-    show: Callable[[Call], object],
+    show: Callable[[TracedCall], object],
+    tell: Callable[[str], object] = lambda _sentence: None,
+    follow: bool = False,
+    groups: bool = False,
+    needs: str = "",
 ) -> int:
     """Run a command in the guest, and monitor it from before its first instruction to its end.
 
     The command uses this process's standard streams. The module's state is restored at the end:
     calls that were not intercepted before are released.
+
+    Calls are read from the module's trace events, and have results; where there are no such
+    events, from the kernel log.
 
     Args:
         guest: the guest.
@@ -46,17 +57,23 @@ def trace(
         argv: the command and its arguments.
         user: the user who runs it.
         show: called with each of the command's calls.
+        tell: called with a sentence if there is something to know about the calls.
+        follow: whether calls of the command's descendants are shown, too.
+        groups: whether the processes of descendants' threads have to be known.
+        needs: what needs the trace events, for the error message; empty if the kernel log will
+            do as well.
 
     Returns:
         The command's exit status; 128 plus the signal's number if a signal ended it.
 
     Raises:
         CheckFailed: a call can't be intercepted or monitored, or the exit status is not known.
+        UsageError: there are no trace events, and they are needed.
         GuestError: the guest does not answer, or crashed.
     """
     wanted = [guest.syscalls.canonical(guest.syscalls.ref(call)) for call in calls]
     before = module.status() if module.interface.status else {}
-    mark = guest.log.mark()
+    logged = LoggedCalls(guest, module)
     launcher = program("launch", guest.agent.address, *argv, user=user)
     # Signals are held back: an interrupted request closes the agent, and without it the system
     # calls could not be released.
@@ -68,29 +85,112 @@ def trace(
         pid = _meet(guest, channel, interruption)
         if pid is None:  # the command could not be executed; the launcher prints why
             return _carry(channel, interruption)
-        try:
-            for syscall in wanted:
-                started = module.start(syscall, pid)
-                if started.errno != errno.EBUSY:
-                    module.expect(started, 0, f"start {syscall}")
-            shown = mark
+        with _killed_by_errors(guest, pid):
+            source: CallSource = logged
+            try:
+                stream = EventStream(
+                    guest,
+                    module,
+                    pid,
+                    others=any(entry.mode != LISTED or entry.pids for entry in before.values()),
+                    groups=groups,
+                    waiting=interruption,
+                )
+                source = RecordedCalls(guest.syscalls, stream)
+            except NoEvents as reason:
+                _check_log(module, str(reason), needs)
+                tell(f"calls are shown without results, from the kernel log: {reason}")
 
-            def look() -> None:
-                nonlocal shown
-                interruption()
-                for call in module.logged(shown):
-                    # A call that was intercepted before may be monitored for other processes, too:
-                    # of those, show only the command's own.
-                    syscall = guest.syscalls.canonical(call.syscall)
-                    if syscall in wanted and (syscall not in before or call.pid == pid):
-                        show(call)
-                shown = guest.log.next
+        def show_those(found: Iterable[TracedCall]) -> None:
+            for call in found:
+                # A call that was intercepted before may be monitored for other processes, too:
+                # of those, show only the command's own.
+                syscall = guest.syscalls.canonical(call.syscall)
+                mine = follow or syscall not in before or call.thread == pid
+                if syscall in wanted and mine:
+                    show(call)
 
+        def look() -> None:
+            interruption()
+            show_those(source.fetch())
+
+        with (
+            closing(source),
+            _killed_by_errors(guest, pid),
+            monitored(module, wanted, before, pid, follow=follow),
+        ):
             guest.agent.let_go(pid)
-            return _carry(channel, look)
-        except BaseException:
-            _kill(guest, pid)
-            raise
+            status = _carry(channel, look)
+            show_those(source.rest())
+            if source.lost:
+                tell(
+                    f"the kernel overwrote {counted(source.lost, 'record')} before"
+                    " they could be read: some calls, or their results, are missing"
+                )
+        return status
+
+
+def _check_log(module: Interceptor, reason: str, needs: str) -> None:
+    """Check that calls can be read from the kernel log.
+
+    Args:
+        module: the interceptor.
+        reason: why they can't be read from trace events.
+        needs: what needs the trace events; empty if nothing does.
+
+    Raises:
+        UsageError: the trace events are needed, or the module does not write to the kernel log.
+    """
+    if needs:
+        raise UsageError(f"{needs} needs the module's trace events: {reason}")
+    try:
+        value = module.parameter("log")
+    except CheckFailed:  # it always writes to the kernel log
+        return
+    if value not in ("printk", "both"):
+        raise UsageError(
+            f"no calls can be shown: {reason}; nor are they in the kernel log: log={value}"
+        )
+
+
+@contextmanager
+def monitored(
+    module: Interceptor,
+    calls: Sequence[SyscallRef],
+    before: Mapping[SyscallRef, Intercepted],
+    pid: int,
+    *,
+    follow: bool,
+) -> Iterator[None]:
+    """Monitor a process, or every process, and restore at the end who else was monitored.
+
+    Args:
+        module: the interceptor.
+        calls: the calls, which are intercepted.
+        before: those that were intercepted before, with who was monitored.
+        pid: the process.
+        follow: whether processes that it creates are monitored, too, and so every process.
+
+    Raises:
+        CheckFailed: a call can't be monitored.
+    """
+    widened = []
+    try:
+        for call in calls:
+            entry = before.get(call)
+            # Where everybody is monitored already, so is the process, which is new.
+            everybody = follow and (entry is None or entry.mode == LISTED)
+            if everybody:
+                widened.append(call)
+            started = module.start(call, 0 if everybody else pid)
+            if started.errno != errno.EBUSY:
+                module.expect(started, 0, f"start {call}")
+        yield
+    finally:
+        for call in widened:
+            module.stop(call, 0)
+            for other in sorted(before[call].pids) if call in before else ():
+                module.start(call, other)  # fails if it has ended
 
 
 @contextmanager
@@ -118,6 +218,16 @@ def _meet(guest: Guest, channel: paramiko.Channel, interruption: Callable[[], No
         if guest.clock() > end:
             raise GuestTimeout("the command was not started in time")
     return pid
+
+
+@contextmanager
+def _killed_by_errors(guest: Guest, pid: int) -> Iterator[None]:
+    """Kill the command if an exception ends the block."""
+    try:
+        yield
+    except BaseException:
+        _kill(guest, pid)
+        raise
 
 
 def _kill(guest: Guest, pid: int) -> None:

@@ -3,13 +3,13 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -18,9 +18,7 @@ from click.testing import CliRunner
 import pyharness
 from pyharness import Guest
 from pyharness.cli import cli as commands_of_it
-from pyharness.guest.agent import Agent
 from pyharness.host import bundled, cache, packages, signals
-from pyharness.interceptor import Call, Interceptor, trace
 from pyharness.machine import lifecycle
 from pyharness.machine.qemu_process import Machine
 
@@ -299,29 +297,47 @@ def test_trace_whose_output_is_gone_leaves_nothing(cli: Cli, end: str) -> None:
     assert "echo on" not in cli("ssh", "--", "ps", "-eo", "args")
 
 
-def test_trace_interrupted_amid_a_request_leaves_nothing(
-    guest: Guest, module: Interceptor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    receive = Agent._receive
+def test_a_trace_that_is_killed_restores_the_module(loaded: Cli) -> None:
+    """The program that reads the events in the guest sees that nobody reads what it writes."""
+    process = loaded.start(*LASTS)
+    assert process.stdout
+    while process.stdout.readline() != "on\n":
+        assert process.poll() is None
+    state = "cat /sys/module/interceptor/parameters/log; ls /sys/kernel/tracing/instances"
+    assert loaded("ssh", "--", state).startswith("event\npyharness-")
+    process.kill()
+    process.communicate()
+    while loaded("ssh", "--", state) != "printk\n":
+        pass
 
-    def interrupted(agent: Agent, seconds: float) -> dict[str, Any]:
-        monkeypatch.setattr(Agent, "_receive", receive)
-        signal.raise_signal(signal.SIGINT)
-        return receive(agent, seconds)
 
-    def show(_call: Call) -> None:
-        monkeypatch.setattr(Agent, "_receive", interrupted)
+def test_trace_counts_calls_and_writes_a_file(loaded: Cli, tmp_path: Path) -> None:
+    """Options end where the command begins: its -c is not that of trace."""
+    file = tmp_path / "new" / "trace.json"
+    said = loaded(
+        *("trace", "-cf", f"--perfetto={file}", "mkdir,exit_group"),
+        *("sh", "-c", "mkdir /tmp /tmp/new; rmdir /tmp/new; exit 3"),
+        status=3,
+    )
+    rows = {line.split()[-1]: line.split()[3:-1] for line in said.splitlines()[1:] if "." in line}
+    assert rows["mkdir"] == ["2", "1"]
+    assert rows["exit_group"] == ["3"]
+    assert rows["total"] == ["5", "1"]
+    assert "mkdir(" not in said
+    slices = [e for e in json.loads(file.read_text())["traceEvents"] if e["ph"] == "X"]
+    assert sorted(e["name"] for e in slices) == ["exit_group"] * 3 + ["mkdir"] * 2
+    assert {e["args"]["result"] for e in slices} == {"0", "-1 EEXIST", "?"}
 
-    monkeypatch.setattr(sys, "stdin", None)
-    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)  # by nohup, or &
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            trace.trace(guest, module, ["write"], ["sh", "-c", "echo on; sleep 1000"], show=show)
-        assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, ignored)
-    assert module.status() == {}
-    assert "sleep 1000" not in guest.run(["ps", "-eo", "args"]).stdout
+
+def test_trace_prints_times(loaded: Cli) -> None:
+    said = loaded("trace", "-T", "-tt", "mkdir", "mkdir", "/tmp", status=1)
+    form = r"\d\d:\d\d:\d\d\.\d{6} \[\d+\] mkdir\(.*\) = -1 EEXIST <\d+\.\d{6}>"
+    assert any(re.fullmatch(form, line) for line in said.splitlines()), said
+
+
+def test_trace_checks_its_file_before_the_command_starts(cli: Cli, tmp_path: Path) -> None:
+    said = cli("trace", "--perfetto", str(tmp_path), "mkdir", "--", "echo", "on", status=2)
+    assert said == f"pyharness: --perfetto: {tmp_path} is a folder: name a file\n"
 
 
 def test_an_interrupted_build_ends_wherever_it_runs(cli: Cli, tmp_path: Path) -> None:

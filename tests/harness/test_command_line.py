@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from pyharness import DEFAULT_GUEST, CheckFailed
 from pyharness.cli import cli as commands
 from pyharness.cli import outcome
+from pyharness.cli.trace_command import trace_command
 from pyharness.host import signals
 from pyharness.host.wording import counted
 
@@ -179,6 +180,23 @@ def test_what_a_shell_completes(words: str, completed: set[str]) -> None:
     *before, last = words.split(" ")
     found = BashComplete(commands, {}, "pyharness", "_X").get_completions(before, last)
     assert {item.value for item in found} == completed
+
+
+@pytest.mark.parametrize(
+    ("words", "count", "user", "command"),
+    [
+        ("mkdir sh -c x", False, "root", "sh -c x"),
+        ("-cT mkdir --as nobody sh -c -- x", True, "nobody", "sh -c -- x"),
+        ("--as nobody mkdir -c -- -x -c", True, "nobody", "-x -c"),
+        ("--as=nobody -- mkdir ls --as root", False, "nobody", "ls --as root"),
+    ],
+)
+def test_options_of_trace_end_where_the_command_begins(
+    words: str, count: bool, user: str, command: str
+) -> None:
+    params = trace_command.make_context("trace", words.split()).params
+    assert (params["syscalls"], params["count"], params["user"]) == ("mkdir", count, user)
+    assert " ".join(params["command"]) == command
 
 
 def test_a_shell_takes_the_completion(run: Callable[..., str], tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Finds for each system call that was issued the event of its return. Pure."""
+
+from pyharness.interceptor.event_log import Entered, Event, Returned
+from pyharness.interceptor.traced_call import NO_RESULT, TracedCall, is_error, result
+from pyharness.linux.syscalls import Syscalls
+
+# No event tells of their return: a thread ends, or goes on where a signal has interrupted it.
+_NEVER_RETURN = frozenset(("exit", "exit_group", "rt_sigreturn", "sigreturn"))
+
+
+class Pairs:
+    """Pairs events of threads, each of which is inside one system call at a time."""
+
+    def __init__(self, syscalls: Syscalls, *, epoch_microseconds: int = 0) -> None:
+        """Begin with no thread inside a call.
+
+        Args:
+            syscalls: the system calls of the kernel.
+            epoch_microseconds: what to add to the time of an event for one since the epoch.
+        """
+        self._syscalls = syscalls
+        self._epoch_microseconds = epoch_microseconds
+        self._inside: dict[int, Entered] = {}
+
+    def feed(self, event: Event) -> list[TracedCall]:
+        """Take the next event in order of time.
+
+        Returns:
+            The calls that are complete: one that returned, or one whose return will not be seen.
+        """
+        if isinstance(event, Entered):
+            return self._enter(event)
+        if isinstance(event, Returned):
+            return self._leave(event)
+        return []
+
+    def _enter(self, event: Entered) -> list[TracedCall]:
+        before = self._inside.pop(event.thread, None)
+        complete = [self._call(before)] if before else []
+        if event.syscall.name in _NEVER_RETURN:
+            return [*complete, self._call(event)]
+        self._inside[event.thread] = event
+        return complete
+
+    def _leave(self, event: Returned) -> list[TracedCall]:
+        entered = self._inside.get(event.thread)
+        # An exec of a 32-bit program returns by the 32-bit ABI. A child returns from a clone that
+        # its parent has issued.
+        if entered is None or not self._is_same(entered, event):
+            return []
+        del self._inside[event.thread]
+        return [self._call(entered, event)]
+
+    def _is_same(self, entered: Entered, returned: Returned) -> bool:
+        canonical = self._syscalls.canonical
+        return canonical(entered.syscall) == canonical(returned.syscall)
+
+    def rest(self) -> list[TracedCall]:
+        """Return the calls that have not returned, in the order in which they were issued."""
+        rest = sorted(self._inside.values(), key=lambda event: event.microseconds)
+        self._inside.clear()
+        return [self._call(event) for event in rest]
+
+    def _call(self, entered: Entered, returned: Returned | None = None) -> TracedCall:
+        process = entered.process or (returned.process if returned else None)
+        return TracedCall(
+            thread=entered.thread,
+            process=process or entered.thread,
+            program=entered.program,
+            syscall=entered.syscall,
+            args=entered.args,
+            microseconds=entered.microseconds + self._epoch_microseconds,
+            took_microseconds=returned.microseconds - entered.microseconds if returned else None,
+            result=result(entered.syscall, returned.value) if returned else NO_RESULT,
+            failed=returned is not None and is_error(returned.value),
+        )

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Where a traced command's calls are read: from trace events, or from the kernel log."""
+
+from typing import Protocol
+
+from pyharness.guest.guest import Guest
+from pyharness.interceptor import event_log
+from pyharness.interceptor.call_pairs import Pairs
+from pyharness.interceptor.event_log import Event, InOrder, Lost
+from pyharness.interceptor.module import Interceptor
+from pyharness.interceptor.traced_call import TracedCall
+from pyharness.linux.syscalls import Syscalls
+
+
+class CallSource(Protocol):
+    """Calls of processes that are monitored."""
+
+    @property
+    def lost(self) -> int:
+        """The number of records that were overwritten before they were read."""
+
+    def fetch(self) -> list[TracedCall]:
+        """Return the calls that were not returned yet."""
+
+    def rest(self) -> list[TracedCall]:
+        """Return the calls that are left when the command has ended."""
+
+    def close(self) -> None:
+        """Restore what was changed."""
+
+
+class LoggedCalls:
+    """The calls in the kernel log, without results."""
+
+    def __init__(self, guest: Guest, module: Interceptor) -> None:
+        """Read those that are logged from now on."""
+        self._guest = guest
+        self._module = module
+        self._lost_before = guest.log.lost
+        self._next = guest.log.mark()
+
+    @property
+    def lost(self) -> int:
+        """The number of records that were overwritten before they were read."""
+        return self._guest.log.lost - self._lost_before
+
+    def fetch(self) -> list[TracedCall]:
+        """Return the calls that were not returned yet."""
+        calls = [TracedCall.of_log(call) for call in self._module.logged(self._next)]
+        self._next = self._guest.log.next
+        return calls
+
+    def rest(self) -> list[TracedCall]:
+        """Return the calls that are left when the command has ended."""
+        return self.fetch()
+
+    def close(self) -> None:
+        """Do nothing, as nothing was changed."""
+
+
+class EventLines(Protocol):
+    """The lines of trace_pipe; EventStream has them.
+
+    Attributes:
+        epoch_microseconds: what to add to the time of an event for one since the epoch.
+    """
+
+    epoch_microseconds: int
+
+    def fetch(self) -> list[str]:
+        """Return the lines that have arrived."""
+
+    def drain(self) -> list[str]:
+        """End the recording, and return the lines that are left."""
+
+    def close(self) -> None:
+        """Restore what was changed."""
+
+
+class RecordedCalls:
+    """The calls in trace events, with results."""
+
+    def __init__(self, syscalls: Syscalls, stream: EventLines) -> None:
+        """Read those of a stream.
+
+        Args:
+            syscalls: the system calls of the guest's kernel.
+            stream: the lines.
+        """
+        self._syscalls = syscalls
+        self._stream = stream
+        self._order = InOrder()
+        self._pairs = Pairs(syscalls, epoch_microseconds=stream.epoch_microseconds)
+        self._lost = 0
+
+    @property
+    def lost(self) -> int:
+        """The number of events that were overwritten before they were read."""
+        return self._lost
+
+    def fetch(self) -> list[TracedCall]:
+        """Return the calls that are complete, and were not returned yet."""
+        return self._feed(self._order.push(self._parsed(self._stream.fetch())))
+
+    def rest(self) -> list[TracedCall]:
+        """Return the calls that are left when the command has ended."""
+        events = self._order.push(self._parsed(self._stream.drain()))
+        return [*self._feed([*events, *self._order.rest()]), *self._pairs.rest()]
+
+    def close(self) -> None:
+        """End the recording, and restore the module's parameter."""
+        self._stream.close()
+
+    def _parsed(self, lines: list[str]) -> list[Event]:
+        events = []
+        for line in lines:
+            event = event_log.parse(line, self._syscalls)
+            if isinstance(event, Lost):
+                self._lost += event.number
+            elif event:
+                events.append(event)
+        return events
+
+    def _feed(self, events: list[Event]) -> list[TracedCall]:
+        return [call for event in events for call in self._pairs.feed(event)]

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Parses the interceptor's trace events, as the file trace_pipe of tracefs has them. Pure."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pyharness.linux.syscalls import SyscallRef, Syscalls
+
+# "    sh-1207    (   1207) [001] ...1.   385.932026: syscall: …": the id of the process is there
+# only with the option record-tgid. The name of the program may have any characters; what follows
+# it is matched to the end of the line, so that the name can't be taken for more than it is.
+_EVENT = re.compile(
+    r"\s*(?P<program>.*)-(?P<thread>\d+)\s+(?:\(\s*(?P<process>\d+|-+)\)\s+)?\[\d+\]\s+\S+\s+"
+    r"(?P<seconds>\d+)\.(?P<fraction>\d+): (?:"
+    r"syscall: (?P<entered>[0-9a-f]{1,8})\((?P<args>[0-9a-f]{1,16}(?:,[0-9a-f]{1,16}){5})\)"
+    r"|syscall_exit: (?P<returned>[0-9a-f]{1,8}) = (?P<value>[0-9a-f]{1,16})"
+    r")(?: (?P<abi>i386))?"
+)
+_LOST = re.compile(r"CPU:\d+ \[LOST (?:(\d+) )?EVENTS\]")
+
+
+@dataclass(frozen=True)
+class Event:
+    """What both of the module's events have.
+
+    Attributes:
+        thread: the id of the thread.
+        process: the id of its process; None if the kernel did not record it.
+        program: the name of the thread, as in ``/proc/PID/comm``.
+        microseconds: the time, by the clock of the trace.
+        syscall: the system call, with the ABI through which it was issued.
+    """
+
+    thread: int
+    process: int | None
+    program: str
+    microseconds: int
+    syscall: SyscallRef
+
+
+@dataclass(frozen=True)
+class Entered(Event):
+    """A call that was issued.
+
+    Attributes:
+        args: the values of its six argument registers.
+    """
+
+    args: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Returned(Event):
+    """A call that returned.
+
+    Attributes:
+        value: what it returned; less than 0 for an error.
+    """
+
+    value: int
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Events that the kernel overwrote before they were read.
+
+    Attributes:
+        number: how many; 1 if the kernel doesn't say.
+    """
+
+    number: int
+
+
+def parse(text: str, syscalls: Syscalls) -> Event | Lost | None:
+    """Parse a line of trace_pipe.
+
+    Args:
+        text: the line.
+        syscalls: the system calls of the kernel that wrote it.
+
+    Returns:
+        The event, or how many were lost; None if the line is neither.
+    """
+    if lost := _LOST.fullmatch(text):
+        return Lost(int(lost[1] or 1))
+    found = _EVENT.fullmatch(text)
+    if not found:
+        return None
+    abi = found["abi"]
+    number = int(found["entered"] or found["returned"], 16)
+    process = found["process"]
+    common = (
+        int(found["thread"]),
+        int(process) if process and process.isdigit() else None,
+        found["program"],
+        int(found["seconds"]) * 1_000_000 + int(found["fraction"].ljust(6, "0")[:6]),
+        SyscallRef(number, abi or syscalls.architecture, native=not abi),
+    )
+    if found["entered"]:
+        return Entered(*common, tuple(int(arg, 16) for arg in found["args"].split(",")))
+    return Returned(*common, _signed(int(found["value"], 16), 8 * syscalls.bytes_of_long))
+
+
+def _signed(value: int, bits: int) -> int:
+    return value - (1 << bits) if value >> (bits - 1) else value
+
+
+class InOrder:
+    """Puts the events of several CPUs in order of time.
+
+    The kernel looks at one CPU's buffer after the other. It may miss an event that is added to
+    the first one meanwhile, and yield a later event of the second one before. So events are kept
+    until something was read once more.
+    """
+
+    def __init__(self) -> None:
+        """Begin with no events."""
+        self._kept: list[Event] = []
+        self._until = -1  # the time of the last event that was there when push() was last called
+
+    def push(self, events: Iterable[Event]) -> list[Event]:
+        """Add events that were read.
+
+        Returns:
+            The events up to the last one of the call before, in order.
+        """
+        kept = sorted([*self._kept, *events], key=lambda event: event.microseconds)
+        ready = [event for event in kept if event.microseconds <= self._until]
+        self._kept = kept[len(ready) :]
+        if kept:
+            self._until = max(self._until, kept[-1].microseconds)
+        return ready
+
+    def rest(self) -> list[Event]:
+        """Return all events that are kept, in order."""
+        kept, self._kept = self._kept, []
+        return kept

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The trace events of one command in the guest, read while they come.
+
+The program ``inside/event_stream.py`` records and restores: also when this process is killed, as
+its standard input then ends.
+"""
+
+import json
+import select
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import paramiko
+
+from pyharness.errors import CheckFailed, GuestError, GuestTimeout
+from pyharness.guest.guest import Guest
+from pyharness.interceptor.module import Interceptor
+
+_PROGRAM = Path(__file__).with_name("inside") / "event_stream.py"
+_READ = "# pyharness: all events have been read"  # READ of that program
+_CHUNK = 1 << 16
+_TICK_SECONDS = 0.05
+# For the start and the end of the program, and for the rest of the events, on real hardware.
+_SECONDS = 20.0
+
+
+class NoEvents(CheckFailed):
+    """The guest has no trace events of the module; the message says why."""
+
+
+class EventStream:
+    """The lines of one command's trace events.
+
+    Attributes:
+        epoch_microseconds: what to add to the time of an event for one since the epoch.
+    """
+
+    def __init__(
+        self,
+        guest: Guest,
+        module: Interceptor,
+        pid: int,
+        *,
+        others: bool,
+        groups: bool,
+        waiting: Callable[[], object],
+    ) -> None:
+        """Record the events of a command and its descendants from now on.
+
+        Args:
+            guest: the guest.
+            module: the interceptor, loaded in the guest.
+            pid: the command.
+            others: whether other processes are monitored, by whatever looks at the kernel log.
+            groups: whether events are to have the id of their process besides the thread's.
+            waiting: called now and then; raises to give up.
+
+        Raises:
+            NoEvents: the module or the kernel has no such events.
+            GuestError: the guest does not answer.
+        """
+        self._guest = guest
+        self._buffer = b""
+        self._waiting = waiting
+        order = {
+            "module": module.name,
+            "status": module.interface.status,
+            "pid": pid,
+            "others": others,
+            "groups": groups,
+        }
+        words = ["python3", "-I", "-S", "-u", "-c", _PROGRAM.read_text(encoding="utf-8")]
+        line = shlex.join([*words, json.dumps(order)])
+        self._channel: paramiko.Channel = guest.ssh.open(f"exec {line}")
+        self._channel.setblocking(False)
+        try:
+            answer = self._first_line()
+        except BaseException:
+            self.close()
+            raise
+        if "missing" in answer:
+            self.close()
+            raise NoEvents(answer["missing"])
+        self.epoch_microseconds: int = answer["epoch"]
+
+    def _first_line(self) -> dict[str, Any]:
+        lines: list[str] = []
+
+        def arrived() -> bool:
+            lines.extend(self.fetch(1))
+            return bool(lines)
+
+        self._wait("the trace events", arrived)
+        answer: dict[str, Any] = json.loads(lines[0])
+        return answer
+
+    def fetch(self, most: int | None = None) -> list[str]:
+        """Return the lines that have arrived.
+
+        Args:
+            most: how many lines to return at most; None: all.
+        """
+        while self._channel.recv_ready():
+            self._buffer += self._channel.recv(_CHUNK)
+        *lines, rest = self._buffer.split(b"\n", -1 if most is None else most)
+        self._buffer = rest
+        return [line.decode(errors="replace") for line in lines]
+
+    def drain(self) -> list[str]:
+        """End the recording, and return the lines that are left."""
+        lines: list[str] = []
+
+        def drained() -> bool:
+            lines.extend(self.fetch())
+            return _READ in lines
+
+        try:
+            self._channel.sendall(b"drain\n")
+        except OSError:
+            raise GuestError("the program that reads the trace events has ended") from None
+        self._wait("the last trace events", drained)
+        return lines[: lines.index(_READ)]
+
+    def _wait(self, what: str, condition: Callable[[], bool]) -> None:
+        end = self._guest.clock() + self._guest.limit(_SECONDS)
+        while not condition():
+            self._waiting()
+            self._guest.ssh.watch()
+            if self._channel.closed or self._channel.exit_status_ready():
+                if condition():
+                    return
+                said = self._channel.recv_stderr(_CHUNK).decode(errors="replace").strip()
+                raise GuestError(f"the program that reads the trace events has ended: {said}")
+            if self._guest.clock() > end:
+                raise GuestTimeout(f"{what} did not come in time")
+            select.select([self._channel], [], [], _TICK_SECONDS)
+
+    def close(self) -> None:
+        """Have the guest's program restore what it has changed, and wait for its end."""
+        end = self._guest.clock() + self._guest.limit(_SECONDS)
+        try:
+            self._channel.shutdown_write()
+            while not self._channel.exit_status_ready() and self._guest.clock() < end:
+                self._guest.ssh.watch()
+                self.fetch()  # it may wait until its output is read
+                select.select([self._channel], [], [], _TICK_SECONDS)
+        except OSError:  # the channel is closed
+            return
+        finally:
+            self._channel.close()

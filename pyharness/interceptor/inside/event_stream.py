@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The program in the guest that records one command's trace events; needs Python 3.9 alone.
+
+    event_stream.py ORDER
+
+ORDER is a JSON object: ``module`` (the module's name), ``status`` (the path of its status file, or
+null), ``pid`` (the command), ``others`` (whether other processes are monitored) and ``groups``
+(whether events are to have the id of their process).
+
+The first line of the output is a JSON object: ``epoch`` (microseconds to add to a time of an event
+for one since the epoch), or ``missing`` with the reason why there are no events. The lines of
+trace_pipe follow. The line ``drain`` on standard input ends the recording, and READ follows what
+was recorded. At the end of standard input, everything is as it was, and the program ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+TRACING = "/sys/kernel/tracing"
+INSTANCES = TRACING + "/instances"
+EVENTS = "interceptor"
+NAMES = ("syscall", "syscall_exit")
+# An instance is called PREFIX, the id of its process, "-", and the value that the module's
+# parameter log had before the first of the instances that were there at the same time.
+PREFIX = "pyharness-"
+NAME = re.compile(PREFIX + "[0-9]+-[a-z]+")
+# Longer than the name of a thread, so that no such name can contain it.
+READ = "# pyharness: all events have been read"
+BUFFER_KILOBYTES = 8192  # of each CPU; each call takes about 120 bytes
+POLL_SECONDS = 0.02
+CHUNK = 1 << 16
+RECORDS_EVENTS = ("event", "both")
+
+
+class Missing(Exception):
+    """There are no events; the message says why."""
+
+
+def read(path: str) -> str:
+    """Read a small file."""
+    with open(path, encoding="ascii", errors="replace") as file:
+        return file.read().strip()
+
+
+def write(path: str, text: str) -> None:
+    """Write a file of the kernel by one system call."""
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
+
+
+class Log:
+    """The module's parameter log."""
+
+    def __init__(self, module: str) -> None:
+        """Represent that of a module."""
+        self.path = "/sys/module/" + module + "/parameters/log"
+
+    def get(self) -> str:
+        """Read it; empty if there is none."""
+        try:
+            return read(self.path)
+        except OSError:
+            return ""
+
+    def set(self, value: str) -> None:
+        """Write it, unless it has that value."""
+        if self.get() != value:
+            write(self.path, value)
+
+    def choose(self, others: bool) -> str:
+        """Have events recorded, and what others look at as well."""
+        value = self.get()
+        if value not in RECORDS_EVENTS:
+            if others and value != "printk":
+                raise Missing("other processes are monitored with log=" + value)
+            value = "both" if others else "event"
+            self.set(value)
+        return value
+
+
+def lives(instance: str) -> bool:
+    """Whether the process of an instance still runs, and is not another with its id."""
+    try:
+        with open("/proc/" + instance.split("-")[1] + "/cmdline", "rb") as file:
+            return PREFIX.encode() in file.read()
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def locked() -> Iterator[list[str]]:
+    """Keep other runs from making and removing instances; yield those that there are."""
+    folder = os.open(INSTANCES, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield [name for name in os.listdir(INSTANCES) if NAME.fullmatch(name)]
+    finally:
+        os.close(folder)
+
+
+def remove(instance: str) -> None:
+    """Remove an instance, if nothing uses it."""
+    with contextlib.suppress(OSError):
+        write(INSTANCES + "/" + instance + "/events/enable", "0")
+    with contextlib.suppress(OSError):
+        os.rmdir(INSTANCES + "/" + instance)
+
+
+def value_before(instance: str) -> str:
+    """The value of log before an instance was made."""
+    return instance.split("-")[2]
+
+
+class Recording:
+    """An instance of tracefs with the events of one command."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        """Make it.
+
+        Raises:
+            Missing: there are no events.
+        """
+        self.log = Log(order["module"])
+        if not self.log.get():
+            raise Missing("the module has no parameter log")
+        if not os.path.isdir(INSTANCES):
+            subprocess.run(
+                ["mount", "-t", "tracefs", "none", TRACING],
+                stderr=subprocess.DEVNULL,
+                check=False,
+            )
+        for name in NAMES:
+            if not os.path.isdir(TRACING + "/events/" + EVENTS + "/" + name):
+                raise Missing("the kernel has no trace event " + EVENTS + ":" + name)
+        with locked() as others:
+            dead = [name for name in others if not lives(name)]
+            living = [name for name in others if name not in dead]
+            for name in dead:
+                remove(name)
+                if not living and self.log.get() in RECORDS_EVENTS:
+                    self.log.set(value_before(name))
+            before = value_before(living[0]) if living else self.log.get()
+            self.name = PREFIX + str(os.getpid()) + "-" + before
+            self.folder = INSTANCES + "/" + self.name
+            os.mkdir(self.folder)
+        self.chosen = ""
+        self.pipe = -1
+        try:
+            self.set_up(order)
+        except BaseException:
+            self.end()
+            raise
+
+    def set_up(self, order: dict[str, Any]) -> None:
+        """Enable the events, for the command and its descendants alone."""
+        write(self.folder + "/trace_clock", "mono")
+        with contextlib.suppress(OSError):  # no memory: it is smaller
+            write(self.folder + "/buffer_size_kb", str(BUFFER_KILOBYTES))
+        write(self.folder + "/set_event_pid", str(order["pid"]))
+        write(self.folder + "/options/event-fork", "1")
+        if order["groups"]:
+            write(self.folder + "/options/record-tgid", "1")
+        for name in NAMES:
+            write(self.folder + "/events/" + EVENTS + "/" + name + "/enable", "1")
+        if order["status"]:
+            read(order["status"])  # returns when syscall_exit is enabled
+        self.pipe = os.open(self.folder + "/trace_pipe", os.O_RDONLY | os.O_NONBLOCK)
+        self.chosen = self.log.choose(order["others"])
+
+    def copy(self) -> bool:
+        """Copy some lines to standard output; return whether there were any."""
+        try:
+            data = os.read(self.pipe, CHUNK)
+        except BlockingIOError:
+            return False
+        left = memoryview(data)
+        while left:
+            left = left[os.write(1, left) :]
+        return bool(data)
+
+    def drain(self) -> None:
+        """Stop recording, and copy what is left."""
+        write(self.folder + "/tracing_on", "0")
+        while self.copy():
+            pass
+
+    def end(self) -> None:
+        """Remove it; the last one restores the module's parameter."""
+        if self.pipe >= 0:
+            os.close(self.pipe)
+        with locked() as names:
+            remove(self.name)
+            if any(name != self.name and lives(name) for name in names):
+                return
+            with contextlib.suppress(OSError):
+                if self.chosen and self.log.get() == self.chosen:
+                    self.log.set(value_before(self.name))
+
+
+def answer(line: dict[str, Any]) -> None:
+    """Write the first line."""
+    os.write(1, json.dumps(line).encode() + b"\n")
+
+
+def serve(recording: Recording) -> None:
+    """Copy lines until standard input ends."""
+    busy = False
+    while True:
+        ready, _, _ = select.select([0], [], [], 0 if busy else POLL_SECONDS)
+        if ready:
+            if not os.read(0, CHUNK):
+                return
+            recording.drain()
+            os.write(1, READ.encode() + b"\n")
+        busy = recording.copy()
+
+
+def main() -> None:
+    """Carry out the order."""
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))
+    signal.signal(signal.SIGHUP, lambda _number, _frame: sys.exit(1))
+    try:
+        recording = Recording(json.loads(sys.argv[1]))
+    except Missing as reason:
+        answer({"missing": str(reason)})
+        return
+    except OSError as error:
+        answer({"missing": "tracefs can't be used: " + str(error)})
+        return
+    try:
+        answer({"epoch": round((time.time() - time.monotonic()) * 1e6)})
+        serve(recording)
+    except BrokenPipeError:  # nobody reads any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    finally:
+        recording.end()
+
+
+if __name__ == "__main__":
+    main()
