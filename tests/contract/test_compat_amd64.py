@@ -99,13 +99,13 @@ def test_a_call_that_only_the_other_abi_has(
 @pytest.mark.parametrize("monitored", ["getuid", "i386:getuid32"])
 @pytest.mark.parametrize("first", ["getuid", "i386:getuid32"])
 def test_two_calls_that_one_function_serves(
-    module: Interceptor, guest: Guest, nobody: Actor, root: Actor, first: str, monitored: str
+    module: Interceptor, nobody: Actor, root: Actor, first: str, monitored: str
 ) -> None:
-    """getuid and i386's getuid32 are one function under two names, and two calls."""
+    """Two calls, getuid and i386's getuid32, are one function under two names."""
     for call in sorted(("getuid", "i386:getuid32"), key=lambda call: call != first):
         assert module.intercept(call, by=root).value == 0
     assert module.start(monitored, nobody.pid).value == 0
-    mark = guest.log.mark()
+    mark = module.guest.log.mark()
     for call in ("getuid", "i386:getuid32"):
         nobody.syscall(call)
     assert lines(module, mark) == [(nobody.pid, monitored)]
