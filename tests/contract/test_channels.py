@@ -195,6 +195,7 @@ def test_the_ring_has_each_call(
     assert said[-1] == f"{actor.pid:x} {number(guest):x} 0 {NOBODY:x} 2 3 4 5 6"
 
 
+@pytest.mark.endurance
 @pytest.mark.cpus(4)
 @pytest.mark.test_limit(600)
 def test_no_record_is_torn_or_read_twice(
