@@ -468,10 +468,12 @@ static enum audience monitored_for(struct call *call)
  */
 static __always_inline bool may_be_monitored(unsigned long call)
 {
+	const u8 *watched = call_watched;	/* kernels with UBSAN check indices of arrays */
+
 	if (pid_set_may_have_current())
 		return true;
 	smp_rmb();			/* pairs with B in set_everybody() */
-	return READ_ONCE(call_watched[call]) == WATCHED_EVERYBODY;
+	return READ_ONCE(watched[call]) == WATCHED_EVERYBODY;
 }
 
 /* Runs before the original of a call that may be monitored. */
