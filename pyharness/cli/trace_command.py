@@ -168,7 +168,7 @@ def trace_command(
                 command,
                 user=user,
                 show=report.add,
-                tell=lambda sentence: click.echo(f"pyharness: {sentence}", err=True),
+                note=lambda sentence: click.echo(f"pyharness: {sentence}", err=True),
                 follow=follow,
                 groups=follow and file is not None,
                 needs=", ".join(option for option, value in given.items() if value),

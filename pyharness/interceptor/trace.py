@@ -37,7 +37,7 @@ def trace(
     *,
     user: str = "root",
     show: Callable[[TracedCall], object],
-    tell: Callable[[str], object] = lambda _sentence: None,
+    note: Callable[[str], object] = lambda _sentence: None,
     follow: bool = False,
     groups: bool = False,
     needs: str = "",
@@ -57,7 +57,7 @@ def trace(
         argv: the command and its arguments.
         user: the user who runs it.
         show: called with each of the command's calls.
-        tell: called with a sentence if there is something to know about the calls.
+        note: called with a sentence if there is something to know about the calls.
         follow: whether calls of the command's descendants are shown, too.
         groups: whether the processes of descendants' threads have to be known.
         needs: what needs the trace events, for the error message; empty if the kernel log will
@@ -99,7 +99,7 @@ def trace(
                 source = RecordedCalls(guest.syscalls, stream)
             except NoEvents as reason:
                 _check_log(module, str(reason), needs)
-                tell(f"calls are shown without results, from the kernel log: {reason}")
+                note(f"calls are shown without results, from the kernel log: {reason}")
 
         def show_those(found: Iterable[TracedCall]) -> None:
             for call in found:
@@ -123,7 +123,7 @@ def trace(
             status = _carry(channel, look)
             show_those(source.rest())
             if source.lost:
-                tell(
+                note(
                     f"the kernel overwrote {counted(source.lost, 'record')} before"
                     " they could be read: some calls, or their results, are missing"
                 )

@@ -217,11 +217,11 @@ def test_a_run_that_was_killed_is_cleaned_up_after(
 def test_the_kernel_log_is_read_where_there_are_no_events(
     guest: Guest, module: Interceptor, run: Callable[..., list[TracedCall]]
 ) -> None:
-    told: list[str] = []
+    noted: list[str] = []
     with no_events(guest):
-        (call,) = run("mkdir", "mkdir", "/tmp", tell=told.append)
+        (call,) = run("mkdir", "mkdir", "/tmp", note=noted.append)
         assert re.fullmatch(r"\[\d+\] mkdir\(0x[^)]*\)", str(call))
-        assert told == [
+        assert noted == [
             "calls are shown without results, from the kernel log: the kernel has no trace event"
             " interceptor:syscall"
         ]
@@ -263,8 +263,8 @@ def test_an_interrupt_amid_a_request_leaves_nothing(
 def test_a_flood_of_calls_is_shown_whole_or_said_to_be_not(
     guest: Guest, run: Callable[..., list[TracedCall]]
 ) -> None:
-    told: list[str] = []
+    noted: list[str] = []
     program = "import os\nfor _ in range(30000): os.getppid()"
-    calls = run("getppid", "python3", "-ISc", program, tell=told.append)
-    assert len(calls) == 30000 or re.match(r"the kernel overwrote \d+ record", told[0])
-    assert told == [] or len(calls) < 30000
+    calls = run("getppid", "python3", "-ISc", program, note=noted.append)
+    assert len(calls) == 30000 or re.match(r"the kernel overwrote \d+ record", noted[0])
+    assert noted == [] or len(calls) < 30000
