@@ -115,12 +115,13 @@ bool abi_serves_one(const struct syscall_abi *abi, unsigned int nr)
 {
 	const char *handler = abi->handlers[nr];
 	const struct syscall_abi *other;
+	int call = abi_call(abi, nr);
 	unsigned int i;
 
 	for (other = abis; handler && other < abis + ABIS; other++)
 		for (i = 0; i < other->count; i++)
 			if (other->handlers[i] &&
-			    abi_call(other, i) != abi_call(abi, nr) &&
+			    abi_call(other, i) != call &&
 			    !strcmp(abi_function(other->handlers[i]),
 				    abi_function(handler)))
 				return false;

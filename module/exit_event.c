@@ -53,10 +53,11 @@ static void exit_event_apply(struct work_struct *work)
 
 static DECLARE_WORK(exit_work, exit_event_apply);
 
-static void exit_event_want(bool wanted)
+/* Change exit_alive or exit_wanted, and have that take effect while the module lives. */
+static void exit_event_set(bool *which, bool value)
 {
 	spin_lock(&exit_lock);
-	exit_wanted = wanted;
+	*which = value;
 	if (exit_alive)
 		schedule_work(&exit_work);
 	spin_unlock(&exit_lock);
@@ -64,22 +65,18 @@ static void exit_event_want(bool wanted)
 
 int exit_event_register(void)
 {
-	exit_event_want(true);
+	exit_event_set(&exit_wanted, true);
 	return 0;
 }
 
 void exit_event_unregister(void)
 {
-	exit_event_want(false);
+	exit_event_set(&exit_wanted, false);
 }
 
 void exit_event_begin(void)
 {
-	spin_lock(&exit_lock);
-	exit_alive = true;
-	if (exit_wanted)
-		schedule_work(&exit_work);
-	spin_unlock(&exit_lock);
+	exit_event_set(&exit_alive, true);
 }
 
 void exit_event_flush(void)
@@ -89,9 +86,7 @@ void exit_event_flush(void)
 
 void exit_event_end(void)
 {
-	spin_lock(&exit_lock);
-	exit_alive = false;
-	spin_unlock(&exit_lock);
+	exit_event_set(&exit_alive, false);
 	cancel_work_sync(&exit_work);
 	exit_event_apply(NULL);
 	tracepoint_synchronize_unregister();

@@ -250,6 +250,14 @@ def recorded() -> Recorded:
     return {"event": events, "ring": ring}.get(channel, log_lines)()
 
 
+def open_to_read(path: str, why: str) -> int:
+    """Open a file; ``why`` says why a user may not."""
+    try:
+        return os.open(path, os.O_RDONLY)
+    except PermissionError:
+        raise Refused(f"{why}: sudo interceptorctl watch") from None
+
+
 # A line of interceptor.h's INTERCEPTOR_LOG_LINE, in a record of the kernel log at level debug.
 LINE = re.compile(r"(\d+),\d+,(\d+),[^;]*;\[([0-9a-f]+)\]([0-9a-f]+)\(([0-9a-f,]+)\)( i386)?\n")
 DEBUG = 7
@@ -257,10 +265,7 @@ DEBUG = 7
 
 def log_lines() -> Recorded:
     """The lines of the kernel log."""
-    try:
-        log = os.open(LOG, os.O_RDONLY)
-    except PermissionError:
-        raise Refused("the kernel log is not yours to read: sudo interceptorctl watch") from None
+    log = open_to_read(LOG, "the kernel log is not yours to read")
     os.lseek(log, 0, os.SEEK_END)
     while True:
         try:
@@ -325,10 +330,7 @@ POLL_MILLISECONDS = 100
 
 def ring() -> Recorded:
     """The records of /dev/interceptor, each CPU's in their order, merged by time."""
-    try:
-        device = os.open(RING, os.O_RDONLY)
-    except PermissionError:
-        raise Refused("the ring is for root: sudo interceptorctl watch") from None
+    device = open_to_read(RING, "the ring is for root")
     with mmap.mmap(device, mmap.PAGESIZE, prot=mmap.PROT_READ) as head:
         version, cpus, records, size, first, stride, data = RINGS.unpack_from(head)
     if version != RING_VERSION or size not in RECORD:

@@ -39,7 +39,7 @@ class Missing(Exception):
 
 
 class Calls:
-    """A process that makes system calls and tells what they cost."""
+    """A process that makes system calls and reports what they cost."""
 
     def __init__(self, folder: Path, wrapper: str) -> None:
         words = [word.replace("$FILES", str(folder)) for word in shlex.split(wrapper)]
