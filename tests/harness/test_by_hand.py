@@ -205,7 +205,7 @@ def test_watch_and_record(
     actor = guest.actor("nobody")
     call = f"[{actor.pid}] getpgid(0x0, 0x1, 0x2, 0x3, 0x4, 0x5)"
     try:
-        guest.run("touch /tmp/watched /tmp/recorded && : > /tmp/said").check()
+        guest.run("for file in watched recorded said; do : > /tmp/$file; done").check()
         guest.run(f"{ctl} intercept getpgid && {ctl} start getpgid {actor.pid}").check()
         guest.run(f"setsid {ctl} watch getpgid > /tmp/watched 2>&1 < /dev/null &").check()
         guest.run(f"setsid {ctl} record -o /tmp/recorded > /tmp/said 2>&1 < /dev/null &").check()
