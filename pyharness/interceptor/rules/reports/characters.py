@@ -5,7 +5,9 @@ What a module writes into the kernel log, and what its build prints, is up to th
 terminal must not carry out escape sequences of it, and XML can't represent all of its characters.
 """
 
-_CUT = "…"
+from pyharness.host.wording import counted
+
+_MORE = "…"
 
 
 def shown(line: str) -> str:
@@ -22,12 +24,6 @@ def shown(line: str) -> str:
     )
 
 
-def shown_lines(text: str) -> list[str]:
-    """Return the lines of a text, each as by :func:`shown`, with spaces in place of tabs."""
-    lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
-    return [shown(line.expandtabs()) for line in lines]
-
-
 def clipped(text: str, *, lines: int, columns: int) -> str:
     """Return a text that can be shown, no longer than a limit.
 
@@ -38,16 +34,20 @@ def clipped(text: str, *, lines: int, columns: int) -> str:
         columns: how many characters a line may have; the rest of a longer one is replaced by a
             note.
     """
-    found = text.rstrip("\n").split("\n")
-    if len(found) > lines:
-        before = (lines + 1) // 2
-        after = lines - before
-        note = f"({_CUT} {len(found) - lines} lines are left out {_CUT})"
-        found = [*found[:before], note, *found[len(found) - after :]]
-    return "\n".join(_cut(line, columns) for line in shown_lines("\n".join(found)))
+    found = text.replace("\r\n", "\n").rstrip("\n").split("\n")
+    before = (lines + 1) // 2
+    after = lines - before
+    if len(found) <= lines:
+        before, after = len(found), 0
+    kept = [_cut(line, columns) for line in found[:before]]
+    if left_out := len(found) - before - after:
+        kept.append(f"({_MORE} {counted(left_out, 'line')} left out {_MORE})")
+    kept += [_cut(line, columns) for line in found[len(found) - after :]]
+    return "\n".join(kept)
 
 
 def _cut(line: str, columns: int) -> str:
+    line = shown(line.expandtabs())
     if len(line) <= columns:
         return line
-    return f"{line[:columns]} ({_CUT} {len(line) - columns} characters are left out)"
+    return f"{line[:columns]} ({_MORE} {counted(len(line) - columns, 'character')} left out)"

@@ -61,7 +61,7 @@ def _legend() -> str:
 def _head(rules: Mapping[str, str]) -> ET.Element:
     return element(
         "tr",
-        element("th", "Student", scope="col", class_="first"),
+        element("th", element("span", "Student"), scope="col", class_="first"),
         element("th", "Points", scope="col"),
         *(
             element("th", rule, scope="col", class_="turned", title=text)
@@ -77,7 +77,7 @@ def _row(report: Report, rules: Mapping[str, str], pages: Mapping[str, str]) -> 
         name = element("a", report.submission, href=quote(pages[report.submission]))
     return element(
         "tr",
-        element("th", name, scope="row"),
+        element("th", element("span", name), scope="row"),
         element("td", wording.number(report.points), class_="points"),
         *(_cell(verdicts.get(rule)) for rule in rules),
     )
@@ -106,7 +106,7 @@ def _foot(reports: Sequence[Report], rules: Mapping[str, str]) -> ET.Element:
     ]
     return element(
         "tr",
-        element("th", "Passed by", scope="row"),
+        element("th", element("span", "Passed by"), scope="row"),
         element("td"),
         *(element("td", str(passed.count(rule))) for rule in rules),
     )

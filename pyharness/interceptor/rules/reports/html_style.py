@@ -6,13 +6,13 @@ STYLE = """
   color-scheme: light dark;
   --page: #ffffff; --text: #1b1f24; --quiet: #57606a; --line: #d0d7de; --box: #f6f8fa;
   --passed: #1a7f37; --failed: #cf222e; --undecided: #8a5a00; --link: #0a58ca;
-  --passed-back: #dff5e3; --failed-back: #ffe3e3; --undecided-back: #fdf1cf;
+  --failed-back: #ffe3e3; --undecided-back: #fdf1cf;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #14181d; --text: #e6e9ec; --quiet: #a0a8b1; --line: #363d46; --box: #1d232a;
     --passed: #57c26d; --failed: #ff7b72; --undecided: #e0b04a; --link: #79b8ff;
-    --passed-back: #163521; --failed-back: #431b1d; --undecided-back: #3a2f12;
+    --failed-back: #431b1d; --undecided-back: #3a2f12;
   }
 }
 * { box-sizing: border-box; }
@@ -50,8 +50,8 @@ code, pre {
 }
 pre {
   margin: 0; padding: .6rem .75rem; max-height: 26rem; overflow: auto;
-  white-space: pre-wrap; border: 1px solid var(--line); border-radius: .375rem;
-  background: var(--box); line-height: 1.45;
+  white-space: pre-wrap; text-indent: 2ch hanging each-line; line-height: 1.45;
+  border: 1px solid var(--line); border-radius: .375rem; background: var(--box);
 }
 dl {
   display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .125rem 1rem;
@@ -60,20 +60,23 @@ dl {
 }
 dd { margin: 0; }
 .scroll { margin: 1rem 0; max-height: 85vh; overflow: auto; border: 1px solid var(--line); }
-table { border-collapse: separate; border-spacing: 0; font-size: .875rem; }
+table {
+  border-collapse: separate; border-spacing: 0; font-size: .875rem; overflow-wrap: break-word;
+}
 th, td {
-  padding: .3rem .45rem; text-align: center; background: var(--page);
+  padding: .25rem .4rem; text-align: center; background: var(--page);
   border-right: 1px solid var(--line); border-bottom: 1px solid var(--line);
 }
 th { font-weight: 600; }
 thead th { position: sticky; top: 0; z-index: 1; vertical-align: bottom; }
 thead th.turned { writing-mode: vertical-rl; text-align: left; white-space: nowrap; }
 tbody th, tfoot th, thead th.first {
-  position: sticky; left: 0; text-align: left; min-width: 7rem; max-width: min(16rem, 40vw);
+  position: sticky; left: 0; text-align: left;
 }
+th > span { display: block; width: max-content; max-width: min(20rem, 34vw); }
 thead th.first { z-index: 2; }
 td.points { text-align: right; }
-td.passed { background: var(--passed-back); color: var(--passed); }
+td.passed { color: var(--passed); }
 td.failed { background: var(--failed-back); color: var(--failed); font-weight: 700; }
 td.undecided { background: var(--undecided-back); color: var(--undecided); }
 @media print {

@@ -13,6 +13,8 @@ from pyharness.interceptor.rules.reports import wording
 from pyharness.interceptor.rules.reports.characters import shown
 from pyharness.interceptor.rules.verdict import Outcome, Report, Verdict
 
+# A failure also stands out without colours.
+_WORDS = {outcome: outcome.value for outcome in Outcome} | {Outcome.FAILED: "FAILED"}
 _COLOURS = {Outcome.PASSED: "green", Outcome.FAILED: "bold red", Outcome.UNDECIDED: "yellow"}
 # What fits on a screen; other formats have more.
 _LINES, _COLUMNS = 20, 240
@@ -25,19 +27,18 @@ def verdict_text(verdict: Verdict) -> Text:
     Below it, indented, are the evidence, the log and the crash of a rule that failed. Those of
     many lines are shortened.
     """
-    text = Text(f"{verdict.outcome.value:11}", style=_COLOURS[verdict.outcome])
-    text.stylize("not bold", len(verdict.outcome.value))
+    text = Text.assemble((f"{_WORDS[verdict.outcome]:11}", _COLOURS[verdict.outcome]))
     points = wording.points_of(verdict) or "-"
     line = f"  {points:>9}  {shown(verdict.rule):20} {shown(verdict.title)}"
-    text.append(line, style="default not bold")
+    text.append(line)
     if because := wording.reason(verdict):
-        text.append(f" ({because})", style="default not bold")
+        text.append(f" ({because})")
     for title, found in wording.sections(verdict, lines=_LINES, columns=_COLUMNS):
         indent = _INDENT
         if title != "Evidence":
-            text.append(f"\n{_INDENT}{title}:", style="default not bold")
+            text.append(f"\n{_INDENT}{title}:")
             indent *= 2
-        text.append("\n" + textwrap.indent(found, indent), style="default not bold dim")
+        text.append("\n" + textwrap.indent(found, indent), style="dim")
     return text
 
 

@@ -34,13 +34,10 @@ def sentence(report: Report) -> str:
     counts = Counter(verdict.outcome for verdict in report.verdicts)
     rules = counted(len(report.verdicts), "rule")
     if counts[Outcome.PASSED] == len(report.verdicts):
-        return f"The module keeps all of {rules}."
-    parts = [f"The module keeps {counts[Outcome.PASSED]} of {rules}"]
-    if counts[Outcome.FAILED]:
-        parts.append(f"{counts[Outcome.FAILED]} failed")
-    if counts[Outcome.UNDECIDED]:
-        parts.append(f"{counts[Outcome.UNDECIDED]} could not be decided")
-    return ", ".join(parts) + "."
+        return f"The module keeps all {rules}."
+    others = {Outcome.FAILED: "failed", Outcome.UNDECIDED: "could not be decided"}
+    parts = [f"{counts[outcome]} {verb}" for outcome, verb in others.items() if counts[outcome]]
+    return f"The module keeps {counts[Outcome.PASSED]} of {rules}; {', and '.join(parts)}."
 
 
 def reason(verdict: Verdict) -> str:
