@@ -4,8 +4,10 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import hypothesis_profile  # noqa: F401
@@ -44,6 +46,7 @@ from pyharness.interceptor.rules.reports.characters import clipped, shown
 from pyharness.interceptor.rules.reports.redaction import TITLE, Redaction, for_student
 from pyharness.interceptor.rules.verdict import Outcome, Report, Verdict
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "classroom.md"
 # Lone surrogates and control characters among them.
 ANY_TEXT = some.text(some.characters() | some.sampled_from("\0\x1b\r\n\t\ud800\udcff\ufffe]>&<'\""))
 VERDICT = some.builds(
@@ -415,3 +418,14 @@ def test_any_class_has_as_many_lines_as_students(any_report: Report) -> None:
     written = class_table.as_csv([any_report, REPORT])
     assert written.count("\n") == 3
     written.encode()
+
+
+# ---- the documentation ----
+
+
+def test_the_document_has_each_field_of_the_json() -> None:
+    rows = re.findall(r"^\| (`.*?) \| [a-z]+ \|", DOCUMENT.read_text(encoding="utf-8"), re.M)
+    found = {name for row in rows for name in re.findall(r"`([\w\[\].]+)`", row)}
+    known = json_report.as_object(REPORT)
+    inner = {f"verdicts[].{name}" for name in known["verdicts"][0]}
+    assert found == {*known} - {"format"} | inner
