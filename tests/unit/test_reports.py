@@ -149,6 +149,17 @@ def test_other_rules_do_not_name_a_hidden_one() -> None:
     assert [seen.verdicts[number] for number in (0, 1, 3)] == [BUILDS, TWICE, AFTER]
 
 
+def test_the_order_of_the_verdicts_hides_nothing_less() -> None:
+    backwards = report(*reversed(VERDICTS))
+    assert "secret" not in repr(for_student(backwards).verdicts)
+    assert "secret" not in gradescope.document(backwards).split('"tests"')[0]
+
+
+def test_a_report_is_redacted_as_its_verdicts_are_one_by_one() -> None:
+    redaction = Redaction()
+    assert tuple(map(redaction.verdict, VERDICTS)) == for_student(REPORT).verdicts
+
+
 @given(any_report=ANY_REPORT)
 def test_redacting_again_changes_nothing(any_report: Report) -> None:
     once = for_student(any_report)
