@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A scheme: the points of each rule, which rules are hidden or left out, and how the handout is read.
+"""A scheme: each rule's points, the rules that are hidden or left out, the readings that hold.
 
 The schemes that come with the package are in ``schemes/``; docs/marking.md has the format.
 """
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pyharness.errors import UsageError
 
@@ -122,12 +122,10 @@ class _Parser:
     name: str
     found: Mapping[str, Any]
 
-    def wrong(self, what: str) -> None:
+    def wrong(self, what: str) -> NoReturn:
         raise UsageError(f"the scheme {self.name}: {what}")
 
-    def known(
-        self, where: str, table: Mapping[str, Any], keys: Sequence[str] | Mapping[str, Any]
-    ) -> None:
+    def known(self, where: str, table: Mapping[str, Any], keys: Iterable[str]) -> None:
         for key in table:
             if key not in keys:
                 self.wrong(f"{where}{key} is unknown; there are {', '.join(keys)}")
@@ -154,4 +152,4 @@ class _Parser:
             or not least <= value < 1e6
         ):
             self.wrong(f"{key} is {value!r}, not a number from {least:g} on")
-        return float(value)  # type: ignore[arg-type]
+        return float(value)

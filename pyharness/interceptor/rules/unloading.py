@@ -104,10 +104,11 @@ def restarts(trial: Trial) -> None:
     trial.fall_asleep(sleeper, _SLEEP_SECONDS)
     for number, state in ((signal.SIGSTOP, "T"), (signal.SIGCONT, "S")):
         sleeper.kill(number)
-        trial.wait(
-            f"process {sleeper.pid} gets signal {number}",
-            lambda state=state: trial.guest.agent.state(sleeper.pid) == state,
-        )
+
+        def is_reached(wanted: str = state) -> bool:
+            return trial.guest.agent.state(sleeper.pid) == wanted
+
+        trial.wait(f"process {sleeper.pid} gets signal {number}", is_reached)
         trial.note(f"process {sleeper.pid} has got signal {number}")
     result = trial.finish(sleeper, f"nanosleep({_SLEEP_SECONDS} s), stopped and continued")
     if result.errno or result.value:
