@@ -67,10 +67,17 @@ _MOST_SEED = 1 << 32
 )
 @click.option("--json", "as_json", is_flag=True, help="print a JSON object instead of text")
 @click.option("--gradescope", "as_gradescope", is_flag=True, help="print Gradescope's results.json")
-@click.option("--markus", "as_markus", is_flag=True, help="print a JSON object per rule, for MarkUs")
-@click.option("--junit", type=click.Path(path_type=Path), metavar="FILE.xml", help="write JUnit XML")
 @click.option(
-    "--html", type=click.Path(path_type=Path), metavar="FILE.html", help="write a page for a browser"
+    "--markus", "as_markus", is_flag=True, help="print a JSON object per rule, for MarkUs"
+)
+@click.option(
+    "--junit", type=click.Path(path_type=Path), metavar="FILE.xml", help="write JUnit XML"
+)
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    metavar="FILE.html",
+    help="write a page for a browser",
 )
 def check_command(
     *,
@@ -137,7 +144,7 @@ def _printer(quiet: bool, as_markus: bool, redaction: Redaction) -> Callable[[Ve
     if as_markus:
         return lambda verdict: click.echo(markus.line(verdict, redaction))
     if quiet:
-        return lambda verdict: None
+        return lambda _verdict: None
     console = _console()
     return lambda verdict: console.print(
         text.verdict_text(redaction.verdict(verdict)), soft_wrap=True
