@@ -16,6 +16,7 @@ from pyharness.cli import (
     module_commands,
     outcome,
     setup_command,
+    starter_command,
     streams,
     trace_command,
 )
@@ -62,6 +63,7 @@ for _command in (
     *coverage_command.COMMANDS,
     *gdb_command.COMMANDS,
     *setup_command.COMMANDS,
+    *starter_command.COMMANDS,
     *completion_command.COMMANDS,
 ):
     cli.add_command(_command)
