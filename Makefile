@@ -53,7 +53,7 @@ mutants: $(HOST)
 	$(VENV)/bin/python tests/support/mutants.py
 
 test-journeys: $(HOST)
-	vm/host-setup vagrant
+	vm/host-setup browser vagrant
 	$(VENV)/bin/pytest tests/journeys
 
 style: $(READY)

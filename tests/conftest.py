@@ -18,6 +18,7 @@ from pyharness.guest.module_source import ModuleSource
 from pyharness.guest.pool import GuestPool
 from pyharness.interceptor import MODULE, Interceptor, peers
 from pyharness.interceptor.interface import HEADER
+from pyharness.interceptor.rules import kernel
 from pyharness.machine import guest_specs
 from pyharness.machine.guest_specs import GuestSpec
 from pyharness.pytest_plugin import time_limit
@@ -267,19 +268,7 @@ def by_hand(bare_guest: Guest) -> str:
 @pytest.fixture(scope="session")
 def number_of_syscalls(lab: GuestPool) -> int:
     """NR_syscalls of the guest's kernel, by its headers."""
-    guest = lab.guest()
-    arch = "arm64" if guest.facts.architecture == "arm64" else "x86"
-    includes = " ".join(
-        f"-I{tree}/{folder}{kind}"
-        for kind in ("", "/generated", "/uapi", "/generated/uapi")
-        for tree in ("build", "source")
-        for folder in (f"arch/{arch}/include", "include")
-    )
-    found = guest.run(
-        f"cd /lib/modules/$(uname -r) && expr $(echo NR_syscalls | gcc -E -P -nostdinc -D__KERNEL__"
-        f" {includes} -include linux/kconfig.h -include asm/unistd.h - | tail -1 | tr '()' '  ')"
-    )
-    return int(found.check().stdout)
+    return kernel.number_of_syscalls(lab.guest())
 
 
 @pytest.fixture

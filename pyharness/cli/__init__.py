@@ -8,6 +8,7 @@ import click
 
 from pyharness.cli import (
     bench_command,
+    check_command,
     completion_command,
     coverage_command,
     decode_command,
@@ -59,6 +60,7 @@ for _command in (
     *module_commands.COMMANDS,
     *trace_command.COMMANDS,
     *bench_command.COMMANDS,
+    *check_command.COMMANDS,
     *decode_command.COMMANDS,
     *coverage_command.COMMANDS,
     *gdb_command.COMMANDS,

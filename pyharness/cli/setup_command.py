@@ -10,13 +10,14 @@ from pyharness.host.programs import environment
 
 
 @click.command("setup", short_help="Install the programs that this host lacks.")
-@click.argument("uses", nargs=-1, metavar="[arm64 | debug | lint | vagrant]...")
+@click.argument("uses", nargs=-1, metavar="[arm64 | browser | debug | lint | vagrant]...")
 def setup_command(uses: tuple[str, ...]) -> None:
     """Install the programs that this host lacks to make and run guests.
 
     It runs the distribution's package manager, by sudo if necessary. arm64 adds what guests of
-    that architecture need, vagrant what the Vagrantfile needs, debug gdb, and lint the programs
-    that check this project's style. "pyharness doctor" shows what is missing.
+    that architecture need, vagrant what the Vagrantfile needs, debug gdb, lint the programs
+    that check this project's style, and browser the browser that its tests use. "pyharness
+    doctor" shows what is missing.
     """
     os.execvpe("sh", ["sh", str(bundled.VM / "host-setup"), *uses], environment())
 

@@ -88,11 +88,16 @@ class Built:
     @property
     def warnings(self) -> list[str]:
         """The warnings of the compiler, sparse and modpost, one line each."""
-        return [
-            line
-            for line in self.log.splitlines()
-            if _WARNING.search(line) and not _NO_WARNING.search(line)
-        ]
+        return warnings_in(self.log)
+
+
+def warnings_in(output: str) -> list[str]:
+    """Return the lines of make's output that warn of something in a module."""
+    return [
+        line
+        for line in output.splitlines()
+        if _WARNING.search(line) and not _NO_WARNING.search(line)
+    ]
 
 
 def digest(source: ModuleSource, headers: str, *, counts: bool = False) -> str:

@@ -16,8 +16,8 @@ from pyharness.host import bundled
 _TABLE = "host-packages"
 _OS_RELEASE = Path("/etc/os-release")
 # The argument with which host-setup installs the needs of a use; other uses need no argument.
-_ARGUMENTS = {"arm64": "arm64", "debug": "debug", "foreign": "arm64", "lint": "lint",
-              "vagrant": "vagrant"}  # fmt: skip
+_ARGUMENTS = {"arm64": "arm64", "browser": "browser", "debug": "debug", "foreign": "arm64",
+              "lint": "lint", "vagrant": "vagrant"}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

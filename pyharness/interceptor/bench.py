@@ -6,7 +6,6 @@ the same to the hundredth on any host, however loaded. The machine runs the gues
 with the built module and one program, ``inside/bench.c``.
 """
 
-import hashlib
 import json
 import re
 import subprocess
@@ -17,10 +16,11 @@ from pathlib import Path
 
 from pyharness.errors import CheckFailed
 from pyharness.guest.guest import Guest
-from pyharness.host import cache, signals
+from pyharness.host import signals
 from pyharness.host.cpu_time import Clock
 from pyharness.host.programs import die_with_parent, environment, requires
 from pyharness.host.progress import Progress
+from pyharness.interceptor import guest_program
 from pyharness.interceptor.interface import HEADER
 from pyharness.linux import cpio
 from pyharness.machine import command_line
@@ -103,26 +103,7 @@ def build_program(guest: Guest, module: Path) -> bytes:
     Raises:
         CheckFailed: it does not compile.
     """
-    source = Path(__file__).with_name("inside").joinpath("bench.c").read_bytes()
-    header = (module / HEADER).read_bytes()
-    made_of = hashlib.sha256(
-        guest.qemu.saved_state.folder.name.encode() + source + header
-    ).hexdigest()[:16]
-    kept = cache.folder() / "bench" / made_of
-    if kept.exists():
-        return kept.read_bytes()
-    where = f"/root/build/bench-{made_of}"
-    guest.run(["mkdir", "-p", where]).check()
-    guest.put(source, f"{where}/bench.c")
-    guest.put(header, f"{where}/{HEADER}")
-    compile_line = f"cd {where} && gcc -static -O2 -Wall -Wextra -Werror -o bench bench.c"
-    guest.run(compile_line, seconds=60).check()
-    program = guest.get(f"{where}/bench")
-    kept.parent.mkdir(exist_ok=True)
-    making = kept.with_suffix(".new")
-    making.write_bytes(program)
-    making.rename(kept)
-    return program
+    return guest_program.build(guest, "bench", beside={HEADER: (module / HEADER).read_bytes()})
 
 
 def run(saved_state: SavedState, ko: Path, program: bytes, *, progress: Progress) -> list[Cost]:

@@ -21,6 +21,11 @@ class Command(IntEnum):
     START = 3
     STOP = 4
 
+    @property
+    def macro(self) -> str:
+        """The name of the command in ``interceptor.h``."""
+        return _MACROS[self]
+
 
 _MACROS = {
     Command.INTERCEPT: "REQUEST_SYSCALL_INTERCEPT",
@@ -74,7 +79,7 @@ class Interface:
         status = defined.get("INTERCEPTOR_STATUS")
         return cls(
             custom_syscall=number("MY_CUSTOM_SYSCALL"),
-            commands={command: number(macro) for command, macro in _MACROS.items()},
+            commands={command: number(command.macro) for command in Command},
             status=status.strip('"') if status else None,
         )
 

@@ -6,7 +6,6 @@ guest's whole system with the options that count instructions (``-icount``). ``i
 measures there; it gets its files on a second disk, and writes its results to a second serial port.
 """
 
-import hashlib
 import json
 import subprocess
 import tempfile
@@ -17,11 +16,11 @@ from pathlib import Path
 
 from pyharness.errors import CheckFailed, UsageError
 from pyharness.guest.guest import Guest
-from pyharness.host import cache, signals
+from pyharness.host import signals
 from pyharness.host.cpu_time import Clock
 from pyharness.host.programs import die_with_parent, environment, requires
 from pyharness.host.progress import Progress, Task
-from pyharness.interceptor import peer_results
+from pyharness.interceptor import guest_program, peer_results
 from pyharness.interceptor.peer_results import PeerCost
 from pyharness.interceptor.peer_rows import PeerRow
 from pyharness.machine import command_line, mmdebstrap, qemu_process
@@ -42,8 +41,8 @@ _LAST_LINES = 8
 # The programs that are compiled in the guest: source, result, and the compiler's other arguments.
 # One that needs a header which the guest lacks is left out.
 _PROGRAMS = (
-    ("peers.c", "calls", "-static"),
-    ("scap.c", "scap", "$(printf -- '-I%s ' /usr/src/scap-*)"),
+    ("peers", "calls", "-static"),
+    ("scap", "scap", "$(printf -- '-I%s ' /usr/src/scap-*)"),
 )
 
 
@@ -71,24 +70,12 @@ def build_programs(guest: Guest) -> dict[str, bytes]:
         CheckFailed: the program that measures does not compile.
     """
     found = {}
-    for source, name, arguments in _PROGRAMS:
-        text = (_INSIDE / source).read_bytes()
-        made_of = guest.qemu.saved_state.folder.name.encode() + text + arguments.encode()
-        kept = cache.folder() / "bench" / f"peers-{hashlib.sha256(made_of).hexdigest()[:16]}"
-        if not kept.exists():
-            where = f"/root/build/{kept.name}"
-            guest.run(["mkdir", "-p", where]).check()
-            guest.put(text, f"{where}/{source}")
-            line = f"cd {where} && gcc -O2 -Wall -Wextra -Werror {arguments} -o {name} {source}"
-            done = guest.run(line, seconds=60)
-            if done.status and "No such file or directory" in done.stderr:
-                continue
-            done.check()
-            kept.parent.mkdir(exist_ok=True)
-            making = kept.with_suffix(".new")
-            making.write_bytes(guest.get(f"{where}/{name}"))
-            making.rename(kept)
-        found[name] = kept.read_bytes()
+    for source, name, flags in _PROGRAMS:
+        try:
+            found[name] = guest_program.build(guest, source, flags)
+        except CheckFailed as error:
+            if "No such file or directory" not in str(error):
+                raise
     return found
 
 

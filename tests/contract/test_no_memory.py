@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from arch import hooked
 from broken import Change, write
-from slabinfo import held, wait_back
 
 from pyharness import Actor, Guest, interceptor
 from pyharness.guest.result import Result
 from pyharness.interceptor import Command, Interceptor
+from pyharness.interceptor.rules.slabs import held, wait_back
 from pyharness.linux.syscalls import SyscallRef
 
 FAILING = Path(__file__).parents[1] / "programs" / "failing.h"
@@ -140,7 +140,7 @@ def test_a_failed_command_leaks_nothing(short: Interceptor, nobody: Actor) -> No
                 result = short.start(CALL, nobody.pid, by=nobody)
                 assert result.errno == errno.ENOMEM
         watched = [name for name in before if KEPT_IN.fullmatch(name)]
-        wait_back(guest, before, more=dict.fromkeys(watched, rounds // 2))
+        assert not wait_back(guest, before, more=dict.fromkeys(watched, rounds // 2))
 
 
 @REALLY

@@ -10,10 +10,10 @@ from functools import partial
 
 import pytest
 from arch import AT_FDCWD, first_of, hooked, longs
-from slabinfo import CACHES, held, wait_back
 
 from pyharness import Actor, Guest
 from pyharness.interceptor import MODULE, Command, Interceptor, Interface
+from pyharness.interceptor.rules.slabs import CACHES, held, wait_back
 
 A_BYTE = "\x01\0\0\0\0\0\0\0"
 
@@ -229,7 +229,8 @@ def test_load_and_unload_again_and_again(
     guest.run("pkill -9 stress-ng")
     # Less than one of anything for each cycle, and far less than one for each entry.
     few = dict.fromkeys(CACHES, CYCLES // 2)
-    wait_back(guest, before, more={**few, "Slab": 4096, "Percpu": 1024, "VmallocUsed": 1024})
+    more = {**few, "Slab": 4096, "Percpu": 1024, "VmallocUsed": 1024}
+    assert not wait_back(guest, before, more=more)
 
 
 def test_unload_while_commands_pour_in(module: Interceptor, guest: Guest) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from broken import BROKEN, write
-from slabinfo import held, wait_back
 
 from pyharness import Actor, CheckFailed, Guest, interceptor
 from pyharness.interceptor import Interceptor
+from pyharness.interceptor.rules.slabs import held, wait_back
 
 CALL = "sched_rr_get_interval"
 
@@ -46,7 +46,7 @@ def calls(module: Interceptor, actor: Actor) -> None:
     module.start(CALL, actor.pid)
     before = held(module.guest)
     actor.syscall(CALL, actor.pid, 0, repeat=2000)
-    wait_back(module.guest, before, more={"kmalloc-512": 500}, seconds=2)
+    assert not wait_back(module.guest, before, more={"kmalloc-512": 500}, seconds=2)
 
 
 TRIGGERS: dict[str, Callable[[Interceptor, Actor], None]] = {

@@ -7,15 +7,17 @@ from collections.abc import Callable
 import pytest
 
 from pyharness import Guest
-from pyharness.interceptor import Intercepted, Interceptor
+from pyharness.interceptor import MODULE, Intercepted, Interceptor, guest_program
+from pyharness.interceptor.interface import HEADER
 
 ROUNDS = 10_000
 SECONDS = 60
 CALL = "sched_rr_get_interval"
+RACE = "/root/race"  # the program in the guest
 
 pytestmark = pytest.mark.cpus(4)
 
-# What tests/programs/race.c does, whether the call is still intercepted at the
+# What inside/race.c does, whether the call is still intercepted at the
 # end, and for how long at most.
 KINDS = {
     "intercept": (CALL, False, SECONDS),
@@ -38,7 +40,6 @@ LEAST_REALTIME = {"intercept": 20, "exits-waiting": 10, "in-flight": 20, "releas
 def test_race(
     module: Interceptor,
     guest: Guest,
-    compiled: Callable[[str], str],
     record_property: Callable[[str, object], None],
     *,
     soak: int,
@@ -50,7 +51,11 @@ def test_race(
     realtime = "-rt-" in guest.facts.release
     least = LEAST_REALTIME.get(kind, LEAST) if realtime else LEAST
     numbers = map(str, (number, soak * ROUNDS, soak * most, least))
-    line = [compiled("race"), kind, *numbers]
+    guest.put(
+        guest_program.build(guest, "race", beside={HEADER: (MODULE / HEADER).read_bytes()}), RACE
+    )
+    guest.run(["chmod", "755", RACE]).check()
+    line = [RACE, kind, *numbers]
     done = guest.run(line, seconds=2 * soak * SECONDS)
     assert done.status == 0, done.stdout
     said = re.fullmatch(r"(\d+) rounds in (\d+) s\n", done.stdout)

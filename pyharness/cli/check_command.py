@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The commands that check a module by the rules of the assignment, and list the rules."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from pyharness.cli import options, outcome
+from pyharness.errors import HarnessError, UsageError
+from pyharness.host.progress import TerminalProgress
+from pyharness.host.writable import can_write
+from pyharness.interceptor.rules import catalogue, checking, scheme, submission
+from pyharness.interceptor.rules.reports import (
+    gradescope,
+    html_student,
+    json_report,
+    junit,
+    markus,
+    text,
+)
+from pyharness.interceptor.rules.reports.redaction import Redaction
+from pyharness.interceptor.rules.verdict import Report, Verdict
+
+# The formats that are written to standard output, in place of text for a person.
+_PRINTED = {"json": json_report.document, "gradescope": gradescope.document}
+_FILES: dict[str, Callable[[Report], str]] = {
+    "junit": junit.document,
+    "html": html_student.page,
+}
+_MOST_SEED = 1 << 32
+
+
+@click.command("check", short_help="Check a module by the assignment's rules, and give it marks.")
+@click.argument(
+    "submission_path",
+    metavar="[DIR]",
+    type=click.Path(exists=True, path_type=Path),
+    default=Path(),
+)
+@click.option(
+    "--guest",
+    default=checking.GUEST,
+    show_default=True,
+    metavar="NAME",
+    help="the guest",
+    shell_complete=options.complete_guest,
+)
+@click.option(
+    "--scheme",
+    "scheme_name",
+    default=scheme.DEFAULT,
+    show_default=True,
+    metavar="NAME|FILE.toml",
+    help=f"the points of each rule, and what is right where the handout allows several: one of"
+    f" {', '.join(scheme.shipped())}, or a file",
+)
+@click.option(
+    "--only", multiple=True, metavar="RULE", help="decide this rule, and those that it depends on"
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, _MOST_SEED),
+    help="choose the random arguments by this number  [default: another each time]",
+)
+@click.option("--json", "as_json", is_flag=True, help="print a JSON object instead of text")
+@click.option("--gradescope", "as_gradescope", is_flag=True, help="print Gradescope's results.json")
+@click.option("--markus", "as_markus", is_flag=True, help="print a JSON object per rule, for MarkUs")
+@click.option("--junit", type=click.Path(path_type=Path), metavar="FILE.xml", help="write JUnit XML")
+@click.option(
+    "--html", type=click.Path(path_type=Path), metavar="FILE.html", help="write a page for a browser"
+)
+def check_command(
+    *,
+    submission_path: Path,
+    guest: str,
+    scheme_name: str,
+    only: tuple[str, ...],
+    seed: int | None,
+    as_json: bool,
+    as_gradescope: bool,
+    as_markus: bool,
+    junit: Path | None,
+    html: Path | None,
+) -> int:
+    """Check a module by the rules of the assignment, and give it marks.
+
+    DIR is the module's folder, or an archive of it; without one, the current folder. The exit
+    status is 0 if the module keeps each rule that earns points, 1 if not, and 2 or more if it
+    could not be checked.
+    """
+    if as_json + as_gradescope + as_markus > 1:
+        raise UsageError("--json, --gradescope and --markus exclude each other: choose one")
+    submission.find(submission_path)
+    chosen_scheme = scheme.load(scheme_name, catalogue.IDS)
+    rules = catalogue.chosen(only, chosen_scheme.without)
+    files = {"junit": junit, "html": html}
+    for kind, path in files.items():
+        if path:
+            can_write(path, f"--{kind}")
+    chosen_seed = random.randrange(_MOST_SEED) if seed is None else seed
+    redaction = Redaction()
+    printer = _printer(as_json or as_gradescope, as_markus, redaction)
+    with checking.Checker(
+        submission_path, guest, chosen_scheme, chosen_seed, rules, TerminalProgress()
+    ) as checker:
+        status, problem = 0, ""
+        try:
+            for verdict in checker.verdicts():
+                printer(verdict)
+        except HarnessError as error:
+            status, problem = outcome.of(error) or (1, "")
+            status = max(status, 2)  # 1 would say that the module is wrong
+        except BaseException:
+            _write(files, checker.report("the check was interrupted"))
+            raise
+        report = checker.report(problem)
+    _write(files, report)
+    if as_markus:
+        if end := markus.end(report):
+            click.echo(end)
+    elif as_json or as_gradescope:
+        click.echo(_PRINTED["json" if as_json else "gradescope"](report))
+    else:
+        _console().print(text.end_text(report), soft_wrap=True)
+    return status or int(not report.passed)
+
+
+def _console() -> Console:
+    return Console(highlight=False)
+
+
+def _printer(quiet: bool, as_markus: bool, redaction: Redaction) -> Callable[[Verdict], None]:
+    """Return what prints each verdict as it is decided."""
+    if as_markus:
+        return lambda verdict: click.echo(markus.line(verdict, redaction))
+    if quiet:
+        return lambda verdict: None
+    console = _console()
+    return lambda verdict: console.print(
+        text.verdict_text(redaction.verdict(verdict)), soft_wrap=True
+    )
+
+
+def _write(files: dict[str, Path | None], report: Report) -> None:
+    for kind, path in files.items():
+        if path:
+            path.write_text(_FILES[kind](report), encoding="utf-8")
+
+
+@click.command("rules", short_help="List the rules by which modules are checked.")
+@click.option(
+    "--scheme",
+    "scheme_name",
+    default=scheme.DEFAULT,
+    show_default=True,
+    metavar="NAME|FILE.toml",
+    help="the scheme whose points are shown",
+)
+def rules_command(*, scheme_name: str) -> None:
+    """List the rules by which modules are checked: id, points, and the rule itself."""
+    chosen = scheme.load(scheme_name, catalogue.IDS)
+    for rule in catalogue.chosen((), chosen.without):
+        points = chosen.points.get(rule.id, rule.points)
+        click.echo(f"{rule.id:20} {points:4g}  {rule.title}")
+
+
+COMMANDS = (check_command, rules_command)

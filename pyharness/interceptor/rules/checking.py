@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Checks a module by the rules: builds it in one guest, and tries each rule in another.
+
+A rule has the module freshly loaded in a guest that is known to be clean. A guest in which a rule
+failed, or that is not as it was before the module was loaded, is discarded.
+"""
+
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pyharness.errors import EmulatorFault, GuestCrashed, GuestError, HarnessError
+from pyharness.guest.guest import Guest
+from pyharness.guest.pool import with_cpus
+from pyharness.host import cache, json_store
+from pyharness.host.closing import Closes
+from pyharness.host.progress import Progress
+from pyharness.interceptor.rules import kernel, subject, submission
+from pyharness.interceptor.rules.catalogue import BUILDS
+from pyharness.interceptor.rules.kernel import SyscallTable
+from pyharness.interceptor.rules.rule import Rule
+from pyharness.interceptor.rules.scheme import Scheme
+from pyharness.interceptor.rules.subject import Subject
+from pyharness.interceptor.rules.trial import Kernel, RuleBroken, Trial
+from pyharness.interceptor.rules.verdict import Outcome, Report, Verdict
+from pyharness.linux.kmsg import Record
+
+# The guest in which a module of the classic kind works: its kernel dispatches through the table.
+GUEST = "bullseye-i386"
+_LOG_LINES = 40  # of the kernel log, in the evidence
+_ATTEMPTS = 2  # of a rule that ended because of the guest, not because of the module
+_WATCH_SECONDS = 0.5
+
+
+@dataclass
+class _Decided:
+    """What came out of one attempt to decide a rule.
+
+    Attributes:
+        outcome: whether the module keeps the rule.
+        evidence: what was asked, what came, and what should have come.
+        log: the lines of the kernel log since the rule began.
+        crash: the kernel's report of a crash.
+    """
+
+    outcome: Outcome
+    evidence: str = ""
+    log: str = ""
+    crash: str = ""
+
+
+@dataclass
+class Checker(Closes):
+    """Checks one module. It is closed at the end, which ends its guests.
+
+    Attributes:
+        source: the folder or archive.
+        guest: the name of the guest.
+        scheme: the scheme.
+        seed: chooses the random arguments.
+        rules: the rules, each after those that it depends on.
+        progress: shows the steps that take long.
+    """
+
+    source: Path
+    guest: str
+    scheme: Scheme
+    seed: int
+    rules: Sequence[Rule]
+    progress: Progress
+    _verdicts: dict[str, Verdict] = field(default_factory=dict)
+    _guests: dict[int, tuple[Guest, Kernel]] = field(default_factory=dict)
+    _release: str = ""
+    _built: submission.Build | None = None
+
+    def __post_init__(self) -> None:
+        submission.find(self.source)
+        self._kept = tempfile.TemporaryDirectory(prefix="pyharness-check-")
+
+    def close(self) -> None:
+        """End the guests."""
+        for cpus in [*self._guests]:
+            self._discard(cpus)
+        self._kept.cleanup()
+
+    def verdicts(self) -> Iterator[Verdict]:
+        """Decide one rule after the other, and yield each verdict as soon as there is one.
+
+        Raises:
+            HarnessError: the module can't be checked to the end, for a reason that is not its own.
+        """
+        for rule in self.rules:
+            begin = time.monotonic()
+            verdict = self._verdict(rule)
+            verdict = replace(verdict, seconds=round(time.monotonic() - begin, 3))
+            self._verdicts[rule.id] = verdict
+            yield verdict
+
+    def report(self, problem: str = "") -> Report:
+        """Return what has been decided so far.
+
+        Args:
+            problem: why the rest could not be decided.
+        """
+        return Report(
+            submission=self.source.resolve().name,
+            guest=self.guest,
+            kernel=self._release,
+            scheme=self.scheme.name,
+            seed=self.seed,
+            verdicts=tuple(self._verdicts.values()),
+            problem=problem,
+        )
+
+    # ---- one rule ----
+
+    def _verdict(self, rule: Rule) -> Verdict:
+        most = self.scheme.points.get(rule.id, rule.points)
+        verdict = Verdict(
+            rule=rule.id,
+            title=rule.title,
+            outcome=Outcome.UNDECIDED,
+            most=most,
+            bonus=rule.bonus,
+            hidden=rule.id in self.scheme.hidden,
+        )
+        if because := self._because(rule):
+            return replace(verdict, because=because)
+        decided = self._build() if rule.id == BUILDS else self._decide(rule)
+        return replace(
+            verdict,
+            outcome=decided.outcome,
+            points=most if decided.outcome is Outcome.PASSED else 0,
+            evidence=decided.evidence,
+            log=decided.log,
+            crash=decided.crash,
+        )
+
+    def _because(self, rule: Rule) -> str:
+        """Return the failed rule for which a rule can't be decided; empty if there is none."""
+        for name in rule.after:
+            earlier = self._verdicts.get(name)  # None: the scheme leaves it out
+            if earlier and earlier.outcome is not Outcome.PASSED:
+                return earlier.because or earlier.rule
+        return ""
+
+    def _build(self) -> _Decided:
+        """Build the module, in a guest that is discarded: a makefile can do anything."""
+        guest, _ = self._ready(0)
+        try:
+            self._built = submission.build(guest, self.source, self.scheme, Path(self._kept.name))
+        finally:
+            self._discard(0)
+        if self._built.subject:
+            return _Decided(Outcome.PASSED)
+        evidence = f"{self._built.problem}\n{self._built.output}".strip()
+        return _Decided(Outcome.FAILED, evidence=evidence)
+
+    def _decide(self, rule: Rule) -> _Decided:
+        """Try a rule; once more if the guest was at fault.
+
+        Raises:
+            GuestError: it was at fault twice.
+        """
+        for attempt in range(_ATTEMPTS):
+            try:
+                return self._try(rule)
+            except EmulatorFault:
+                self._discard(rule.cpus)
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        raise AssertionError("each attempt returns or raises")
+
+    def _try(self, rule: Rule) -> _Decided:
+        guest, known = self._ready(rule.cpus)
+        module = self._subject()
+        trial = Trial(guest, module, known, self.scheme, f"{self.seed} {rule.id}")
+        mark = guest.log.mark()
+        decided = _Decided(Outcome.PASSED)
+        limit = guest.limit(self.scheme.rule_seconds)
+        try:
+            with _ended_after(guest, limit) as late:
+                try:
+                    if rule.loaded:
+                        trial.load()
+                    rule.check(trial)
+                except EmulatorFault:
+                    raise
+                except RuleBroken as error:
+                    decided = _Decided(Outcome.FAILED, str(error), _log(guest, mark))
+                except GuestCrashed as error:
+                    decided = _crashed(error, trial, late)
+                except GuestError as error:
+                    evidence = f"{error}\nbefore that:\n{trial.steps}"
+                    decided = _Decided(Outcome.FAILED, evidence, _log(guest, mark))
+        finally:
+            if decided.outcome is not Outcome.PASSED or not self._is_clean(guest, trial):
+                self._discard(rule.cpus)
+        return decided
+
+    def _subject(self) -> Subject:
+        assert self._built, "the rule builds comes first"
+        assert self._built.subject, "no rule is tried on a module that was not built"
+        return self._built.subject
+
+    # ---- guests ----
+
+    def _ready(self, cpus: int) -> tuple[Guest, Kernel]:
+        """Return a clean guest, started if there is none."""
+        if cpus not in self._guests:
+            for other, _ in self._guests.values():
+                other.pause()
+            spec = with_cpus(self.guest, cpus)
+            guest = Guest.boot(
+                spec.name, cpus=spec.cpus, memory=spec.memory, progress=self.progress
+            )
+            try:
+                self._guests[cpus] = guest, _known(guest)
+            except BaseException:
+                guest.close()
+                raise
+            self._release = guest.facts.release
+        guest, known = self._guests[cpus]
+        guest.resume()
+        return guest, known
+
+    def _discard(self, cpus: int) -> None:
+        if cpus in self._guests:
+            self._guests.pop(cpus)[0].close()
+
+    def _is_clean(self, guest: Guest, trial: Trial) -> bool:
+        """Return whether a guest is as it was before the module was loaded, after unloading it."""
+        try:
+            guest.dismiss()
+            if subject.is_loaded(guest, trial.subject):
+                trial.unload()
+            guest.health.check()
+            return not trial.left_behind()
+        except HarnessError:
+            return False
+
+
+@contextmanager
+def _ended_after(guest: Guest, seconds: float) -> Iterator[threading.Event]:
+    """End a guest if a ``with`` block lasts too long; everything in the block then raises.
+
+    Args:
+        guest: the guest.
+        seconds: how long the block may last, in seconds in which the guest could run.
+
+    Yields:
+        An event that is set if it was ended.
+    """
+    over, late = threading.Event(), threading.Event()
+    end = guest.clock() + seconds
+
+    def watch() -> None:
+        while not over.wait(_WATCH_SECONDS):
+            if guest.clock() > end:
+                late.set()
+                with suppress(HarnessError):
+                    guest.backend.end()
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield late
+    finally:
+        over.set()
+        thread.join()
+
+
+def _crashed(error: GuestCrashed, trial: Trial, late: threading.Event) -> _Decided:
+    if late.is_set():
+        evidence = "the rule could not be decided in time: the module keeps the guest busy"
+        return _Decided(Outcome.FAILED, f"{evidence}\nbefore that:\n{trial.steps}")
+    first = str(error).splitlines()[0]
+    evidence = f"{first}; the last requests, the most recent last:\n{error.history}"
+    return _Decided(Outcome.FAILED, evidence, crash=error.report)
+
+
+def _log(guest: Guest, mark: int) -> str:
+    """Return the end of the kernel log since a mark; nothing if the guest does not answer."""
+    try:
+        records: list[Record] = guest.log.since(mark)
+    except HarnessError:
+        return ""
+    return "\n".join(record.text for record in records[-_LOG_LINES:])
+
+
+def _known(guest: Guest) -> Kernel:
+    """Return what the rules need to know of a guest's kernel; most of it from the cache.
+
+    Each guest that is started from the same saved state has the same.
+    """
+    path = cache.folder() / "rules" / f"{guest.qemu.saved_state.folder.name}.json"
+    found = json_store.read(path, {"count": int, "address": int})
+    if not found:
+        count = kernel.number_of_syscalls(guest)
+        found = {"count": count, "address": kernel.find_table(guest, count).address}
+        path.parent.mkdir(exist_ok=True)
+        json_store.write(path, found)
+    table = SyscallTable(found["address"], found["count"], guest.syscalls.bytes_of_long)
+    return Kernel(
+        number_of_syscalls=found["count"], table=table, clean=kernel.footprint(guest, table)
+    )

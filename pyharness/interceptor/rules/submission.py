@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Builds what a student has handed in: in a guest, as an ordinary user, without a network.
+
+Nothing of a submission is unpacked, built or executed on the host. The guest is discarded
+afterwards, as a makefile can do anything in it.
+"""
+
+import io
+import json
+import shlex
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from pyharness.errors import GuestTimeout, UsageError
+from pyharness.guest.build import warnings_in
+from pyharness.guest.guest import Guest
+from pyharness.guest.module_source import kernel_name
+from pyharness.interceptor.interface import HEADER, Interface
+from pyharness.interceptor.rules.scheme import Scheme
+from pyharness.interceptor.rules.subject import Subject
+from pyharness.linux.syscalls import Syscalls
+
+# The archives that Python's shutil unpacks.
+ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
+_LARGEST_BYTES = 64 << 20  # of a submission
+_LARGEST_MODULE_BYTES = 16 << 20
+_LARGEST_OUTPUT_BYTES = 64 << 10  # of what make prints
+_USER = "nobody"
+_TOP = "/srv/check"
+_INSIDE = Path(__file__).parents[1] / "inside"
+_STARTER = Path(__file__).parents[1] / "starter"
+_UNPACK_SECONDS = 20.0
+# What a submission's folder has besides its source.
+_LEFT_OUT = (".*", "__pycache__", "*.ko", "*.o", "*.mod", "*.mod.c")
+# How much of the guest a build may use: processes, the size of a file, and memory, in bytes.
+_LIMITS = f"--nproc=128 --fsize={64 << 20} --as={1 << 30}"
+_MAKE = (
+    "unshare --net -- prlimit {limits} -- runuser -u {user} --"
+    " env -i PATH=/usr/bin:/bin HOME={top} LC_ALL=C"
+    " timeout --kill-after=5 {seconds:.0f}"
+    " make -C /lib/modules/$(uname -r)/build M={folder} KCFLAGS=-g modules"
+    " > {top}/output 2>&1 < /dev/null; echo $?; pkill -KILL -u {user}"
+)
+_TIMED_OUT = (124, 137)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """The result of a build.
+
+    Attributes:
+        subject: the module; None if it was not built.
+        problem: why it was not; empty if it was.
+        output: what make printed, cut off at 64 KiB.
+    """
+
+    subject: Subject | None = None
+    problem: str = ""
+    output: str = field(default="", repr=False)
+
+
+def find(path: Path) -> Path:
+    """Check that a path is a submission: a folder, or an archive of a known kind.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if path.is_dir() or (path.is_file() and path.name.lower().endswith(ARCHIVES)):
+        return path
+    kinds = ", ".join(ARCHIVES)
+    raise UsageError(f"{path} is neither a folder nor an archive ({kinds}): name a module's folder")
+
+
+def packed(path: Path) -> tuple[str, bytes]:
+    """Read a submission.
+
+    Symbolic links of a folder stay what they are: nothing is read from outside of it.
+
+    Returns:
+        The name of an archive, and its content.
+
+    Raises:
+        UsageError: the submission is too large, or can't be read.
+    """
+    try:
+        if path.is_file():
+            if path.stat().st_size > _LARGEST_BYTES:
+                raise _too_large(path)
+            kind = next(kind for kind in ARCHIVES if path.name.lower().endswith(kind))
+            return f"submission{kind}", path.read_bytes()
+        return "submission.tar", _tar(path)
+    except OSError as error:
+        raise UsageError(f"{error.filename or path} can't be read: {error.strerror}") from error
+
+
+def _tar(folder: Path) -> bytes:
+    size = 0
+
+    def chosen(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        nonlocal size
+        name = PurePosixPath(member.name)
+        if name.name and any(name.match(pattern) for pattern in _LEFT_OUT):
+            return None
+        if not (member.isfile() or member.isdir() or member.issym()):
+            return None
+        if (size := size + member.size) > _LARGEST_BYTES:
+            raise _too_large(folder)
+        member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+        return member
+
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        for entry in sorted(folder.iterdir()):
+            archive.add(entry, arcname=entry.name, filter=chosen)
+    return made.getvalue()
+
+
+def _too_large(path: Path) -> UsageError:
+    return UsageError(f"{path} has more than {_LARGEST_BYTES >> 20} MiB: it is no module's source")
+
+
+def build(guest: Guest, path: Path, scheme: Scheme, kept: Path) -> Build:
+    """Build a submission in a guest, which the caller then discards.
+
+    Args:
+        guest: the guest.
+        path: the folder or archive.
+        scheme: says how long the build may take.
+        kept: the folder of the host that the module's file is written to.
+
+    Raises:
+        UsageError: the submission can't be read, or is too large.
+        GuestError: the guest can't be used.
+    """
+    name, data = packed(path)
+    for file, content in (
+        (name, data),
+        ("unpack.py", (_INSIDE / "unpack.py").read_bytes()),
+        (f"fill/{HEADER}", (_STARTER / HEADER).read_bytes()),
+    ):
+        where = f"{_TOP}/{file}"
+        guest.run(["mkdir", "-p", str(PurePosixPath(where).parent)]).check()
+        guest.put(content, where)
+    guest.run(f"chmod -R a+rX {_TOP} && install -d -o {_USER} -m 755 {_TOP}/src").check()
+    unpack = ["python3", f"{_TOP}/unpack.py", f"{_TOP}/{name}", f"{_TOP}/src", f"{_TOP}/fill"]
+    try:
+        said = guest.run(unpack, user=_USER, seconds=_UNPACK_SECONDS).check().stdout
+    except GuestTimeout:
+        return Build(problem=f"{path.name} can't be unpacked in time")
+    found = json.loads(said)
+    if problem := found.get("problem"):
+        return Build(problem=f"{path.name}: {problem}")
+    return _make(guest, found["folder"], found["defines"], scheme, kept)
+
+
+def _make(guest: Guest, folder: str, defines: str, scheme: Scheme, kept: Path) -> Build:
+    seconds = guest.limit(scheme.build_seconds)
+    where = shlex.quote(folder)
+    line = _MAKE.format(limits=_LIMITS, user=_USER, top=_TOP, seconds=seconds, folder=where)
+    done = guest.run(line, seconds=scheme.build_seconds + 10)
+    status = int(done.stdout.split()[0])
+    output = guest.run(f"head -c {_LARGEST_OUTPUT_BYTES} {_TOP}/output").stdout
+    if status in _TIMED_OUT:
+        return Build(problem="make did not end in time", output=output)
+    if status:
+        return Build(problem="make failed", output=output)
+    small = f"-{_LARGEST_MODULE_BYTES >> 10}k"
+    find_modules = ["find", folder, "-type", "f", "-name", "*.ko", "-size", small]
+    files = guest.run(find_modules).stdout.splitlines()
+    if not files:
+        return Build(problem="make has built no module", output=output)
+    file = _chosen(files)
+    ko = kept / PurePosixPath(file).name
+    ko.write_bytes(guest.get(file))
+    return Build(
+        subject=Subject(
+            name=kernel_name(ko.stem),
+            ko=ko,
+            interface=interface(defines, guest.syscalls),
+            warnings=tuple(warnings_in(output)),
+        ),
+        output=output,
+    )
+
+
+def _chosen(files: Sequence[str]) -> str:
+    """Return the module that is checked: the one of the handout's name, or the first."""
+    stem = PurePosixPath(HEADER).stem
+    return min(files, key=lambda file: (PurePosixPath(file).stem != stem, file))
+
+
+def interface(defines: str, syscalls: Syscalls) -> Interface:
+    """Return the numbers by which a module is used.
+
+    Args:
+        defines: the texts of its sources and headers; what they don't define is the handout's.
+        syscalls: the guest's system calls.
+    """
+    usual = (_STARTER / HEADER).read_text(encoding="utf-8")
+    try:
+        return Interface.parse(f"{usual}\n{defines}", syscalls)
+    except UsageError:  # a number that only a compiler can find out
+        return Interface.parse(usual, syscalls)

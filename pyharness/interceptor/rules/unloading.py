@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The rules about unloading, and about sleepers that are beyond the assignment."""
+
+import errno
+import signal
+
+from pyharness.interceptor.interface import Command
+from pyharness.interceptor.rules import slabs
+from pyharness.interceptor.rules.rule import Rules
+from pyharness.interceptor.rules.trial import Trial
+
+RULES = Rules()
+_NO_COMMAND = 99
+_CYCLES = 50
+_MONITORED = 8  # processes in each cycle
+# A leak of one object for each process that is monitored makes _CYCLES * _MONITORED; the kernel's
+# own caches vary by a few dozen.
+_GROWTH = _CYCLES * _MONITORED // 2
+_SLEEP_SECONDS = 2
+
+
+def _check_unloaded(trial: Trial) -> None:
+    """Make sure that the kernel works as before the module was loaded."""
+    trial.check_restored()
+    trial.order(_NO_COMMAND, wanted=errno.EINTR)  # as restart_syscall() answers
+    actor = trial.actor("nobody")
+    actor.exit(5)
+    actor.reap()
+
+
+@RULES.rule("unload-restores", 4, "takes-commands")
+def unload_restores(trial: Trial) -> None:
+    """Unloading restores MY_CUSTOM_SYSCALL, exit_group and all that is still intercepted."""
+    trial.unload()
+    _check_unloaded(trial)
+    trial.load()
+    trial.intercept()
+    trial.intercept("exit_group")
+    trial.start(trial.actor("nobody").pid)
+    trial.unload()
+    _check_unloaded(trial)
+
+
+@RULES.rule("unload-all", 3, "unload-restores", "intercept-release", "number-last")
+def unload_all(trial: Trial) -> None:
+    """Unloading restores every system call of the kernel, if all of them are intercepted."""
+    custom = trial.subject.interface.custom_syscall
+    for number in range(trial.kernel.number_of_syscalls):
+        if number != custom:
+            trial.order(Command.INTERCEPT, number)
+    trial.unload()
+    _check_unloaded(trial)
+
+
+@RULES.rule("cycles", 3, "unload-restores", "start-stop")
+def cycles(trial: Trial) -> None:
+    """The module can be loaded and unloaded fifty times, and leaves no memory behind."""
+    guest = trial.guest
+    actors = [trial.actor() for _ in range(_MONITORED)]
+
+    def cycle() -> None:
+        trial.intercept()
+        for actor in actors:
+            trial.start(actor.pid)
+        trial.unload()
+
+    cycle()
+    before = slabs.held(guest)
+    for _ in range(_CYCLES):
+        trial.load()
+        cycle()
+    more = {name: _GROWTH for name in before if name.startswith(("kmalloc-", "pid"))}
+    if grown := slabs.wait_back(guest, before, more=more, seconds=trial.scheme.seconds):
+        objects = ", ".join(f"{count} of {name}" for name, count in sorted(grown.items()))
+        trial.fail(
+            f"{_CYCLES} times: insmod, monitor {_MONITORED} processes, rmmod",
+            f"the kernel holds more objects than before: {objects}",
+            "all memory is given back",
+        )
+
+
+# ---- beyond the assignment ----
+
+
+@RULES.rule("sleepers-at-unload", 0, "unload-restores", "log-line")
+def sleepers_at_unload(trial: Trial) -> None:
+    """Unloading while a process sleeps in an intercepted call does no harm."""
+    sleeper = trial.actor("nobody")
+    trial.intercept("nanosleep")
+    trial.start(sleeper.pid, "nanosleep")
+    trial.fall_asleep(sleeper, _SLEEP_SECONDS)
+    trial.order(Command.RELEASE, "nanosleep")
+    trial.try_unload()  # a module may refuse, as long as somebody is inside
+    result = trial.finish(sleeper, f"nanosleep({_SLEEP_SECONDS} s) by process {sleeper.pid}")
+    if result.errno or result.value:
+        trial.fail("the sleep that lasted while the module was unloaded", result, 0)
+    trial.guest.run("true").check()
+
+
+@RULES.rule("restarts", 0, "takes-commands")
+def restarts(trial: Trial) -> None:
+    """A sleep that is stopped and continued ends as usual while the module is loaded."""
+    sleeper = trial.actor("nobody")
+    trial.fall_asleep(sleeper, _SLEEP_SECONDS)
+    for number, state in ((signal.SIGSTOP, "T"), (signal.SIGCONT, "S")):
+        sleeper.kill(number)
+
+        def is_reached(wanted: str = state) -> bool:
+            return trial.guest.agent.state(sleeper.pid) == wanted
+
+        trial.wait(f"process {sleeper.pid} gets signal {number}", is_reached)
+        trial.note(f"process {sleeper.pid} has got signal {number}")
+    result = trial.finish(sleeper, f"nanosleep({_SLEEP_SECONDS} s), stopped and continued")
+    if result.errno or result.value:
+        trial.fail(f"nanosleep({_SLEEP_SECONDS} s), stopped and continued", result, 0)
