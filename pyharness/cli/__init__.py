@@ -17,6 +17,7 @@ from pyharness.cli import (
     module_commands,
     outcome,
     setup_command,
+    starter_command,
     streams,
     trace_command,
 )
@@ -64,6 +65,7 @@ for _command in (
     *coverage_command.COMMANDS,
     *gdb_command.COMMANDS,
     *setup_command.COMMANDS,
+    *starter_command.COMMANDS,
     *completion_command.COMMANDS,
 ):
     cli.add_command(_command)

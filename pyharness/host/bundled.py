@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Files that come with this package: guest descriptions, the interceptor, programs for guests."""
+"""Files of this package: guest descriptions, the interceptor, programs for guests, the starter."""
 
 from pathlib import Path
 
@@ -15,3 +15,4 @@ def _data(name: str) -> Path:
 VM = _data("vm")
 MODULE = _data("module")
 IN_GUEST = _PACKAGE / "guest" / "inside"
+STARTER = _PACKAGE / "interceptor" / "starter"
