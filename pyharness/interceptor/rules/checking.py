@@ -176,9 +176,9 @@ class Checker(Closes):
         raise AssertionError("each attempt returns or raises")
 
     def _try(self, rule: Rule) -> _Decided:
-        guest, known = self._ready(rule.cpus)
+        guest, facts = self._ready(rule.cpus)
         module = self._subject()
-        trial = Trial(guest, module, known, self.scheme, f"{self.seed} {rule.id}")
+        trial = Trial(guest, module, facts, self.scheme, f"{self.seed} {rule.id}")
         mark = guest.log.mark()
         decided = _Decided(Outcome.PASSED)
         limit = guest.limit(self.scheme.rule_seconds)
@@ -219,14 +219,14 @@ class Checker(Closes):
                 spec.name, cpus=spec.cpus, memory=spec.memory, progress=self.progress
             )
             try:
-                self._guests[cpus] = guest, _known(guest)
+                self._guests[cpus] = guest, known(guest)
             except BaseException:
                 guest.close()
                 raise
             self._release = guest.facts.release
-        guest, known = self._guests[cpus]
+        guest, facts = self._guests[cpus]
         guest.resume()
-        return guest, known
+        return guest, facts
 
     def _discard(self, cpus: int) -> None:
         if cpus in self._guests:
@@ -293,7 +293,7 @@ def _log(guest: Guest, mark: int) -> str:
     return "\n".join(record.text for record in records[-_LOG_LINES:])
 
 
-def _known(guest: Guest) -> Kernel:
+def known(guest: Guest) -> Kernel:
     """Return what the rules need to know of a guest's kernel; most of it from the cache.
 
     Each guest that is started from the same saved state has the same.
