@@ -112,7 +112,7 @@ def test_a_makefile_reaches_nothing_but_its_guest(tmp_path: Path, line: str) -> 
     assert folder.is_dir()
 
 
-def test_a_module_for_another_kernel_is_told_which_guest_would_do() -> None:
+def test_a_module_for_another_kernel_is_sent_to_its_guest() -> None:
     found = classic.check(classic.SOLUTION, "--only=takes-commands", "--guest=bookworm-i386")
     assert found.status == 1
     said = [verdict["evidence"] for verdict in found.verdicts.values()]
