@@ -39,7 +39,7 @@ def intercept_release(trial: Trial) -> None:
         trial.order(Command.RELEASE, CALL, pid)
 
 
-@RULES.rule("results-unchanged", 4, "intercept-release")
+@RULES.rule("results-unchanged", 4, "start-stop")
 def results_unchanged(trial: Trial) -> None:
     """An intercepted call does, and returns, what it always did; monitored or not."""
     root = trial.actor()

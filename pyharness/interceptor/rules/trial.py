@@ -270,6 +270,7 @@ class Trial:
             try:
                 self.guest.load_ko(self.subject.ko, **self.subject.parameters)
             except ModuleRefused as error:
+                self.guest.health.check()  # its init function may have crashed
                 raise self._broken(asked, error, "it is loaded") from error
         else:
             root = self.guest.root

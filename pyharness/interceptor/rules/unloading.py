@@ -28,7 +28,7 @@ def _check_unloaded(trial: Trial) -> None:
     actor.reap()
 
 
-@RULES.rule("unload-restores", 4, "takes-commands")
+@RULES.rule("unload-restores", 4, "intercept-release")
 def unload_restores(trial: Trial) -> None:
     """Unloading restores MY_CUSTOM_SYSCALL, exit_group and all that is still intercepted."""
     trial.unload()
@@ -36,12 +36,11 @@ def unload_restores(trial: Trial) -> None:
     trial.load()
     trial.intercept()
     trial.intercept("exit_group")
-    trial.start(trial.actor("nobody").pid)
     trial.unload()
     _check_unloaded(trial)
 
 
-@RULES.rule("unload-all", 3, "unload-restores", "intercept-release", "number-last")
+@RULES.rule("unload-all", 3, "unload-restores", "number-last")
 def unload_all(trial: Trial) -> None:
     """Unloading restores every system call of the kernel, if all of them are intercepted."""
     custom = trial.subject.interface.custom_syscall
