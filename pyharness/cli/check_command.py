@@ -131,12 +131,12 @@ def check_command(
     With --class, the modules of a class are checked. The exit status is 0 if all could be checked,
     whatever they earn. After a stop, the same command goes on where it was.
     """
+    _check_options(
+        class_path,
+        alone=any((submission_path, as_json, as_gradescope, as_markus, junit, html)),
+        of_class=any((count, out, scheduler)),
+    )
     if class_path:
-        if submission_path or as_json or as_gradescope or as_markus or junit or html:
-            raise UsageError(
-                "--class writes results of its own: leave out DIR, --json, --gradescope, --markus,"
-                " --junit and --html"
-            )
         chosen_scheme = scheme.load(scheme_name, catalogue.IDS)
         catalogue.chosen(only, chosen_scheme.without)
         return check_class.check_class(
@@ -149,8 +149,6 @@ def check_command(
             out=out,
             scheduler=scheduler,
         )
-    if count or out or scheduler:
-        raise UsageError("--workers, --out and --scheduler are for --class: name a FOLDER by it")
     submission_path = submission_path or Path()
     if as_json + as_gradescope + as_markus > 1:
         raise UsageError("--json, --gradescope and --markus exclude each other: choose one")
@@ -187,6 +185,17 @@ def check_command(
     else:
         _console().print(text.end_text(report), soft_wrap=True)
     return status or int(not report.passed)
+
+
+def _check_options(class_path: Path | None, *, alone: bool, of_class: bool) -> None:
+    """Check that the options that are given are all for one module, or all for a class."""
+    if class_path and alone:
+        raise UsageError(
+            "--class writes results of its own: leave out DIR, --json, --gradescope, --markus,"
+            " --junit and --html"
+        )
+    if of_class and not class_path:
+        raise UsageError("--workers, --out and --scheduler are for a class: name it by --class")
 
 
 def _console() -> Console:
