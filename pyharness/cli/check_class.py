@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from pyharness.errors import HostError
+from pyharness.errors import HostError, UsageError
 from pyharness.host import cache
 from pyharness.host.progress import TerminalProgress
 from pyharness.host.wording import counted
@@ -52,7 +52,12 @@ def check_class(
 
     Returns:
         The exit status: 0 if all could be checked.
+
+    Raises:
+        HarnessError: nothing can be checked.
     """
+    if scheduler and count:
+        raise UsageError("--workers is for this host: leave it out, and see dask worker --nthreads")
     guest_specs.find(guest)
     out = out or folder.resolve().with_name(f"{folder.resolve().name}-marks")
     submissions = class_folder.submissions(folder, without=out)

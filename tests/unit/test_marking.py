@@ -424,6 +424,7 @@ def test_the_command_says_what_is_not_marked(
         ["--class", ".", "--html", "x.html"],
         [".", "-n", "2"],
         ["--out", "x"],
+        ["--class", ".", "-n", "2", "--scheduler", "tcp://127.0.0.1:1"],
         ["--class", ".", "--guest", "none"],
         ["--class", ".", "--only", "none"],
     ],
