@@ -316,7 +316,7 @@ def _wait(until: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def cluster(log: Path) -> Iterator[tuple[str, list[subprocess.Popen[str]]]]:
-    """A scheduler's address, and its two workers."""
+    """A scheduler's address; its two workers, and itself."""
     pytest.importorskip("distributed")
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     begin = [sys.executable, "-W", "ignore", "-m", "dask"]
@@ -328,11 +328,11 @@ def cluster(log: Path) -> Iterator[tuple[str, list[subprocess.Popen[str]]]]:
     assert scheduler.stderr
     address = next(line.split()[-1] for line in scheduler.stderr if "Scheduler at:" in line)
     one = ("worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard")
-    processes = [start(*one), start(*one)]
+    processes = [start(*one), start(*one), scheduler]
     try:
         yield address, processes
     finally:
-        for process in (*processes, scheduler):
+        for process in processes:
             process.kill()
             process.communicate()
 
@@ -356,6 +356,23 @@ def test_dask_repeats_what_a_lost_worker_had(
     assert not any(marked.status for marked in found)
     assert {path.stem for path in out.glob("*.json")} == {*students}
     assert set(fake_check.checked(log)) == {*students}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_lost_scheduler_ends_the_command_and_keeps_what_is_done(
+    tmp_path: Path, out: Path, log: Path, cluster: tuple[str, list[subprocess.Popen[str]]]
+) -> None:
+    address, processes = cluster
+    folder = hand_in(tmp_path / "class", "a", "slow", "slow-2")
+    marking = Marking(way=WAY, marks=Marks(out), check=fake_check.check)
+    with (
+        pytest.raises(HostError, match="is lost: start it again"),
+        workers.dask(address, NoProgress()) as pool,
+    ):
+        for _ in marking.mark(submissions(folder), pool, NoProgress()):
+            processes[2].kill()
+    assert (out / "a.json").exists()
+    assert not (out / "slow.json").exists()
 
 
 def test_without_dask_the_message_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,7 +106,7 @@ class Pool:
 
     Attributes:
         executor: takes the jobs. A job whose worker was lost raises an exception.
-        room: returns how many jobs it is given at once.
+        room: returns how many jobs it is given at once; raises HostError if the workers are lost.
     """
 
     executor: Executor
@@ -158,13 +158,16 @@ class Marking:
 
         Yields:
             Each result, in the order in which they come.
+
+        Raises:
+            HostError: all workers are lost, for good.
         """
         lost: list[Submission] = []
         with progress.task("marking") as task:
             clock = _Clock(task, len(submissions))
             for wave in (submissions, lost):
                 # The second wave is complete once the first one is over.
-                room = pool.room if wave is submissions else lambda: 1
+                room = pool.room if wave is submissions else lambda: min(1, pool.room())
                 for submission, inputs, marked in self._wave(wave, pool.executor, room):
                     if isinstance(marked, BaseException):
                         if wave is submissions:
@@ -187,7 +190,8 @@ class Marking:
         waiting = [*reversed(submissions)]
         running: dict[Future[Marked], tuple[Submission, Inputs]] = {}
         while waiting or running:
-            while waiting and len(running) < max(1, room()):
+            most = max(1, room())
+            while waiting and len(running) < most:
                 submission = waiting.pop()
                 try:
                     archive, data = packed(submission.path)

@@ -84,6 +84,7 @@ def dask(address: str, progress: Progress) -> Iterator[Pool]:
 
     Raises:
         UsageError: Dask is not installed, or no scheduler answers at the address.
+        HostError: the scheduler does not answer any more.
     """
     try:
         distributed = importlib.import_module("distributed")
@@ -99,16 +100,26 @@ def dask(address: str, progress: Progress) -> Iterator[Pool]:
             f"no Dask scheduler answers at {address}: start one by dask scheduler, and name its"
             " address"
         ) from error
+
+    def room() -> int:
+        try:
+            threads: dict[str, int] = client.nthreads()
+        except OSError as error:
+            raise HostError(
+                f"the Dask scheduler at {address} is lost: start it again, and then the same"
+                " command, which goes on where it was"
+            ) from error
+        return _AHEAD * sum(threads.values())
+
     with client:
-        if not client.nthreads():
+        if not room():
             progress.message(
                 f"{address} has no worker yet: start one on each machine by"
                 f" dask worker --nthreads 1 {address}"
             )
         # pure=False: Dask must not take the result of an equal job that it still knows.
-        with client.get_executor(pure=False) as executor:
-            try:
-                yield Pool(executor, lambda: _AHEAD * sum(client.nthreads().values()))
-            except BaseException:
-                executor.shutdown(wait=False, cancel_futures=True)
-                raise
+        executor = client.get_executor(pure=False)
+        try:
+            yield Pool(executor, room)
+        finally:
+            executor.shutdown(wait=False)  # cancels what is left
