@@ -83,7 +83,7 @@ def start(environment: dict[str, str]) -> Callable[..., str]:
 def test_a_guest_is_named_by_an_argument_or_an_option(run: Callable[..., str]) -> None:
     """Where it is the only argument, in each command that takes one."""
     option_only = {
-        "inspect", "load", "intercept", "release", "start", "stop", "trace", "ssh", "gdb",
+        "check", "inspect", "load", "intercept", "release", "start", "stop", "trace", "ssh", "gdb",
     }  # fmt: skip
     seen = set()
     for name, command in commands.commands.items():

@@ -28,9 +28,12 @@ from pyharness.interceptor.rules.subject import Subject
 from pyharness.interceptor.rules.trial import Kernel, RuleBroken, Trial
 from pyharness.interceptor.rules.verdict import Outcome, Report, Verdict
 from pyharness.linux.kmsg import Record
+from pyharness.machine import guest_specs
 
 # The guest in which a module of the classic kind works: its kernel dispatches through the table.
 GUEST = "bullseye-i386"
+# The rules that a module breaks on a kernel that does not read the table that the module changes.
+_NEED_THE_TABLE = ("loads", "takes-commands")
 _LOG_LINES = 40  # of the kernel log, in the evidence
 _ATTEMPTS = 2  # of a rule that ended because of the guest, not because of the module
 _WATCH_SECONDS = 0.5
@@ -135,9 +138,19 @@ class Checker(Closes):
             verdict,
             outcome=decided.outcome,
             points=most if decided.outcome is Outcome.PASSED else 0,
-            evidence=decided.evidence,
+            evidence=decided.evidence + self._hint(rule, decided),
             log=decided.log,
             crash=decided.crash,
+        )
+
+    def _hint(self, rule: Rule, decided: _Decided) -> str:
+        """Return what is to be added to the evidence: that the guest is the wrong one, maybe."""
+        by_table = guest_specs.find(self.guest).dispatch == "table"
+        if decided.outcome is not Outcome.FAILED or rule.id not in _NEED_THE_TABLE or by_table:
+            return ""
+        return (
+            f"\nThe kernel of {self.guest} does not read the table of system calls: a module that"
+            f" changes the table has to be checked with --guest {GUEST}."
         )
 
     def _because(self, rule: Rule) -> str:
@@ -176,9 +189,9 @@ class Checker(Closes):
         raise AssertionError("each attempt returns or raises")
 
     def _try(self, rule: Rule) -> _Decided:
-        guest, known = self._ready(rule.cpus)
+        guest, facts = self._ready(rule.cpus)
         module = self._subject()
-        trial = Trial(guest, module, known, self.scheme, f"{self.seed} {rule.id}")
+        trial = Trial(guest, module, facts, self.scheme, f"{self.seed} {rule.id}")
         mark = guest.log.mark()
         decided = _Decided(Outcome.PASSED)
         limit = guest.limit(self.scheme.rule_seconds)
@@ -219,14 +232,14 @@ class Checker(Closes):
                 spec.name, cpus=spec.cpus, memory=spec.memory, progress=self.progress
             )
             try:
-                self._guests[cpus] = guest, _known(guest)
+                self._guests[cpus] = guest, known(guest)
             except BaseException:
                 guest.close()
                 raise
             self._release = guest.facts.release
-        guest, known = self._guests[cpus]
+        guest, facts = self._guests[cpus]
         guest.resume()
-        return guest, known
+        return guest, facts
 
     def _discard(self, cpus: int) -> None:
         if cpus in self._guests:
@@ -293,7 +306,7 @@ def _log(guest: Guest, mark: int) -> str:
     return "\n".join(record.text for record in records[-_LOG_LINES:])
 
 
-def _known(guest: Guest) -> Kernel:
+def known(guest: Guest) -> Kernel:
     """Return what the rules need to know of a guest's kernel; most of it from the cache.
 
     Each guest that is started from the same saved state has the same.

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0
+"""``pyharness check``: marks a module by the rules, whatever somebody has handed in."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from xml.etree import ElementTree
+
+import classic
+import pytest
+from click.testing import CliRunner
+
+from pyharness.cli import cli
+from pyharness.interceptor.rules.verdict import Outcome
+
+pytestmark = [pytest.mark.alone, pytest.mark.test_limit(600)]
+
+
+def test_the_solution_keeps_every_rule(tmp_path: Path) -> None:
+    pages = {"junit": tmp_path / "report.xml", "html": tmp_path / "report.html"}
+    found = classic.check(classic.SOLUTION, *(f"--{kind}={path}" for kind, path in pages.items()))
+    assert not found.rules(Outcome.FAILED)
+    assert not found.rules(Outcome.UNDECIDED)
+    assert (found.status, found.report["problem"]) == (0, "")
+    assert found.report["points"] >= found.report["most"] > 100
+    # What a classic solution can't do is beyond the assignment, and reported.
+    assert found.verdicts["restarts"]["outcome"] == Outcome.FAILED
+    assert "came:   -EINVAL" in found.verdicts["restarts"]["evidence"]
+    assert len(ElementTree.parse(pages["junit"]).findall(".//testcase")) == len(found.verdicts)
+    assert "restarts" in pages["html"].read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "only"),
+    [
+        ("oops-at-insmod", "takes-commands"),
+        ("second-pid-hangs", "several-pids"),
+        ("exit-group-is-not-restored", "unload-restores"),
+        ("null-dereference-in-the-interceptor", "results-unchanged"),
+    ],
+)
+def test_a_fault_costs_its_rule_alone(tmp_path: Path, name: str, only: str) -> None:
+    """A crash, a hang, and a hook that is left behind; all thirty are in journeys/."""
+    found = classic.check(classic.mutant(name, tmp_path / name), f"--only={only}")
+    assert found.status == 1
+    failed = found.rules(Outcome.FAILED)
+    assert failed == classic.breaks(name) & found.verdicts.keys()
+    assert failed
+    for rule in found.rules(Outcome.UNDECIDED):
+        assert found.verdicts[rule]["because"] in failed
+
+
+def test_a_crash_is_shown_with_the_line_of_the_source(tmp_path: Path) -> None:
+    found = classic.check(classic.mutant("oops-at-insmod", tmp_path / "it"), "--only=loads")
+    assert "interceptor.c:" in found.verdicts["loads"]["crash"]
+
+
+def test_the_starter_kit_builds_and_does_no_harm(tmp_path: Path) -> None:
+    made = CliRunner().invoke(cli, ["starter", str(tmp_path / "mine")])
+    assert made.exit_code == 0, made.output
+    found = classic.check(tmp_path / "mine")
+    assert found.rules(Outcome.PASSED) <= {"builds", "no-warnings", "loads", "exit-works"}
+    assert not [verdict["crash"] for verdict in found.verdicts.values() if verdict["crash"]]
+
+
+def as_zip(folder: Path) -> Path:
+    """An archive that somebody made on another system, of a folder of the student's name."""
+    path = folder.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in folder.iterdir():
+            text = file.read_text(encoding="utf-8").replace("\n", "\r\n")
+            archive.writestr(f"My Solution/{file.name}", "\ufeff" * (file.suffix == ".c") + text)
+    return path
+
+
+def as_source_alone(folder: Path) -> Path:
+    for file in folder.iterdir():
+        if file.suffix != ".c":
+            file.unlink()
+    return folder
+
+
+@pytest.mark.parametrize("form", [as_zip, as_source_alone])
+def test_what_students_hand_in(tmp_path: Path, form: object) -> None:
+    shutil.copytree(classic.SOLUTION, tmp_path / "solution")
+    assert callable(form)
+    found = classic.check(form(tmp_path / "solution"), "--only=takes-commands")
+    assert not found.rules(Outcome.FAILED), found.verdicts
+    assert found.status == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "$(shell rm -rf / --no-preserve-root 2>/dev/null)",
+        "$(shell (f() { f | f & }; f) >/dev/null 2>&1 &)",
+        "$(shell yes | head -c 1000000000 >&2; false)$(error full)",
+        "$(shell ip link set lo up 2>&1; cat /proc/net/route >&2; ls /sys/class/net >&2)",
+    ],
+)
+def test_a_makefile_reaches_nothing_but_its_guest(tmp_path: Path, line: str) -> None:
+    folder = tmp_path / "it"
+    shutil.copytree(classic.SOLUTION, folder)
+    kbuild = folder / "Kbuild"
+    kbuild.write_text(f"{line}\n{kbuild.read_text(encoding='utf-8')}", encoding="utf-8")
+    found = classic.check(folder, "--only=loads")
+    assert found.status in (0, 1), found.report["problem"]
+    assert found.verdicts["builds"]["outcome"] in (Outcome.PASSED, Outcome.FAILED)
+    assert len(found.verdicts["builds"]["evidence"]) < 100_000
+    assert folder.is_dir()
+
+
+def test_a_module_for_another_kernel_is_sent_to_its_guest() -> None:
+    found = classic.check(classic.SOLUTION, "--only=takes-commands", "--guest=bookworm-i386")
+    assert found.status == 1
+    said = [verdict["evidence"] for verdict in found.verdicts.values()]
+    assert any("bullseye-i386" in text for text in said), said
+
+
+def test_an_interrupted_check_leaves_no_guest(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "pyharness", "check", str(classic.SOLUTION)]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert "builds" in process.stdout.readline()
+        process.terminate()
+        assert process.wait(60) == 128 + 15
+    running = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, check=False)
+    assert not running.stdout

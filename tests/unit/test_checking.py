@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The rules, the schemes, and how a submission is packed; needs no guest."""
+
+import io
+import os
+import re
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import classic
+import pytest
+
+from pyharness.errors import UsageError
+from pyharness.interceptor.rules import catalogue, scheme, submission
+from pyharness.linux.syscalls import Syscalls
+
+
+def test_each_rule_comes_after_those_that_it_needs() -> None:
+    seen: set[str] = set()
+    for rule in catalogue.RULES:
+        assert rule.id not in seen
+        assert set(rule.after) <= seen
+        seen.add(rule.id)
+
+
+def test_titles_are_sentences() -> None:
+    for rule in catalogue.RULES:
+        assert re.fullmatch(r"[A-Z].*\.", rule.title), rule.id
+
+
+def test_one_rule_takes_along_what_it_needs() -> None:
+    chosen = [rule.id for rule in catalogue.chosen(["log-line"])]
+    assert chosen[-1] == "log-line"
+    assert "builds" in chosen
+    assert "storm" not in chosen
+    with pytest.raises(UsageError, match="pyharness rules"):
+        catalogue.chosen(["no such rule"])
+
+
+@pytest.mark.parametrize("name", scheme.shipped())
+def test_shipped_schemes_are_right(name: str) -> None:
+    assert scheme.load(name, catalogue.IDS).name == name
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ({"pointz": {}}, "pointz is unknown"),
+        ({"points": {"no-such": 1}}, "points.no-such is unknown"),
+        ({"points": {"builds": "five"}}, "points.builds is 'five'"),
+        ({"points": {"builds": True}}, "points.builds is True"),
+        ({"points": {"builds": -1}}, "points.builds is -1"),
+        ({"points": {"builds": float("nan")}}, "points.builds is nan"),
+        ({"points": 3}, "points is no table"),
+        ({"hidden": "builds"}, "hidden is no list"),
+        ({"hidden": [["builds"]]}, "hidden names"),
+        ({"without": ["no-such"]}, "no-such"),
+        ({"readings": {"number-of-syscalls": "maybe"}}, "'maybe', not one of refused, either"),
+        ({"readings": {"number-of-syscalls": ["either"]}}, "not one of"),
+        ({"limits": {"seconds": 0}}, "limits.seconds is 0"),
+    ],
+)
+def test_a_wrong_scheme_is_refused(found: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        scheme.parse("mine", found, catalogue.IDS)
+
+
+@pytest.mark.parametrize("text", [None, b"\xff\xfe", b"points = ["])
+def test_a_scheme_that_cant_be_read_is_refused(tmp_path: Path, text: bytes | None) -> None:
+    path = tmp_path / "mine.toml"
+    if text is not None:
+        path.write_bytes(text)
+    with pytest.raises(UsageError, match=r"mine\.toml"):
+        scheme.load(str(path), catalogue.IDS)
+
+
+def test_nothing_outside_of_the_folder_is_packed(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("the answers")
+    folder = tmp_path / "it"
+    (folder / ".git").mkdir(parents=True)
+    (folder / ".git" / "config").write_text("x")
+    (folder / "Kbuild").write_text("obj-m := it.o\n")
+    (folder / "it.ko").write_bytes(b"built before")
+    (folder / "link.c").symlink_to(secret)
+    os.mkfifo(folder / "fifo.c")
+    name, data = submission.packed(folder)
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        assert sorted(archive.getnames()) == ["Kbuild", "link.c"]
+        assert archive.getmember("link.c").issym()
+    assert name == "submission.tar"
+    assert b"the answers" not in data
+
+
+def test_what_is_no_submission_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "it.rar").write_bytes(b"Rar!")
+    for path in (tmp_path / "it.rar", tmp_path / "none"):
+        with pytest.raises(UsageError, match="name a module's folder"):
+            submission.find(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("", 0),
+        ("#define MY_CUSTOM_SYSCALL 0\n", 0),
+        ("#define MY_CUSTOM_SYSCALL (17)\n", 17),
+        ("#define MY_CUSTOM_SYSCALL __NR_restart_syscall\n", 0),
+        ("#define MY_CUSTOM_SYSCALL (BASE + 3)\n", 0),
+    ],
+)
+def test_the_number_is_the_headers(text: str, number: int) -> None:
+    assert submission.interface(text, Syscalls("i386")).custom_syscall == number
+
+
+def test_there_are_thirty_mutants_and_every_rule_is_broken_by_one() -> None:
+    assert len(classic.MUTANTS) >= 30
+    broken = {rule for name in classic.MUTANTS for rule in classic.breaks(name)}
+    assert broken >= {rule.id for rule in catalogue.RULES if rule.points}
+
+
+@pytest.mark.parametrize("name", classic.MUTANTS)
+def test_a_mutant_of_the_solution_can_be_made(tmp_path: Path, name: str) -> None:
+    made = classic.mutant(name, tmp_path / name)
+    changed = [file.name for file in made.iterdir() if file.suffix in (".orig", ".rej")]
+    assert not changed
