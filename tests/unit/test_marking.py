@@ -4,6 +4,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 import fake_check
 import psutil
@@ -209,6 +211,18 @@ def test_the_report_that_is_written_is_the_whole_one(tmp_path: Path, out: Path, 
     assert "INTERCEPT of mkdir" in (out / "a.html").read_text()
 
 
+def test_reports_may_have_any_name(tmp_path: Path, out: Path, log: Path) -> None:
+    folder = hand_in(tmp_path / "class", "class", "x" * 255, "-rf", "new\nline", "a%b?#:c", "é")
+    (folder / os.fsdecode(b"\xff")).mkdir()
+    reports = [marked.report for marked in mark(folder, out)]
+    Marks(out).record_class(reports, "odd")
+    page = (out / "class.html").read_text()
+    links = {unquote_to_bytes(link) for link in re.findall('href="([^"]*)"', page)}
+    assert links == {os.fsencode(f"{student.name}.html") for student in submissions(folder)}
+    assert all((out / os.fsdecode(link)).is_file() for link in links)
+    assert mark(folder, out) == []
+
+
 def test_the_seed_stays(out: Path) -> None:
     marks = Marks(out)
     assert marks.seed(None, 5) == 5
@@ -365,12 +379,14 @@ def test_a_lost_scheduler_ends_the_command_and_keeps_what_is_done(
     address, processes = cluster
     folder = hand_in(tmp_path / "class", "a", "slow", "slow-2")
     marking = Marking(way=WAY, marks=Marks(out), check=fake_check.check)
-    with (
-        pytest.raises(HostError, match="is lost: start it again"),
-        workers.dask(address, NoProgress()) as pool,
-    ):
-        for _ in marking.mark(submissions(folder), pool, NoProgress()):
-            processes[2].kill()
+
+    def run() -> None:
+        with workers.dask(address, NoProgress()) as pool:
+            for _ in marking.mark(submissions(folder), pool, NoProgress()):
+                processes[2].kill()
+
+    with pytest.raises(HostError, match="is lost: start it again"):
+        run()
     assert (out / "a.json").exists()
     assert not (out / "slow.json").exists()
 
