@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from pyharness.cli import options, outcome
+from pyharness.cli import check_class, options, outcome
 from pyharness.errors import HarnessError, UsageError
 from pyharness.host.progress import TerminalProgress
 from pyharness.host.writable import can_write
@@ -30,7 +30,6 @@ _FILES: dict[str, Callable[[Report], str]] = {
     "junit": junit.document,
     "html": html_student.page,
 }
-_MOST_SEED = 1 << 32
 
 
 @click.command("check", short_help="Check a module by the assignment's rules, and give it marks.")
@@ -38,7 +37,34 @@ _MOST_SEED = 1 << 32
     "submission_path",
     metavar="[DIR]",
     type=click.Path(exists=True, path_type=Path),
-    default=Path(),
+    required=False,
+)
+@click.option(
+    "--class",
+    "class_path",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="check each sub-folder and archive in FOLDER, instead of DIR",
+)
+@click.option(
+    "-n",
+    "--workers",
+    "count",
+    type=click.IntRange(1),
+    metavar="N",
+    help="with --class: check N modules at a time  [default: a half of the CPUs]",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="with --class: write the results to DIR, and keep those in it that are still right"
+    "  [default: FOLDER-marks]",
+)
+@click.option(
+    "--scheduler",
+    metavar="tcp://HOST:PORT",
+    help="with --class: have the workers of this Dask scheduler check",
 )
 @click.option(
     "--guest",
@@ -62,7 +88,7 @@ _MOST_SEED = 1 << 32
 )
 @click.option(
     "--seed",
-    type=click.IntRange(0, _MOST_SEED),
+    type=click.IntRange(0, check_class.MOST_SEED),
     help="choose the random arguments by this number  [default: another each time]",
 )
 @click.option("--json", "as_json", is_flag=True, help="print a JSON object instead of text")
@@ -81,7 +107,11 @@ _MOST_SEED = 1 << 32
 )
 def check_command(
     *,
-    submission_path: Path,
+    submission_path: Path | None,
+    class_path: Path | None,
+    count: int | None,
+    out: Path | None,
+    scheduler: str | None,
     guest: str,
     scheme_name: str,
     only: tuple[str, ...],
@@ -97,7 +127,29 @@ def check_command(
     DIR is the module's folder, or an archive of it; without one, the current folder. The exit
     status is 0 if the module keeps each rule that earns points, 1 if not, and 2 or more if it
     could not be checked.
+
+    With --class, the modules of a class are checked. The exit status is 0 if all could be checked,
+    whatever they earn. After a stop, the same command goes on where it was.
     """
+    _check_options(
+        class_path,
+        alone=any((submission_path, as_json, as_gradescope, as_markus, junit, html)),
+        of_class=any((count, out, scheduler)),
+    )
+    if class_path:
+        chosen_scheme = scheme.load(scheme_name, catalogue.IDS)
+        catalogue.chosen(only, chosen_scheme.without)
+        return check_class.check_class(
+            class_path,
+            guest=guest,
+            scheme=chosen_scheme,
+            only=only,
+            seed=seed,
+            count=count,
+            out=out,
+            scheduler=scheduler,
+        )
+    submission_path = submission_path or Path()
     if as_json + as_gradescope + as_markus > 1:
         raise UsageError("--json, --gradescope and --markus exclude each other: choose one")
     submission.find(submission_path)
@@ -107,7 +159,7 @@ def check_command(
     for kind, path in files.items():
         if path:
             can_write(path, f"--{kind}")
-    chosen_seed = random.randrange(_MOST_SEED) if seed is None else seed
+    chosen_seed = random.randrange(check_class.MOST_SEED) if seed is None else seed
     redaction = Redaction()
     printer = _printer(as_json or as_gradescope, as_markus, redaction)
     with checking.Checker(
@@ -133,6 +185,17 @@ def check_command(
     else:
         _console().print(text.end_text(report), soft_wrap=True)
     return status or int(not report.passed)
+
+
+def _check_options(class_path: Path | None, *, alone: bool, of_class: bool) -> None:
+    """Check that the options that are given are all for one module, or all for a class."""
+    if class_path and alone:
+        raise UsageError(
+            "--class writes results of its own: leave out DIR, --json, --gradescope, --markus,"
+            " --junit and --html"
+        )
+    if of_class and not class_path:
+        raise UsageError("--workers, --out and --scheduler are for a class: name it by --class")
 
 
 def _console() -> Console:

@@ -230,6 +230,16 @@ def test_the_end_has_the_points_and_a_sentence() -> None:
     assert (points, sentence) == (wording.total(REPORT), wording.sentence(REPORT))
 
 
+def test_the_table_of_a_class_has_a_line_for_each_student() -> None:
+    evil = replace(GOOD, submission="a\x1b[1A")
+    lines = text.class_text([REPORT, BROKEN, GOOD, evil]).plain.split("\n")
+    assert len(lines) == 4
+    assert lines[0].split() == ["ada_lovelace", "10.5/16", "intercept-twice,", "storm-secret"]
+    assert lines[1].endswith("  -  not marked")
+    assert lines[2].endswith("none failed")
+    assert "\x1b" not in lines[3]
+
+
 # ---- JSON ----
 
 
@@ -263,6 +273,62 @@ def test_each_field_of_the_json_is_documented() -> None:
 def test_any_report_is_json_that_utf_8_can_encode(any_report: Report) -> None:
     document = json_report.document(any_report).encode()
     assert json.loads(document)["seed"] == any_report.seed
+
+
+@given(any_report=ANY_REPORT)
+def test_a_report_is_read_back_from_its_json(any_report: Report) -> None:
+    document = json_report.document(any_report)
+    loaded = json_report.load(document)
+    assert json_report.document(loaded) == document
+    assert (loaded.points, loaded.seconds) == (any_report.points, any_report.seconds)
+    if "\\ud" not in document:
+        assert loaded == any_report
+
+
+def test_fields_that_a_later_version_adds_are_ignored() -> None:
+    known = json_report.as_object(REPORT)
+    known["new"] = known["verdicts"][0]["new"] = 1
+    assert json_report.of_object(known) == REPORT
+
+
+@pytest.mark.parametrize("end", range(0, len(json_report.document(REPORT)) - 1, 97))
+def test_a_report_that_was_cut_off_is_refused(end: int) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        json_report.load(json_report.document(REPORT)[:end])
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Report)])
+@pytest.mark.parametrize("value", [None, ["x"], True])
+def test_a_report_with_a_field_of_another_type_is_refused(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match="no report"):
+        json_report.of_object(json_report.as_object(REPORT) | {field: value})
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Verdict)])
+def test_a_verdict_that_lacks_a_field_is_refused(field: str) -> None:
+    known = json_report.as_object(REPORT)
+    del known["verdicts"][1][field]
+    with pytest.raises(ValueError, match="no report"):
+        json_report.of_object(known)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        "[" * 100_000,
+        json_report.document(REPORT).replace('"format": 1', '"format": 2'),
+        json_report.document(REPORT).replace('"format": 1', '"format": true'),
+        json_report.document(REPORT).replace('"failed"', '"broken"'),
+        json_report.document(REPORT).replace('"seconds": 4.25', '"seconds": NaN'),
+    ],
+    ids=range(8),
+)
+def test_what_is_no_report_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        json_report.load(text)
 
 
 # ---- JUnit ----

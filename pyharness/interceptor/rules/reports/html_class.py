@@ -74,7 +74,8 @@ def _row(report: Report, rules: Mapping[str, str], pages: Mapping[str, str]) -> 
     verdicts = {verdict.rule: verdict for verdict in report.verdicts}
     name: str | ET.Element = report.submission
     if report.submission in pages:
-        name = element("a", report.submission, href=quote(pages[report.submission]))
+        path = pages[report.submission].encode("utf-8", "surrogateescape")
+        name = element("a", report.submission, href=quote(path))
     return element(
         "tr",
         element("th", element("span", name), scope="row"),

@@ -27,10 +27,11 @@ bytes that are not UTF-8: there is an escape such as ``\udcff`` for each.
 """
 
 import json
-from dataclasses import asdict
-from typing import Any
+import math
+from dataclasses import asdict, fields
+from typing import Any, NoReturn
 
-from pyharness.interceptor.rules.verdict import Report
+from pyharness.interceptor.rules.verdict import Outcome, Report, Verdict
 
 FORMAT = 1
 
@@ -62,3 +63,69 @@ def _encodable(known: dict[str, Any]) -> dict[str, Any]:
         else value
         for name, value in known.items()
     }
+
+
+def load(text: str) -> Report:
+    """Return the report that document() has made a text of.
+
+    Lone surrogates stay the escapes that they became. Fields that are unknown are ignored.
+
+    Args:
+        text: the text of a JSON object.
+
+    Raises:
+        ValueError: it is no whole report of this format.
+    """
+    try:
+        return of_object(json.loads(text))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def of_object(known: object) -> Report:
+    """Return the report that as_object() has made an object of; see load().
+
+    Args:
+        known: the object, as json.loads() returns it.
+
+    Raises:
+        ValueError: it is no whole report of this format.
+    """
+    if not isinstance(known, dict):
+        _wrong("it is no object")
+    if known.get("format") != FORMAT or isinstance(known["format"], bool):
+        _wrong(f"its format is not {FORMAT}")
+    verdicts = known.get("verdicts")
+    if not isinstance(verdicts, list):
+        _wrong("verdicts is no list")
+    found = _fields(Report, known, without=("verdicts",))
+    return Report(**found, verdicts=tuple(map(_verdict, verdicts)))
+
+
+def _verdict(known: object) -> Verdict:
+    if not isinstance(known, dict):
+        _wrong("a verdict is no object")
+    outcome = known.get("outcome")
+    if not isinstance(outcome, str):
+        _wrong("the outcome of a verdict is no string")
+    return Verdict(**_fields(Verdict, known, without=("outcome",)), outcome=Outcome(outcome))
+
+
+def _fields(
+    kind: type[Report | Verdict], known: dict[str, Any], *, without: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return the fields of a dataclass from an object, each of which has to be of its type."""
+    found = {}
+    for field in fields(kind):
+        if field.name in without:
+            continue
+        value = known.get(field.name)
+        types = (int, float) if field.type is float else (field.type,)
+        if type(value) not in types or (isinstance(value, float) and not math.isfinite(value)):
+            _wrong(f"{field.name} is missing, or is of another type")
+        found[field.name] = value
+    return found
+
+
+def _wrong(what: str) -> NoReturn:
+    raise ValueError(f"no report: {what}")

@@ -6,6 +6,7 @@ colours. The functions show all of a verdict: redact it first for a student.
 """
 
 import textwrap
+from collections.abc import Sequence
 
 from rich.text import Text
 
@@ -46,3 +47,24 @@ def end_text(report: Report) -> Text:
     """Return the end of a report: its points, and a sentence about its rules."""
     style = "bold yellow" if report.problem else "bold green" if report.passed else "bold red"
     return Text.assemble((wording.total(report), style), "\n", wording.sentence(report))
+
+
+def class_text(reports: Sequence[Report]) -> Text:
+    """Return the table of a class: on a line for each student the name, points and failed rules."""
+    names = [shown(report.submission) for report in reports]
+    width = min(40, max(map(len, names), default=0))
+    lines = []
+    for report, name in zip(reports, names, strict=True):
+        points = f"{wording.number(report.points)}/{wording.number(report.most)}"
+        failed = [
+            shown(verdict.rule)
+            for verdict in report.verdicts
+            if verdict.outcome is Outcome.FAILED and verdict.most
+        ]
+        said = (", ".join(failed), "red")
+        if report.problem:
+            points, said = "-", ("not marked", "bold yellow")
+        elif not failed:
+            said = ("none failed", "green")
+        lines.append(Text.assemble(f"{name:{width}}  {points:>9}  ", said))
+    return Text("\n").join(lines)

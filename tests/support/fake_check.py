@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Checks submissions in workers without any guest: the name says what happens."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from sample_reports import TWICE, report
+
+from pyharness.interceptor.rules.marking import Job, Marked
+
+# The folder in which each check leaves a file; a worker of any host has to have it.
+LOG = "FAKE_CHECK_LOG"
+
+
+def check(job: Job) -> Marked:
+    """Check a submission as its name says: ``kill``, ``kill-once``, ``problem``, ``slow``."""
+    log = Path(os.environ[LOG])
+    before = len(checked(log, job.name))
+    (log / f"{job.name}@{before}@{os.getpid()}").touch()
+    if job.name == "kill" or (job.name == "kill-once" and not before):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if job.name.startswith("slow"):
+        time.sleep(120 if job.name == "slow" else 1)
+    made = report(TWICE, submission=job.name, seed=job.way.seed)
+    if job.name == "problem":
+        return Marked(report(submission=job.name, problem="no guest", seed=job.way.seed), 4)
+    return Marked(made)
+
+
+def checked(log: Path, name: str = "*") -> list[str]:
+    """Return the names of the checks that have begun, each as often as it was."""
+    return sorted(path.name.split("@")[0] for path in log.glob(f"{name}@*"))
