@@ -132,7 +132,7 @@ def pid_range(trial: Trial) -> None:
 # ---- permission ----
 
 
-@RULES.rule("root-only", 3, "intercept-release")
+@RULES.rule("root-only", 3, "release-twice")
 def root_only(trial: Trial) -> None:
     """Only root intercepts and releases; for others that is -EPERM, and changes nothing."""
     nobody = trial.actor("nobody")

@@ -23,7 +23,7 @@ def _zombie_is_forgotten(trial: Trial, child: Actor, how: str) -> None:
         trial.order(Command.STOP, call, child.pid, wanted=errno.EINVAL)
 
 
-@RULES.rule("exit-cleans", 4, "start-stop")
+@RULES.rule("exit-cleans", 4, "stop-unmonitored")
 def exit_cleans(trial: Trial) -> None:
     """A process that ends by exit_group() is removed from the list of each call."""
     parent, other = trial.actor(), trial.actor()

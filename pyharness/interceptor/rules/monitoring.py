@@ -121,7 +121,7 @@ def several_calls(trial: Trial) -> None:
     trial.expect_logged(actor, f"{_OTHER} is still monitored", _OTHER)
 
 
-@RULES.rule("release-empties", 3, "log-line")
+@RULES.rule("release-empties", 3, "log-line", "stop-unmonitored")
 def release_empties(trial: Trial) -> None:
     """After a call was released and intercepted again, no process is monitored for it."""
     actor, nobody = trial.actor(), trial.actor("nobody")

@@ -47,7 +47,7 @@ class Scheme:
     readings: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 3.0
     rule_seconds: float = 60.0
-    build_seconds: float = 60.0
+    build_seconds: float = 30.0
 
     def reading(self, name: str) -> str:
         """Return the behaviour that is right where the handout allows several; see READINGS."""
