@@ -12,8 +12,17 @@ from pyharness.interceptor.rules.rule import Rule
 from pyharness.interceptor.rules.subject import Subject
 from pyharness.interceptor.rules.trial import Kernel, Trial
 
+# They repeat at length what others show.
+LONG = ("cycles", "storm", "unload-all")
+
+
+def marks_of(rule: Rule) -> list[pytest.MarkDecorator]:
+    cpus = [pytest.mark.cpus(rule.cpus)] if rule.cpus else []
+    return [*cpus, *([pytest.mark.endurance] if rule.id in LONG else [])]
+
+
 RULES = [
-    pytest.param(rule, id=rule.id, marks=[pytest.mark.cpus(rule.cpus)] if rule.cpus else [])
+    pytest.param(rule, id=rule.id, marks=marks_of(rule))
     for rule in catalogue.RULES
     if rule.id not in ("builds", "no-warnings")  # of test_load.py
 ]

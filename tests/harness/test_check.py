@@ -105,7 +105,9 @@ def test_a_makefile_reaches_nothing_but_its_guest(tmp_path: Path, line: str) -> 
     shutil.copytree(classic.SOLUTION, folder)
     kbuild = folder / "Kbuild"
     kbuild.write_text(f"{line}\n{kbuild.read_text(encoding='utf-8')}", encoding="utf-8")
-    found = classic.check(folder, "--only=loads")
+    hasty = tmp_path / "hasty.toml"
+    hasty.write_text("[limits]\nbuild_seconds = 10\n", encoding="utf-8")
+    found = classic.check(folder, "--only=loads", f"--scheme={hasty}")
     assert found.status in (0, 1), found.report["problem"]
     assert found.verdicts["builds"]["outcome"] in (Outcome.PASSED, Outcome.FAILED)
     assert len(found.verdicts["builds"]["evidence"]) < 100_000
