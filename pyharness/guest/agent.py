@@ -153,10 +153,24 @@ class Agent:
         while b"\n" in self._buffer:
             line, self._buffer = self._buffer.split(b"\n", 1)
             self._last_sign = self._ssh.clock()
-            answer: dict[str, Any] = json.loads(line)
+            answer = self._parsed(line)
             if answer.pop("id", None) == self._id:
                 return answer
         return None
+
+    def _parsed(self, line: bytes) -> dict[str, Any]:
+        """Parse a line of the agent's; whoever is root in the guest can write to its output.
+
+        Raises:
+            GuestError: it is no answer.
+        """
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            self.raise_cause(GuestError("somebody else has written to the output of the agent"))
+        return answer
 
     def silence(self) -> float:
         """Return the seconds, of ``ssh.clock()``, since the agent's last sign of life.

@@ -37,6 +37,8 @@ def test_the_solution_keeps_every_rule(tmp_path: Path) -> None:
     [
         ("oops-at-insmod", "takes-commands"),
         ("second-pid-hangs", "several-pids"),
+        ("exit-status-is-lost", "exit-works"),
+        ("table-stays-writable", "table-read-only"),
         ("exit-group-is-not-restored", "unload-restores"),
         ("null-dereference-in-the-interceptor", "results-unchanged"),
     ],
@@ -82,7 +84,15 @@ def as_source_alone(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("form", [as_zip, as_source_alone])
+def as_link_to_elsewhere(folder: Path) -> Path:
+    """The header is a link to a file that is not part of the submission."""
+    header = folder / "interceptor.h"
+    header.rename(folder.parent / header.name)
+    header.symlink_to(Path("..", header.name))
+    return folder
+
+
+@pytest.mark.parametrize("form", [as_zip, as_source_alone, as_link_to_elsewhere])
 def test_what_students_hand_in(tmp_path: Path, form: object) -> None:
     shutil.copytree(classic.SOLUTION, tmp_path / "solution")
     assert callable(form)
@@ -97,6 +107,7 @@ def test_what_students_hand_in(tmp_path: Path, form: object) -> None:
         "$(shell rm -rf / --no-preserve-root 2>/dev/null)",
         "$(shell (f() { f | f & }; f) >/dev/null 2>&1 &)",
         "$(shell yes | head -c 1000000000 >&2; false)$(error full)",
+        "$(shell pkill -STOP timeout; sleep 1000)",
         "$(shell ip link set lo up 2>&1; cat /proc/net/route >&2; ls /sys/class/net >&2)",
     ],
 )

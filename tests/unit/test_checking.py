@@ -93,6 +93,15 @@ def test_nothing_outside_of_the_folder_is_packed(tmp_path: Path) -> None:
     assert b"the answers" not in data
 
 
+def test_a_hard_link_is_packed_as_a_file(tmp_path: Path) -> None:
+    (tmp_path / ".interceptor.c.bak").write_text("int x;\n")
+    for name in ("a.c", "interceptor.c"):
+        (tmp_path / name).hardlink_to(tmp_path / ".interceptor.c.bak")
+    _, data = submission.packed(tmp_path)
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        assert {member.name: member.size for member in archive} == {"a.c": 7, "interceptor.c": 7}
+
+
 def test_what_is_no_submission_is_refused(tmp_path: Path) -> None:
     (tmp_path / "it.rar").write_bytes(b"Rar!")
     for path in (tmp_path / "it.rar", tmp_path / "none"):
@@ -108,6 +117,9 @@ def test_what_is_no_submission_is_refused(tmp_path: Path) -> None:
         ("#define MY_CUSTOM_SYSCALL (17)\n", 17),
         ("#define MY_CUSTOM_SYSCALL __NR_restart_syscall\n", 0),
         ("#define MY_CUSTOM_SYSCALL (BASE + 3)\n", 0),
+        ("#define MY_CUSTOM_SYSCALL 99999999999\n", 0),
+        ("#define MY_CUSTOM_SYSCALL -5\n", 0),
+        ("/*\n#define MY_CUSTOM_SYSCALL 7\n*/\n//\n#define MY_CUSTOM_SYSCALL 8 // not 9\n", 8),
     ],
 )
 def test_the_number_is_the_headers(text: str, number: int) -> None:

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 MAKEFILES = ("Kbuild", "Makefile")
@@ -55,6 +56,7 @@ def fill(folder: Path, more: Path) -> str:
             return "there is no Kbuild or Makefile with obj-m, and not exactly one .c file"
         (folder / "Kbuild").write_text(f"obj-m := {sources[0].stem}.o\n")
     if not (folder / HEADER).exists():
+        (folder / HEADER).unlink(missing_ok=True)  # a link to somewhere else
         shutil.copy(more / HEADER, folder)
     return ""
 
@@ -69,7 +71,7 @@ def main(archive: str, top: str, more: str) -> "dict[str, str]":
     if not folder:
         return {"problem": "there is neither a Kbuild, nor a Makefile, nor a .c file in it"}
     if not PLAIN.fullmatch(str(folder)):  # make can't enter it
-        folder = Path(shutil.move(str(folder), f"{top}/module"))
+        folder = Path(shutil.move(str(folder), f"{tempfile.mkdtemp(dir=top)}/module"))
     texts = [
         path
         for path in sorted(folder.iterdir())
@@ -87,4 +89,8 @@ def main(archive: str, top: str, more: str) -> "dict[str, str]":
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(*sys.argv[1:])))
+    try:
+        said = main(*sys.argv[1:])
+    except OSError as error:
+        said = {"problem": f"{error.filename} can't be read: {error.strerror}"}
+    print(json.dumps(said))

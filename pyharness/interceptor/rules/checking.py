@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pyharness.errors import EmulatorFault, GuestCrashed, GuestError, HarnessError
+from pyharness.errors import EmulatorFault, GuestCrashed, GuestError, HarnessError, HostError
 from pyharness.guest.guest import Guest
 from pyharness.guest.pool import with_cpus
 from pyharness.host import cache, json_store
@@ -133,7 +133,7 @@ class Checker(Closes):
         )
         if because := self._because(rule):
             return replace(verdict, because=because)
-        decided = self._build() if rule.id == BUILDS else self._decide(rule)
+        decided = self._decide(rule)
         return replace(
             verdict,
             outcome=decided.outcome,
@@ -166,6 +166,10 @@ class Checker(Closes):
         guest, _ = self._ready(0)
         try:
             self._built = submission.build(guest, self.source, self.scheme, Path(self._kept.name))
+        except EmulatorFault:
+            raise
+        except GuestError as error:
+            return _Decided(Outcome.FAILED, f"the build has made the guest unusable: {error}")
         finally:
             self._discard(0)
         if self._built.subject:
@@ -181,7 +185,7 @@ class Checker(Closes):
         """
         for attempt in range(_ATTEMPTS):
             try:
-                return self._try(rule)
+                return self._build() if rule.id == BUILDS else self._try(rule)
             except EmulatorFault:
                 self._discard(rule.cpus)
                 if attempt == _ATTEMPTS - 1:
@@ -192,22 +196,23 @@ class Checker(Closes):
         guest, facts = self._ready(rule.cpus)
         module = self._subject()
         trial = Trial(guest, module, facts, self.scheme, f"{self.seed} {rule.id}")
-        mark = guest.log.mark()
         decided = _Decided(Outcome.PASSED)
         limit = guest.limit(self.scheme.rule_seconds)
+        mark = guest.log.next
         try:
             with _ended_after(guest, limit) as late:
                 try:
+                    mark = guest.log.mark()
                     if rule.loaded:
                         trial.load()
                     rule.check(trial)
-                except EmulatorFault:
+                except (EmulatorFault, HostError):
                     raise
                 except RuleBroken as error:
                     decided = _Decided(Outcome.FAILED, str(error), _log(guest, mark))
                 except GuestCrashed as error:
                     decided = _crashed(error, trial, late)
-                except GuestError as error:
+                except HarnessError as error:  # such as an actor that is gone
                     evidence = f"{error}\nbefore that:\n{trial.steps}"
                     decided = _Decided(Outcome.FAILED, evidence, _log(guest, mark))
         finally:

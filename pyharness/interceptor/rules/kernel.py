@@ -134,7 +134,8 @@ def write_protection(guest: Guest, table: SyscallTable) -> str:
     """
     machine = guest.qemu.machine
     registers = _PROTECTS.findall(machine.monitor("info registers -a"))
-    ranges = _WRITABLE.findall(machine.monitor("info mem"))
+    mapped = "\n".join(machine.monitor("info mem").splitlines())  # its lines end with CR and LF
+    ranges = _WRITABLE.findall(mapped)
     if not registers or not ranges:
         raise CheckFailed("QEMU does not say what is writable")
     for cpu, value in enumerate(registers):

@@ -7,6 +7,7 @@ afterwards, as a makefile can do anything in it.
 
 import io
 import json
+import re
 import shlex
 import tarfile
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from pyharness.guest.module_source import kernel_name
 from pyharness.interceptor.interface import HEADER, Interface
 from pyharness.interceptor.rules.scheme import Scheme
 from pyharness.interceptor.rules.subject import Subject
-from pyharness.linux.syscalls import Syscalls
+from pyharness.linux.syscalls import INT_MOST, Syscalls
 
 # The archives that Python's shutil unpacks.
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
@@ -44,6 +45,7 @@ _MAKE = (
     " > {top}/output 2>&1 < /dev/null; echo $?; pkill -KILL -u {user}"
 )
 _TIMED_OUT = (124, 137)
+_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +109,7 @@ def _tar(folder: Path) -> bytes:
             return None
         if (size := size + member.size) > _LARGEST_BYTES:
             raise _too_large(folder)
+        archive.inodes.clear()  # type: ignore[attr-defined]  # a hard link is a file as any other
         member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
         return member
 
@@ -159,7 +162,10 @@ def _make(guest: Guest, folder: str, defines: str, scheme: Scheme, kept: Path) -
     seconds = guest.limit(scheme.build_seconds)
     where = shlex.quote(folder)
     line = _MAKE.format(limits=_LIMITS, user=_USER, top=_TOP, seconds=seconds, folder=where)
-    done = guest.run(line, seconds=scheme.build_seconds + 10)
+    try:
+        done = guest.run(line, seconds=scheme.build_seconds + 10)
+    except GuestTimeout:  # a makefile may stop what would end it
+        return Build(problem="make did not end in time")
     status = int(done.stdout.split()[0])
     output = guest.run(f"head -c {_LARGEST_OUTPUT_BYTES} {_TOP}/output").stdout
     if status in _TIMED_OUT:
@@ -199,7 +205,10 @@ def interface(defines: str, syscalls: Syscalls) -> Interface:
         syscalls: the guest's system calls.
     """
     usual = (_STARTER / HEADER).read_text(encoding="utf-8")
+    code = _COMMENT.sub(" ", defines)
     try:
-        return Interface.parse(f"{usual}\n{defines}", syscalls)
+        found = Interface.parse(f"{usual}\n{code}", syscalls)
     except UsageError:  # a number that only a compiler can find out
         return Interface.parse(usual, syscalls)
+    numbers = (found.custom_syscall, *found.commands.values())
+    return found if all(0 <= n <= INT_MOST for n in numbers) else Interface.parse(usual, syscalls)

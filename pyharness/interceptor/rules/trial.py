@@ -268,17 +268,15 @@ class Trial:
         asked = f"insmod {self.subject.ko.name}"
         if self.subject.name not in self.guest.modules:
             try:
-                self.guest.load_ko(self.subject.ko, **self.subject.parameters)
+                subjects.bring(self.guest, self.subject)
             except ModuleRefused as error:
-                self.guest.health.check()  # its init function may have crashed
                 raise self._broken(asked, error, "it is loaded") from error
-        else:
-            root = self.guest.root
-            with subjects.opened(self.guest, self.subject) as file:
-                root.begin("finit_module", file, subjects.parameters(self.subject), 0)
-                result = self.finish(root, asked)
-            if result.errno:
-                self.fail(asked, result, 0)
+        root = self.guest.root
+        with subjects.opened(self.guest, self.subject) as file:
+            root.begin("finit_module", file, subjects.parameters(self.subject), 0)
+            result = self.finish(root, asked)
+        if result.errno:
+            self.fail(asked, result, 0)
         self.note(f"{asked}: 0")
 
     def try_unload(self) -> Result:
