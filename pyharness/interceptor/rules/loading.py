@@ -57,8 +57,8 @@ def exit_works(trial: Trial) -> None:
 def table_read_only(trial: Trial) -> None:
     """The table of system calls is protected from writing again after each change."""
     guest = trial.guest
-    if guest.facts.architecture == "arm64" or not trial.kernel.table.address:
-        return  # nobody can look it up there; what writes to it without permission crashes
+    if guest.facts.architecture != "i386" or not trial.kernel.table.address:
+        return  # QEMU takes half a minute to list the pages of a 64-bit kernel
 
     def look(after: str) -> None:
         if wrong := write_protection(guest, trial.kernel.table):

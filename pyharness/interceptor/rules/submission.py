@@ -102,6 +102,7 @@ def _tar(folder: Path) -> bytes:
 
     def chosen(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
         nonlocal size
+        archive.inodes.clear()  # type: ignore[attr-defined]  # a hard link is a file as any other
         name = PurePosixPath(member.name)
         if name.name and any(name.match(pattern) for pattern in _LEFT_OUT):
             return None
@@ -109,7 +110,6 @@ def _tar(folder: Path) -> bytes:
             return None
         if (size := size + member.size) > _LARGEST_BYTES:
             raise _too_large(folder)
-        archive.inodes.clear()  # type: ignore[attr-defined]  # a hard link is a file as any other
         member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
         return member
 
