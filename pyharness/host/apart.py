@@ -23,7 +23,7 @@ from pyharness.host import signals
 _Result = TypeVar("_Result")
 _Arguments = ParamSpec("_Arguments")
 _SPAWN = multiprocessing.get_context("spawn")
-# How long a process may take to end its guests once it was told to.
+# How long a process may take to end its guests after the request to end.
 _END_SECONDS = 30.0
 
 
