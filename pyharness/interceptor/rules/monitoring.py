@@ -142,7 +142,7 @@ def release_empties(trial: Trial) -> None:
 # ---- all processes ----
 
 
-@RULES.rule("all-processes", 4, "log-line")
+@RULES.rule("all-processes", 4, "log-line", "start-twice", "stop-unmonitored")
 def all_processes(trial: Trial) -> None:
     """With the process 0 all are monitored, also those that are born later."""
     root, nobody = trial.actor(), trial.actor("nobody")
