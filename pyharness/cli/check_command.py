@@ -30,6 +30,15 @@ _FILES: dict[str, Callable[[Report], str]] = {
     "junit": junit.document,
     "html": html_student.page,
 }
+_SCHEME = click.option(
+    "--scheme",
+    "scheme_name",
+    default=scheme.DEFAULT,
+    show_default=True,
+    metavar="NAME|FILE.toml",
+    help=f"the points of each rule, and what is right where the handout allows several: one of"
+    f" {', '.join(scheme.shipped())}, or a file",
+)
 
 
 @click.command("check", short_help="Check a module by the assignment's rules, and give it marks.")
@@ -74,15 +83,7 @@ _FILES: dict[str, Callable[[Report], str]] = {
     help="the guest",
     shell_complete=options.complete_guest,
 )
-@click.option(
-    "--scheme",
-    "scheme_name",
-    default=scheme.DEFAULT,
-    show_default=True,
-    metavar="NAME|FILE.toml",
-    help=f"the points of each rule, and what is right where the handout allows several: one of"
-    f" {', '.join(scheme.shipped())}, or a file",
-)
+@_SCHEME
 @click.option(
     "--only", multiple=True, metavar="RULE", help="decide this rule, and those that it depends on"
 )
@@ -136,9 +137,9 @@ def check_command(
         alone=any((submission_path, as_json, as_gradescope, as_markus, junit, html)),
         of_class=any((count, out, scheduler)),
     )
+    chosen_scheme = scheme.load(scheme_name, catalogue.IDS)
+    rules = catalogue.chosen(only, chosen_scheme.without)
     if class_path:
-        chosen_scheme = scheme.load(scheme_name, catalogue.IDS)
-        catalogue.chosen(only, chosen_scheme.without)
         return check_class.check_class(
             class_path,
             guest=guest,
@@ -153,8 +154,6 @@ def check_command(
     if as_json + as_gradescope + as_markus > 1:
         raise UsageError("--json, --gradescope and --markus exclude each other: choose one")
     submission.find(submission_path)
-    chosen_scheme = scheme.load(scheme_name, catalogue.IDS)
-    rules = catalogue.chosen(only, chosen_scheme.without)
     files = {"junit": junit, "html": html}
     for kind, path in files.items():
         if path:
@@ -221,14 +220,7 @@ def _write(files: dict[str, Path | None], report: Report) -> None:
 
 
 @click.command("rules", short_help="List the rules by which modules are checked.")
-@click.option(
-    "--scheme",
-    "scheme_name",
-    default=scheme.DEFAULT,
-    show_default=True,
-    metavar="NAME|FILE.toml",
-    help="the scheme whose points are shown",
-)
+@_SCHEME
 def rules_command(*, scheme_name: str) -> None:
     """List the rules by which modules are checked: id, points, and the rule itself."""
     chosen = scheme.load(scheme_name, catalogue.IDS)

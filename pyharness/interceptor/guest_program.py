@@ -14,6 +14,26 @@ STATIC = "-static -pthread"
 _COMPILE_SECONDS = 60.0
 
 
+def install(guest: Guest, name: str, *, beside: Mapping[str, bytes] | None = None) -> str:
+    """Compile a program of ``inside/``, and write it to the guest.
+
+    Args:
+        guest: the guest.
+        name: the name of the program's source, without ``.c``.
+        beside: the contents of the files that it includes, by name.
+
+    Returns:
+        The program's path in the guest.
+
+    Raises:
+        CheckFailed: it does not compile.
+    """
+    path = f"/root/{name}"
+    guest.put(build(guest, name, beside=beside), path)
+    guest.run(["chmod", "755", path]).check()
+    return path
+
+
 def build(
     guest: Guest, name: str, flags: str = STATIC, *, beside: Mapping[str, bytes] | None = None
 ) -> bytes:

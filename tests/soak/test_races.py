@@ -13,7 +13,6 @@ from pyharness.interceptor.interface import HEADER
 ROUNDS = 10_000
 SECONDS = 60
 CALL = "sched_rr_get_interval"
-RACE = "/root/race"  # the program in the guest
 
 pytestmark = pytest.mark.cpus(4)
 
@@ -51,11 +50,8 @@ def test_race(
     realtime = "-rt-" in guest.facts.release
     least = LEAST_REALTIME.get(kind, LEAST) if realtime else LEAST
     numbers = map(str, (number, soak * ROUNDS, soak * most, least))
-    guest.put(
-        guest_program.build(guest, "race", beside={HEADER: (MODULE / HEADER).read_bytes()}), RACE
-    )
-    guest.run(["chmod", "755", RACE]).check()
-    line = [RACE, kind, *numbers]
+    header = {HEADER: (MODULE / HEADER).read_bytes()}
+    line = [guest_program.install(guest, "race", beside=header), kind, *numbers]
     done = guest.run(line, seconds=2 * soak * SECONDS)
     assert done.status == 0, done.stdout
     said = re.fullmatch(r"(\d+) rounds in (\d+) s\n", done.stdout)

@@ -3,6 +3,7 @@
 
 from pyharness import Guest
 from pyharness.interceptor import Call, call_log
+from pyharness.interceptor.rules import kernel
 
 AT_FDCWD = -100
 TRACING = "/sys/kernel/tracing"
@@ -28,11 +29,7 @@ def longs(guest: Guest, *values: int) -> str:
 
 def hooked(guest: Guest) -> set[str]:
     """The kernel's functions that somebody hooks, by ftrace or a kprobe; systemd may, too."""
-    mount_tracing(guest)
-    said = guest.run(
-        f"cat {TRACING}/enabled_functions; cut -d' ' -f4- /sys/kernel/debug/kprobes/list"
-    ).check()
-    return {line.split()[0] for line in said.stdout.splitlines()}
+    return {line.split()[0] for line in kernel.hooked(guest).splitlines()}
 
 
 def hooked_by(guest: Guest) -> str:

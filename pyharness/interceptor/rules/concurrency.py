@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0
 """The rules about commands and calls of several processes at the same moment."""
 
+import errno
+
 from pyharness.interceptor import guest_program
 from pyharness.interceptor.interface import HEADER, Command
 from pyharness.interceptor.rules.rule import Rules
 from pyharness.interceptor.rules.trial import CALL, Trial
 
 RULES = Rules()
-_PROGRAM = "/root/race"
 # The kinds of inside/race.c, with the call that each is about.
 _ONE_WINS = {"intercept": CALL, "start": CALL}
 _STORM = {"exits": CALL, "in-flight": "getppid", "release": CALL, "exit-storm": CALL}
 # Each kind ends after so many rounds, or after so many seconds and at least so many rounds.
 _ROUNDS, _SECONDS, _LEAST = 1000, 4, 20
 _RUN_SECONDS = 20.0
+# The kinds that have released their call at the end.
+_RELEASED = ("intercept", "in-flight")
 _LONG_SECONDS = 1000
 
 
@@ -23,30 +26,18 @@ def _race(trial: Trial, kinds: dict[str, str]) -> None:
     macros = {command.macro: interface.commands[command] for command in Command}
     macros["MY_CUSTOM_SYSCALL"] = interface.custom_syscall
     header = "".join(f"#define {name} {value}\n" for name, value in sorted(macros.items()))
-    guest.put(guest_program.build(guest, "race", beside={HEADER: header.encode()}), _PROGRAM)
-    guest.run(["chmod", "755", _PROGRAM]).check()
+    program = guest_program.install(guest, "race", beside={HEADER: header.encode()})
     for kind, call in kinds.items():
         numbers = (guest.syscalls.number(call), _ROUNDS, _SECONDS, _LEAST)
         asked = f"four threads on {guest.facts.cpus} CPUs, race {kind} {call}"
-        done = guest.run([_PROGRAM, kind, *map(str, numbers)], seconds=_RUN_SECONDS)
+        done = guest.run([program, kind, *map(str, numbers)], seconds=_RUN_SECONDS)
         if done.status:
             trial.fail(asked, done.stdout.strip() or f"exit status {done.status}", "no such line")
         trial.note(f"{asked}: {done.stdout.strip()}")
         # Some kinds leave the call intercepted; commands work as before.
-        trial.order(Command.RELEASE, call, wanted=_RELEASED[kind])
+        trial.order(Command.RELEASE, call, wanted=errno.EINVAL if kind in _RELEASED else 0)
         trial.order(Command.INTERCEPT, call)
         trial.order(Command.RELEASE, call)
-
-
-_EINVAL = 22
-_RELEASED = {
-    "intercept": _EINVAL,
-    "start": 0,
-    "exits": 0,
-    "in-flight": _EINVAL,
-    "release": 0,
-    "exit-storm": 0,
-}
 
 
 @RULES.rule("one-wins", 3, "intercept-twice", "start-twice", "release-twice", "stop-unmonitored")

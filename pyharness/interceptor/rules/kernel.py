@@ -117,9 +117,14 @@ def find_table(guest: Guest, count: int) -> SyscallTable:
     return SyscallTable(0, count, size)
 
 
+def hooked(guest: Guest) -> str:
+    """Return the kernel's functions that are hooked by ftrace or kprobes, one line each."""
+    return guest.run(_HOOKED).check().stdout
+
+
 def footprint(guest: Guest, table: SyscallTable) -> Footprint:
     """Return what is hooked in the guest's kernel now."""
-    return Footprint(table.read(guest), guest.run(_HOOKED).stdout)
+    return Footprint(table.read(guest), hooked(guest))
 
 
 def write_protection(guest: Guest, table: SyscallTable) -> str:

@@ -16,7 +16,6 @@ from pyharness.guest.result import Result
 from pyharness.interceptor import call_log
 from pyharness.interceptor.call_log import Call
 from pyharness.interceptor.interface import Command
-from pyharness.interceptor.module import Interceptor
 from pyharness.interceptor.rules import subject as subjects
 from pyharness.interceptor.rules.kernel import Footprint, SyscallTable, footprint
 from pyharness.interceptor.rules.scheme import Scheme
@@ -57,7 +56,6 @@ class Trial:
         kernel: what is known of the guest's kernel.
         scheme: the scheme.
         random: chooses arguments; the same for the same seed and rule.
-        module: issues commands to the module; see order() for one whose result is known.
     """
 
     def __init__(
@@ -77,7 +75,6 @@ class Trial:
         self.kernel = kernel
         self.scheme = scheme
         self.random = random.Random(seed)
-        self.module = Interceptor(guest, subject.interface, subject.name)
         self._steps: deque[str] = deque(maxlen=_STEPS)
 
     # ---- evidence ----
