@@ -3,9 +3,11 @@
 
 What is changed is a patch, in tests/mutants and tests/broken: a header in the form of an
 email's (``Subject:`` and what else its reader needs), an empty line, and a unified diff. A hunk
-is found by its lines, which must occur once in the file, and not by its line number.
+is found by its lines, which must occur once in the file, and not by its line number. The patches
+of the classic solution, in tests/classic/mutants, have the same form.
 """
 
+import re
 from dataclasses import dataclass
 from email.message import Message
 from email.parser import Parser
@@ -29,7 +31,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Patch:
-    """A patch of the module: its header, and its hunks."""
+    """A patch of a module: its header, and its hunks."""
 
     header: Message
     changes: tuple[Change, ...]
@@ -40,7 +42,7 @@ def read(path: Path) -> Patch:
     text = path.read_text(encoding="utf-8")
     header, _, diff = text.partition("\n\n")
     changes: list[Change] = []
-    for of_file in diff.split("--- a/module/")[1:]:
+    for of_file in re.split(r"^--- a/(?:module/)?", diff, flags=re.MULTILINE)[1:]:
         names, *hunks = of_file.split("\n@@ ")
         for hunk in hunks:
             lines = hunk.splitlines(keepends=True)[1:]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from broken import make, read
+
 from pyharness.interceptor.rules.verdict import Outcome
 
 CLASSIC = Path(__file__).parents[1] / "classic"
@@ -19,17 +21,14 @@ _CHECK_SECONDS = 600
 
 def breaks(name: str) -> set[str]:
     """The rules that a mutant breaks itself, as its patch says."""
-    lines = MUTANTS[name].read_text(encoding="utf-8").splitlines()
-    (named,) = (line for line in lines if line.startswith("Breaks: "))
-    return {rule.strip() for rule in named.removeprefix("Breaks: ").split(",")}
+    return {rule.strip() for rule in read(MUTANTS[name]).header["Breaks"].split(",")}
 
 
 def mutant(name: str, folder: Path) -> Path:
     """Make a mutant in a folder, which is created."""
     shutil.copytree(SOLUTION, folder)
-    with MUTANTS[name].open("rb") as patch:
-        line = ["patch", "--strip=1", "--fuzz=0", "--silent"]
-        subprocess.run(line, stdin=patch, cwd=folder, check=True)
+    for change in read(MUTANTS[name]).changes:
+        make(folder, change)
     return folder
 
 

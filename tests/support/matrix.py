@@ -11,6 +11,7 @@ from pyharness.machine import guest_specs
 from pyharness.machine.guest_specs import GuestSpec
 
 BRIEF = (
+    "contract/test_rules.py",
     "contract/test_intercept.py",
     "contract/test_monitoring.py",
     "contract/test_unload.py",
