@@ -3,9 +3,9 @@
 
 import hashlib
 import os
-import random
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -17,11 +17,12 @@ from pyharness.host.progress import TerminalProgress
 from pyharness.host.wording import counted
 from pyharness.host.writable import can_make_folder
 from pyharness.interceptor.rules import class_folder, workers
-from pyharness.interceptor.rules.marking import Marked, Marking, Pool, Way
+from pyharness.interceptor.rules.marking import Marking, Pool
 from pyharness.interceptor.rules.marks import Marks
 from pyharness.interceptor.rules.reports import text
 from pyharness.interceptor.rules.reports.characters import shown
-from pyharness.interceptor.rules.scheme import Scheme
+from pyharness.interceptor.rules.settings import Settings
+from pyharness.interceptor.rules.verdict import Checked
 from pyharness.machine import guest_specs, saved_states
 
 MOST_SEED = 1 << 32
@@ -30,9 +31,7 @@ MOST_SEED = 1 << 32
 def check_class(
     folder: Path,
     *,
-    guest: str,
-    scheme: Scheme,
-    only: tuple[str, ...],
+    settings: Settings,
     seed: int | None,
     count: int | None,
     out: Path | None,
@@ -42,10 +41,9 @@ def check_class(
 
     Args:
         folder: has a sub-folder or an archive for each student.
-        guest: the name of the guest.
-        scheme: the scheme.
-        only: the ids of the rules to decide; all if there is none.
-        seed: chooses the random arguments; None: the seed by which the class was begun.
+        settings: how each is checked.
+        seed: the seed that the user named; None: the one by which the class was begun, or else
+            that of the settings.
         count: how many submissions this host checks at the same time; None: as fits its CPUs.
         out: the folder for the results; None: one beside the class's.
         scheduler: the address of a Dask scheduler whose workers check; None: this host does.
@@ -58,7 +56,6 @@ def check_class(
     """
     if scheduler and count:
         raise UsageError("--workers is for this host: leave it out, and see dask worker --nthreads")
-    guest_specs.find(guest)
     out = out or folder.resolve().with_name(f"{folder.resolve().name}-marks")
     submissions = class_folder.submissions(folder, without=out)
     can_make_folder(out, "--out")
@@ -73,11 +70,10 @@ def check_class(
             )
         )
         marks = Marks(out)
-        chosen = marks.seed(seed, random.randrange(MOST_SEED))
-        way = Way(guest=guest, scheme=scheme, seed=chosen, only=only)
-        marking = Marking(way=way, marks=marks, check=workers.check)
+        settings = replace(settings, seed=marks.seed(seed, settings.seed))
+        marking = Marking(settings=settings, marks=marks, check=workers.check)
         kept = {student.name: marking.kept(student) for student in submissions}
-        done = [Marked(report) for report in kept.values() if report]
+        done = [Checked(report) for report in kept.values() if report]
         if done:
             progress.message(
                 f"{len(done)} of {counted(len(kept), 'submission')} are marked already"
@@ -85,7 +81,7 @@ def check_class(
         left = [student for student in submissions if not kept[student.name]]
         if left:
             if not scheduler:  # so that the first workers need not wait for each other
-                saved_states.ensure(guest_specs.find(guest), progress=progress)
+                saved_states.ensure(guest_specs.find(settings.guest), progress=progress)
             pool = stack.enter_context(_pool(scheduler, count, progress))
             done += marking.mark(left, pool, progress)
         done.sort(key=lambda marked: marked.report.submission)
@@ -101,7 +97,7 @@ def _pool(
     return workers.local(count or max(1, (os.cpu_count() or 1) // 2))
 
 
-def _end(done: Sequence[Marked], out: Path) -> int:
+def _end(done: Sequence[Checked], out: Path) -> int:
     """Print the results, and return the exit status."""
     console = Console(highlight=False)
     console.print(text.class_text([marked.report for marked in done]), soft_wrap=True)

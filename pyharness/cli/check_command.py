@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from pyharness.cli import check_class, options, outcome
-from pyharness.errors import HarnessError, UsageError
+from pyharness.cli import check_class, options
+from pyharness.errors import UsageError
 from pyharness.host.progress import TerminalProgress
 from pyharness.host.writable import can_write
 from pyharness.interceptor.rules import catalogue, checking, scheme, submission
@@ -22,6 +22,7 @@ from pyharness.interceptor.rules.reports import (
     text,
 )
 from pyharness.interceptor.rules.reports.redaction import Redaction
+from pyharness.interceptor.rules.settings import Settings
 from pyharness.interceptor.rules.verdict import Report, Verdict
 
 # The formats that are written to standard output, in place of text for a person.
@@ -137,14 +138,16 @@ def check_command(
         alone=any((submission_path, as_json, as_gradescope, as_markus, junit, html)),
         of_class=any((count, out, scheduler)),
     )
-    chosen_scheme = scheme.load(scheme_name, catalogue.IDS)
-    rules = catalogue.chosen(only, chosen_scheme.without)
+    settings = Settings(
+        guest=guest,
+        scheme=scheme.load(scheme_name, catalogue.IDS),
+        seed=random.randrange(check_class.MOST_SEED) if seed is None else seed,
+        only=only,
+    )
     if class_path:
         return check_class.check_class(
             class_path,
-            guest=guest,
-            scheme=chosen_scheme,
-            only=only,
+            settings=settings,
             seed=seed,
             count=count,
             out=out,
@@ -158,23 +161,15 @@ def check_command(
     for kind, path in files.items():
         if path:
             can_write(path, f"--{kind}")
-    chosen_seed = random.randrange(check_class.MOST_SEED) if seed is None else seed
     redaction = Redaction()
     printer = _printer(as_json or as_gradescope, as_markus, redaction)
-    with checking.Checker(
-        submission_path, guest, chosen_scheme, chosen_seed, rules, TerminalProgress()
-    ) as checker:
-        status, problem = 0, ""
+    with checking.Checker(submission_path, settings, TerminalProgress()) as checker:
         try:
-            for verdict in checker.verdicts():
-                printer(verdict)
-        except HarnessError as error:
-            status, problem = outcome.of(error) or (1, "")
-            status = max(status, 2)  # 1 would say that the module is wrong
+            checked = checker.check(decided=printer)
         except BaseException:
             _write(files, checker.report("the check was interrupted"))
             raise
-        report = checker.report(problem)
+    report = checked.report
     _write(files, report)
     if as_markus:
         if end := markus.end(report):
@@ -183,7 +178,7 @@ def check_command(
         click.echo(_PRINTED["json" if as_json else "gradescope"](report))
     else:
         _console().print(text.end_text(report), soft_wrap=True)
-    return status or int(not report.passed)
+    return checked.status or int(not report.passed)
 
 
 def _check_options(class_path: Path | None, *, alone: bool, of_class: bool) -> None:

@@ -101,7 +101,9 @@ class Health:
         """Raise the crash that explains an error, or the error itself if the kernel is well.
 
         A time limit, a lost connection or a vanished actor is often only the consequence of a
-        crash. The message of a GuestTimeout gets file and line for each address in a module.
+        crash. The message of a GuestTimeout gets file and line for each address in a module, and
+        the place of each CPU that runs a module's code: it may loop there with interrupts off,
+        which the kernel can't report if that CPU is the one that counts its time.
 
         Args:
             error: the error that was noticed.
@@ -115,7 +117,11 @@ class Health:
         except GuestCrashed as crash:
             raise crash from error
         if isinstance(error, GuestTimeout):
-            raise GuestTimeout(self.with_lines(str(error))) from error
+            report = self.with_lines(str(error))
+            for place in self._places():
+                if (named := self.with_lines(place)) != place:
+                    report += f"\n{named}"
+            raise GuestTimeout(report) from error
         raise error
 
     def with_lines(self, report: str) -> str:
@@ -145,11 +151,9 @@ class Health:
         QEMU knows the CPUs' instruction pointers, and an NMI makes the kernel itself print a
         report.
         """
-        places = ""
+        places = "".join(f"{place}\n" for place in self._places())
         # QEMU can't send an NMI to every machine, such as arm64's.
         with suppress(GuestError):
-            where = enumerate(self._backend.instruction_pointers())
-            places = "".join(f"CPU {number} IP: {address:#x}\n" for number, address in where)
             self._backend.inject_nmi()
         end = self.clock() + _NMI_SECONDS * self._timeout_factor
         while self._backend.status() == "running" and self.clock() < end:
@@ -157,6 +161,14 @@ class Health:
         if self._backend.status() == "guest-panicked":
             self._let_speak()
         self._crashed(f"hangs: no sign of life during {silent:.0f} s in which it could run", places)
+
+    def _places(self) -> list[str]:
+        """Return a line for each CPU with its instruction pointer; nothing if QEMU can't say."""
+        try:
+            pointers = self._backend.instruction_pointers()
+        except GuestError:
+            return []
+        return [f"CPU {number} IP: {address:#x}" for number, address in enumerate(pointers)]
 
     def _let_speak(self) -> None:
         """Let a kernel that has reported its panic to QEMU run on until it has printed its report.

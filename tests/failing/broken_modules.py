@@ -54,6 +54,7 @@ TRIGGERS: dict[str, Callable[[Interceptor, Actor], None]] = {
     "null dereference in the interceptor": call,
     "null dereference at unload": unload,
     "lock never released": release,
+    "loop that reschedules": command,
     "loop with interrupts off": command,
     "loop with interrupts off on all CPUs": command,
     "sleep under a spinlock": command,

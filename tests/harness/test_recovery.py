@@ -48,6 +48,8 @@ class Expected:
     kernel: str = ">=0"
 
 
+# A command that goes on forever, and where.
+RUNNING = r"actor \d+ does not answer; its state is R, .*\n(.*\n)*CPU \d IP: .* at interceptor\.c:"
 EXPECTED = {
     "null dereference in a command": Expected(
         r"BUG: kernel NULL pointer dereference, address: 0+8\b",
@@ -66,15 +68,20 @@ EXPECTED = {
         change=None,
         asked=r"RELEASE sched_rr_get_interval \(\d+\), pid 0: no answer",
     ),
-    # Whether the agent can still be heard depends on which CPU it needs.
+    # Whether the agent can still be heard depends on which CPU it needs, and whether the kernel
+    # notices, on which CPU counts its jiffies.
     "loop with interrupts off": Expected(
-        r"rcu: INFO: rcu_\w+ detected stalls|hangs: no sign of life",
+        r"rcu: INFO: rcu_\w+ detected stalls|hangs: no sign of life|" + RUNNING,
         asked=r"START sched_rr_get_interval \(\d+\), pid \d+: no answer",
     ),
     "loop with interrupts off on all CPUs": Expected(
         r"hangs: no sign of life.*\nCPU 0 IP: .*, forever\(\)\nCPU 1 IP: .*, forever\(\)\n",
         asked=r"START sched_rr_get_interval \(\d+\), pid \d+: no answer",
         since=(">=5.18", "NMI backtrace for cpu 1"),  # commit 8d470a45d1a6
+    ),
+    # The kernel sees nothing wrong in it.
+    "loop that reschedules": Expected(
+        RUNNING, asked=r"START sched_rr_get_interval \(\d+\), pid \d+: no answer"
     ),
     # Debian's kernels have counted spinlocks since PREEMPT_DYNAMIC (commit b965f1ddb47d).
     "sleep under a spinlock": Expected(

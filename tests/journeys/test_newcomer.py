@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent.parent
 SOME_TESTS = (
     "tests/unit/test_facts.py tests/unit/test_cache.py tests/unit/test_addresses.py"
     " tests/unit/test_qemu_monitor.py tests/harness/test_elf.py"
-    " tests/contract/test_monitoring.py::test_log_line_to_the_letter"
+    " tests/contract/test_rules.py::test_rule[log-line]"
 )
 # SIGKILL amid a user's image making: what it started ends, and what it has made goes.
 KILLED_IMAGE_MAKING = """cd checkout

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from sample_reports import TWICE, report
 
-from pyharness.interceptor.rules.marking import Job, Marked
+from pyharness.interceptor.rules.marking import Job
+from pyharness.interceptor.rules.verdict import Checked
 
 # The folder in which each check leaves a file; a worker of any host has to have it.
 LOG = "FAKE_CHECK_LOG"
 
 
-def check(job: Job) -> Marked:
+def check(job: Job) -> Checked:
     """Check a submission as its name says: ``kill``, ``kill-once``, ``problem``, ``slow``."""
     log = Path(os.environ[LOG])
     before = len(checked(log, job.name))
@@ -23,10 +24,10 @@ def check(job: Job) -> Marked:
         os.kill(os.getpid(), signal.SIGKILL)
     if job.name.startswith("slow"):
         time.sleep(120 if job.name == "slow" else 1)
-    made = report(TWICE, submission=job.name, seed=job.way.seed)
+    made = report(TWICE, submission=job.name, seed=job.settings.seed)
     if job.name == "problem":
-        return Marked(report(submission=job.name, problem="no guest", seed=job.way.seed), 4)
-    return Marked(made)
+        return Checked(report(submission=job.name, problem="no guest", seed=job.settings.seed), 4)
+    return Checked(made)
 
 
 def checked(log: Path, name: str = "*") -> list[str]:

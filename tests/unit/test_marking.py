@@ -25,13 +25,15 @@ from pyharness.errors import HostError, UsageError
 from pyharness.host.progress import NoProgress
 from pyharness.interceptor.rules import workers
 from pyharness.interceptor.rules.class_folder import Submission, submissions
-from pyharness.interceptor.rules.marking import Check, Job, Marked, Marking, Pool, Way, _period
+from pyharness.interceptor.rules.marking import Check, Job, Marking, Pool, _period
 from pyharness.interceptor.rules.marks import Marks
 from pyharness.interceptor.rules.reports import json_report
 from pyharness.interceptor.rules.scheme import Scheme
+from pyharness.interceptor.rules.settings import Settings
+from pyharness.interceptor.rules.verdict import Checked
 from pyharness.machine import saved_states
 
-WAY = Way(guest="bullseye-i386", scheme=Scheme(name="a2"), seed=7)
+SETTINGS = Settings(guest="bullseye-i386", scheme=Scheme(name="a2"), seed=7)
 
 
 @pytest.fixture
@@ -67,12 +69,12 @@ def hand_in(folder: Path, *names: str) -> Path:
 def mark(
     folder: Path,
     out: Path,
-    way: Way = WAY,
+    settings: Settings = SETTINGS,
     check: Check = fake_check.check,
     pool: Pool | None = None,
-) -> list[Marked]:
+) -> list[Checked]:
     """Mark what is left to do of a class."""
-    marking = Marking(way=way, marks=Marks(out), check=check)
+    marking = Marking(settings=settings, marks=Marks(out), check=check)
     left = [student for student in submissions(folder, out) if not marking.kept(student)]
     if pool:
         return list(marking.mark(left, pool, NoProgress()))
@@ -139,29 +141,29 @@ def test_what_was_marked_is_not_marked_again(tmp_path: Path, out: Path, log: Pat
 
 
 @pytest.mark.parametrize(
-    "way",
+    "settings",
     [
-        replace(WAY, guest="bookworm-i386"),
-        replace(WAY, seed=8),
-        replace(WAY, scheme=Scheme(name="a2", points={"loads": 1})),
-        replace(WAY, scheme=Scheme(name="a2", hidden=frozenset({"loads"}))),
-        replace(WAY, scheme=Scheme(name="a2", seconds=4)),
-        replace(WAY, only=("loads",)),
+        replace(SETTINGS, guest="bookworm-i386"),
+        replace(SETTINGS, seed=8),
+        replace(SETTINGS, scheme=Scheme(name="a2", points={"loads": 1})),
+        replace(SETTINGS, scheme=Scheme(name="a2", hidden=frozenset({"loads"}))),
+        replace(SETTINGS, scheme=Scheme(name="a2", seconds=4)),
+        replace(SETTINGS, only=("loads",)),
     ],
     ids=["guest", "seed", "points", "hidden", "limits", "rules"],
 )
-def test_another_way_has_everything_marked_again(
-    tmp_path: Path, out: Path, log: Path, way: Way
+def test_other_settings_have_everything_marked_again(
+    tmp_path: Path, out: Path, log: Path, settings: Settings
 ) -> None:
     folder = hand_in(tmp_path / "class", "a")
     assert len(mark(folder, out)) == 1
-    assert len(mark(folder, out, way)) == 1
+    assert len(mark(folder, out, settings)) == 1
 
 
 def test_the_name_of_a_scheme_does_not_count(tmp_path: Path, out: Path, log: Path) -> None:
     folder = hand_in(tmp_path / "class", "a")
     mark(folder, out)
-    assert mark(folder, out, replace(WAY, scheme=Scheme(name="copy"))) == []
+    assert mark(folder, out, replace(SETTINGS, scheme=Scheme(name="copy"))) == []
 
 
 def _change(path: Path) -> None:
@@ -275,7 +277,7 @@ def test_a_bug_in_a_check_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ZeroDivisionError("oh")
 
     monkeypatch.setattr(workers, "Checker", broken)
-    marked = workers.check(Job(name="a", archive="submission.tar", data=b"", way=WAY))
+    marked = workers.check(Job(name="a", archive="submission.tar", data=b"", settings=SETTINGS))
     assert marked.status == HostError.exit_code
     assert marked.report.problem == "a bug of pyharness: ZeroDivisionError: oh"
 
@@ -286,7 +288,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 import fake_check
-from test_marking import WAY, mark
+from test_marking import SETTINGS, mark
 from pyharness.host import signals
 from pyharness.interceptor.rules import workers
 if __name__ == "__main__":
@@ -360,8 +362,8 @@ def test_dask_repeats_what_a_lost_worker_had(
     folder = hand_in(tmp_path / "class", *students)
     with workers.dask(address, NoProgress()) as pool:
         _wait(lambda: pool.room() == 4)
-        marking = Marking(way=WAY, marks=Marks(out), check=fake_check.check)
-        found: list[Marked] = []
+        marking = Marking(settings=SETTINGS, marks=Marks(out), check=fake_check.check)
+        found: list[Checked] = []
         for marked in marking.mark(submissions(folder), pool, NoProgress()):
             if not found:
                 processes[0].kill()
@@ -378,7 +380,7 @@ def test_a_lost_scheduler_ends_the_command_and_keeps_what_is_done(
 ) -> None:
     address, processes = cluster
     folder = hand_in(tmp_path / "class", "a", "slow", "slow-2")
-    marking = Marking(way=WAY, marks=Marks(out), check=fake_check.check)
+    marking = Marking(settings=SETTINGS, marks=Marks(out), check=fake_check.check)
 
     def run() -> None:
         with workers.dask(address, NoProgress()) as pool:

@@ -39,12 +39,16 @@ RULES = _ordered([rule for file in _FILES for rule in file.RULES.declared])
 IDS = tuple(rule.id for rule in RULES)
 
 
-def chosen(names: Sequence[str], without: Collection[str] = ()) -> tuple[Rule, ...]:
+def chosen(
+    names: Sequence[str], without: Collection[str] = (), architecture: str = ""
+) -> tuple[Rule, ...]:
     """Return the rules of some ids, and those that they depend on; all if no id is given.
 
     Args:
         names: the ids.
         without: the ids of rules that are left out.
+        architecture: that of the guest, as Debian names it; rules that can't be decided in such
+            a guest are left out. Empty to leave none out.
 
     Raises:
         UsageError: there is no rule of an id.
@@ -62,4 +66,10 @@ def chosen(names: Sequence[str], without: Collection[str] = ()) -> tuple[Rule, .
 
     for name in names or IDS:
         want(name)
-    return tuple(rule for rule in RULES if rule.id in wanted and rule.id not in without)
+    return tuple(
+        rule
+        for rule in RULES
+        if rule.id in wanted
+        and rule.id not in without
+        and (not architecture or architecture in (rule.architectures or (architecture,)))
+    )

@@ -8,7 +8,7 @@ failed, or that is not as it was before the module was loaded, is discarded.
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,10 +23,10 @@ from pyharness.interceptor.rules import kernel, subject, submission
 from pyharness.interceptor.rules.catalogue import BUILDS
 from pyharness.interceptor.rules.kernel import SyscallTable
 from pyharness.interceptor.rules.rule import Rule
-from pyharness.interceptor.rules.scheme import Scheme
+from pyharness.interceptor.rules.settings import Settings
 from pyharness.interceptor.rules.subject import Subject
 from pyharness.interceptor.rules.trial import Kernel, RuleBroken, Trial
-from pyharness.interceptor.rules.verdict import Outcome, Report, Verdict
+from pyharness.interceptor.rules.verdict import Checked, Outcome, Report, Verdict
 from pyharness.linux.kmsg import Record
 from pyharness.machine import guest_specs
 
@@ -62,18 +62,12 @@ class Checker(Closes):
 
     Attributes:
         source: the folder or archive.
-        guest: the name of the guest.
-        scheme: the scheme.
-        seed: chooses the random arguments.
-        rules: the rules, each after those that it depends on.
+        settings: how it is checked.
         progress: shows the steps that take long.
     """
 
     source: Path
-    guest: str
-    scheme: Scheme
-    seed: int
-    rules: Sequence[Rule]
+    settings: Settings
     progress: Progress
     _verdicts: dict[str, Verdict] = field(default_factory=dict)
     _guests: dict[int, tuple[Guest, Kernel]] = field(default_factory=dict)
@@ -90,13 +84,30 @@ class Checker(Closes):
             self._discard(cpus)
         self._kept.cleanup()
 
-    def verdicts(self) -> Iterator[Verdict]:
-        """Decide one rule after the other, and yield each verdict as soon as there is one.
+    def check(self, decided: Callable[[Verdict], object] = lambda _: None) -> Checked:
+        """Decide all rules.
 
-        Raises:
-            HarnessError: the module can't be checked to the end, for a reason that is not its own.
+        Args:
+            decided: is called with each verdict as soon as there is one.
+
+        Returns:
+            The report. If the module can't be checked to the end, for a reason that is not its
+            own, the report has the reason, and the verdicts until then.
         """
-        for rule in self.rules:
+        verdicts = self._decide_all()
+        while True:
+            try:
+                verdict = next(verdicts, None)
+            except (HarnessError, OSError) as error:
+                problem, status = reason(error)
+                return Checked(self.report(problem), status)
+            if not verdict:
+                return Checked(self.report())
+            decided(verdict)
+
+    def _decide_all(self) -> Iterator[Verdict]:
+        """Decide one rule after the other, and yield each verdict as soon as there is one."""
+        for rule in self.settings.rules:
             begin = time.monotonic()
             verdict = self._verdict(rule)
             verdict = replace(verdict, seconds=round(time.monotonic() - begin, 3))
@@ -109,27 +120,24 @@ class Checker(Closes):
         Args:
             problem: why the rest could not be decided.
         """
-        return Report(
-            submission=self.source.resolve().name,
-            guest=self.guest,
+        return self.settings.report(
+            self.source.resolve().name,
+            problem,
             kernel=self._release,
-            scheme=self.scheme.name,
-            seed=self.seed,
-            verdicts=tuple(self._verdicts.values()),
-            problem=problem,
+            verdicts=self._verdicts.values(),
         )
 
     # ---- one rule ----
 
     def _verdict(self, rule: Rule) -> Verdict:
-        most = self.scheme.points.get(rule.id, rule.points)
+        most = self.settings.scheme.points.get(rule.id, rule.points)
         verdict = Verdict(
             rule=rule.id,
             title=rule.title,
             outcome=Outcome.UNDECIDED,
             most=most,
             bonus=rule.bonus,
-            hidden=rule.id in self.scheme.hidden,
+            hidden=rule.id in self.settings.scheme.hidden,
         )
         if because := self._because(rule):
             return replace(verdict, because=because)
@@ -145,12 +153,12 @@ class Checker(Closes):
 
     def _hint(self, rule: Rule, decided: _Decided) -> str:
         """Return what is to be added to the evidence: that the guest is the wrong one, maybe."""
-        by_table = guest_specs.find(self.guest).dispatch == "table"
+        by_table = guest_specs.find(self.settings.guest).dispatch == "table"
         if decided.outcome is not Outcome.FAILED or rule.id not in _NEED_THE_TABLE or by_table:
             return ""
         return (
-            f"\nThe kernel of {self.guest} does not read the table of system calls: a module that"
-            f" changes the table has to be checked with --guest {GUEST}."
+            f"\nThe kernel of {self.settings.guest} does not read the table of system calls:"
+            f" a module that changes the table has to be checked with --guest {GUEST}."
         )
 
     def _because(self, rule: Rule) -> str:
@@ -165,7 +173,9 @@ class Checker(Closes):
         """Build the module, in a guest that is discarded: a makefile can do anything."""
         guest, _ = self._ready(0)
         try:
-            self._built = submission.build(guest, self.source, self.scheme, Path(self._kept.name))
+            self._built = submission.build(
+                guest, self.source, self.settings.scheme, Path(self._kept.name)
+            )
         except EmulatorFault:
             raise
         except GuestError as error:
@@ -195,9 +205,9 @@ class Checker(Closes):
     def _try(self, rule: Rule) -> _Decided:
         guest, facts = self._ready(rule.cpus)
         module = self._subject()
-        trial = Trial(guest, module, facts, self.scheme, f"{self.seed} {rule.id}")
+        trial = Trial(guest, module, facts, self.settings.scheme, f"{self.settings.seed} {rule.id}")
         decided = _Decided(Outcome.PASSED)
-        limit = guest.limit(self.scheme.rule_seconds)
+        limit = guest.limit(self.settings.scheme.rule_seconds)
         mark = guest.log.next
         try:
             with _ended_after(guest, limit) as late:
@@ -232,7 +242,7 @@ class Checker(Closes):
         if cpus not in self._guests:
             for other, _ in self._guests.values():
                 other.pause()
-            spec = with_cpus(self.guest, cpus)
+            spec = with_cpus(self.settings.guest, cpus)
             guest = Guest.boot(
                 spec.name, cpus=spec.cpus, memory=spec.memory, progress=self.progress
             )
@@ -260,6 +270,19 @@ class Checker(Closes):
             return not trial.left_behind()
         except HarnessError:
             return False
+
+
+def reason(error: Exception) -> tuple[str, int]:
+    """Return why a module could not be checked, in a sentence, and the exit status of that.
+
+    Args:
+        error: what was raised.
+    """
+    if isinstance(error, HarnessError):
+        return str(error), max(error.exit_code, 2)
+    if isinstance(error, OSError):
+        return f"this host refuses: {error}", HostError.exit_code
+    return f"a bug of pyharness: {type(error).__name__}: {error}", HostError.exit_code
 
 
 @contextmanager

@@ -34,7 +34,7 @@ def intercept_release(trial: Trial) -> None:
             trial.order(Command.INTERCEPT, call)
         for call in ("getpgid", CALL, "umask"):
             trial.order(Command.RELEASE, call)
-    for pid in (-1, 1, INT_MOST):  # the pid is not looked at
+    for pid in (-1, 1, INT_MOST, INT_LEAST):  # the pid is not looked at
         trial.order(Command.INTERCEPT, CALL, pid)
         trial.order(Command.RELEASE, CALL, pid)
 
@@ -156,6 +156,9 @@ def own_only(trial: Trial) -> None:
     for pid in (nobody.pid, other.pid):
         for command in _OF_PROCESSES:
             trial.order(command, CALL, pid, by=nobody, user="nobody")
+    trial.start(root.pid)
+    trial.order(Command.STOP, CALL, root.pid, by=nobody, wanted=errno.EPERM, user="nobody")
+    trial.order(Command.STOP, CALL, root.pid)  # it was not stopped
     # Root may do both for anybody.
     trial.order(Command.START, CALL, nobody.pid)
     trial.order(Command.STOP, CALL, nobody.pid, by=nobody, user="nobody")

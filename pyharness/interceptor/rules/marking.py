@@ -8,65 +8,14 @@ from dataclasses import dataclass, field
 
 from pyharness.errors import HarnessError, HostError
 from pyharness.host.progress import Progress, Task
-from pyharness.interceptor.rules import catalogue
-from pyharness.interceptor.rules.class_folder import Submission, digest
-from pyharness.interceptor.rules.marks import Inputs, Marks, scheme_digest
-from pyharness.interceptor.rules.scheme import Scheme
+from pyharness.interceptor.rules.class_folder import Submission
+from pyharness.interceptor.rules.marks import Inputs, Marks, inputs_of
+from pyharness.interceptor.rules.settings import Settings
 from pyharness.interceptor.rules.submission import packed
-from pyharness.interceptor.rules.verdict import Report
+from pyharness.interceptor.rules.verdict import Checked, Report
 
 # How often to look whether there are more workers than before.
 _LOOK_SECONDS = 5.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Way:
-    """How each module of a class is checked.
-
-    Attributes:
-        guest: the name of the guest.
-        scheme: the scheme.
-        seed: chooses the random arguments.
-        only: the ids of the rules that are decided, besides those that they depend on; all if
-            there is none.
-    """
-
-    guest: str
-    scheme: Scheme
-    seed: int
-    only: tuple[str, ...] = ()
-
-    def inputs(self, archive: str, data: bytes) -> Inputs:
-        """Return what the report about a submission depends on.
-
-        Args:
-            archive: the name of the archive that the submission is packed in.
-            data: the archive.
-        """
-        rules = catalogue.chosen(self.only, self.scheme.without)
-        return Inputs(
-            submission=digest(archive, data),
-            scheme=scheme_digest(self.scheme, rules),
-            guest=self.guest,
-            seed=self.seed,
-        )
-
-    def unchecked(self, name: str, problem: str) -> Report:
-        """Return the report about a submission that could not be checked at all.
-
-        Args:
-            name: the submission's name.
-            problem: why not, in one sentence.
-        """
-        return Report(
-            submission=name,
-            guest=self.guest,
-            kernel="",
-            scheme=self.scheme.name,
-            seed=self.seed,
-            verdicts=(),
-            problem=problem,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,27 +26,13 @@ class Job:
         name: the submission's name.
         archive: the name of the archive that it is packed in.
         data: the archive.
-        way: how it is checked.
+        settings: how it is checked.
     """
 
     name: str
     archive: str
     data: bytes = field(repr=False)
-    way: Way
-
-
-@dataclass(frozen=True)
-class Marked:
-    """What came of a submission.
-
-    Attributes:
-        report: the report.
-        status: 0 if the submission could be checked to the end; otherwise the exit status that
-            the reason has: 2 or more.
-    """
-
-    report: Report
-    status: int = 0
+    settings: Settings
 
 
 @dataclass(frozen=True)
@@ -113,7 +48,7 @@ class Pool:
     room: Callable[[], int]
 
 
-Check = Callable[[Job], Marked]
+Check = Callable[[Job], Checked]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,12 +56,12 @@ class Marking:
     """The marking of a class.
 
     Attributes:
-        way: how each module is checked.
+        settings: how each module is checked.
         marks: where the results are.
         check: checks a submission, in a worker; it raises no exception.
     """
 
-    way: Way
+    settings: Settings
     marks: Marks
     check: Check
 
@@ -139,14 +74,14 @@ class Marking:
         if not self.marks.has(submission.name):
             return None
         try:
-            inputs = self.way.inputs(*packed(submission.path))
+            inputs = inputs_of(self.settings, *packed(submission.path))
         except HarnessError:  # it is recorded when its turn comes
             return None
         return self.marks.kept(submission.name, inputs)
 
     def mark(
         self, submissions: Sequence[Submission], pool: Pool, progress: Progress
-    ) -> Iterator[Marked]:
+    ) -> Iterator[Checked]:
         """Check submissions, and record each result as soon as it is there.
 
         A submission whose worker was lost is checked once more after all others, by itself.
@@ -178,17 +113,17 @@ class Marking:
                     clock.step()
                     yield marked
 
-    def _lost(self, submission: Submission, error: BaseException) -> Marked:
+    def _lost(self, submission: Submission, error: BaseException) -> Checked:
         said = " ".join(f"{type(error).__name__}: {error}".split())
         problem = f"the worker that checked it was lost, twice: {said}"
-        return Marked(self.way.unchecked(submission.name, problem), HostError.exit_code)
+        return Checked(self.settings.report(submission.name, problem), HostError.exit_code)
 
     def _wave(
         self, submissions: Sequence[Submission], executor: Executor, room: Callable[[], int]
-    ) -> Iterator[tuple[Submission, Inputs, Marked | BaseException]]:
+    ) -> Iterator[tuple[Submission, Inputs, Checked | BaseException]]:
         """Check submissions. Only those that are being checked are in memory."""
         waiting = [*reversed(submissions)]
-        running: dict[Future[Marked], tuple[Submission, Inputs]] = {}
+        running: dict[Future[Checked], tuple[Submission, Inputs]] = {}
         while waiting or running:
             most = max(1, room())
             while waiting and len(running) < most:
@@ -196,12 +131,12 @@ class Marking:
                 try:
                     archive, data = packed(submission.path)
                 except HarnessError as error:
-                    report = self.way.unchecked(submission.name, str(error))
-                    unread = self.way.inputs("", b"")
-                    yield submission, unread, Marked(report, max(error.exit_code, 2))
+                    report = self.settings.report(submission.name, str(error))
+                    unread = inputs_of(self.settings, "", b"")
+                    yield submission, unread, Checked(report, max(error.exit_code, 2))
                     continue
-                inputs = self.way.inputs(archive, data)
-                job = Job(name=submission.name, archive=archive, data=data, way=self.way)
+                inputs = inputs_of(self.settings, archive, data)
+                job = Job(name=submission.name, archive=archive, data=data, settings=self.settings)
                 running[executor.submit(self.check, job)] = submission, inputs
             done, _ = wait(running, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
             for future in done:
@@ -209,7 +144,7 @@ class Marking:
                 yield submission, inputs, _result(future)
 
 
-def _result(future: Future[Marked]) -> Marked | BaseException:
+def _result(future: Future[Checked]) -> Checked | BaseException:
     try:
         return future.exception() or future.result()
     except CancelledError as error:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pyharness.host import atomic, json_store
-from pyharness.interceptor.rules.class_folder import CLASS
+from pyharness.interceptor.rules.class_folder import CLASS, digest
 from pyharness.interceptor.rules.reports import (
     class_table,
     html_class,
@@ -17,6 +17,7 @@ from pyharness.interceptor.rules.reports import (
 )
 from pyharness.interceptor.rules.rule import Rule
 from pyharness.interceptor.rules.scheme import Scheme
+from pyharness.interceptor.rules.settings import Settings
 from pyharness.interceptor.rules.verdict import Report
 
 _FORMAT = 1  # of class.json
@@ -54,6 +55,22 @@ class Inputs:
     scheme: str
     guest: str
     seed: int
+
+
+def inputs_of(settings: Settings, archive: str, data: bytes) -> Inputs:
+    """Return what the report about a submission depends on.
+
+    Args:
+        settings: how it is checked.
+        archive: the name of the archive that it is packed in.
+        data: the archive.
+    """
+    return Inputs(
+        submission=digest(archive, data),
+        scheme=scheme_digest(settings.scheme, settings.rules),
+        guest=settings.guest,
+        seed=settings.seed,
+    )
 
 
 @dataclass(frozen=True)

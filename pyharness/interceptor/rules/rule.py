@@ -23,6 +23,7 @@ class Rule:
         bonus: whether its points are on top of the total.
         loaded: whether the module is loaded before the check.
         cpus: the number of CPUs that the guest needs; 0 for as many as usual.
+        architectures: those of the guests that the rule can be decided in; empty for all.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Rule:
     bonus: bool = False
     loaded: bool = True
     cpus: int = 0
+    architectures: tuple[str, ...] = ()
 
 
 class Rules:
@@ -50,6 +52,7 @@ class Rules:
         bonus: bool = False,
         loaded: bool = True,
         cpus: int = 0,
+        architectures: tuple[str, ...] = (),
     ) -> Callable[[Check], Check]:
         """Declare the decorated function as the check of a rule; its docstring is the title.
 
@@ -60,6 +63,7 @@ class Rules:
             bonus: whether its points are on top of the total.
             loaded: whether the module is loaded before the check.
             cpus: the number of CPUs that the guest needs; 0 for as many as usual.
+            architectures: those of the guests that it can be decided in; empty for all.
         """
 
         def declare(check: Check) -> Check:
@@ -74,6 +78,7 @@ class Rules:
                     bonus=bonus,
                     loaded=loaded,
                     cpus=cpus,
+                    architectures=architectures,
                 )
             )
             return check

@@ -93,6 +93,20 @@ class Report:
         return sum(verdict.seconds for verdict in self.verdicts)
 
 
+@dataclass(frozen=True)
+class Checked:
+    """What came of checking a module.
+
+    Attributes:
+        report: the report.
+        status: 0 if the module could be checked to the end; otherwise the exit status that the
+            reason has: 2 or more, as 1 would say that the module is wrong.
+    """
+
+    report: Report
+    status: int = 0
+
+
 def _sum(points: Iterable[float]) -> float:
     """Add points up. Schemes have fractions such as 0.1, which a sum must not show."""
     return round(sum(points), 6)

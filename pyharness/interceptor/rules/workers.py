@@ -8,19 +8,20 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from pyharness.errors import HarnessError, HostError, UsageError
+from pyharness.errors import HostError, UsageError
 from pyharness.host.apart import ProcessEach
 from pyharness.host.progress import NoProgress, Progress
-from pyharness.interceptor.rules import catalogue
+from pyharness.interceptor.rules import checking
 from pyharness.interceptor.rules.checking import Checker
-from pyharness.interceptor.rules.marking import Job, Marked, Pool
+from pyharness.interceptor.rules.marking import Job, Pool
+from pyharness.interceptor.rules.verdict import Checked
 
 _CONNECT_SECONDS = 30
 # A worker of Dask gets its next submission while it checks one.
 _AHEAD = 2
 
 
-def check(job: Job) -> Marked:
+def check(job: Job) -> Checked:
     """Check a submission. The guest's image is made if this host does not have it.
 
     Args:
@@ -29,32 +30,16 @@ def check(job: Job) -> Marked:
     Returns:
         The result; if it could not be checked to the end, that says why.
     """
-    way = job.way
-    status, problem = 0, ""
     try:
-        rules = catalogue.chosen(way.only, way.scheme.without)
         with tempfile.TemporaryDirectory(prefix="pyharness-class-") as folder:
             path = Path(folder) / job.archive
             path.write_bytes(job.data)
-            with Checker(path, way.guest, way.scheme, way.seed, rules, NoProgress()) as checker:
-                try:
-                    for _ in checker.verdicts():
-                        pass
-                except (HarnessError, OSError) as error:
-                    status, problem = _reason(error)
-                report = replace(checker.report(problem), submission=job.name)
+            with Checker(path, job.settings, NoProgress()) as checker:
+                checked = checker.check()
+        return replace(checked, report=replace(checked.report, submission=job.name))
     except Exception as error:  # one submission must not stop the others
-        status, problem = _reason(error)
-        report = way.unchecked(job.name, problem)
-    return Marked(report, status)
-
-
-def _reason(error: Exception) -> tuple[int, str]:
-    if isinstance(error, HarnessError):
-        return max(error.exit_code, 2), str(error)  # 1 would say that the module is wrong
-    if isinstance(error, OSError):
-        return HostError.exit_code, f"this host refuses: {error}"
-    return HostError.exit_code, f"a bug of pyharness: {type(error).__name__}: {error}"
+        problem, status = checking.reason(error)
+        return Checked(job.settings.report(job.name, problem), status)
 
 
 @contextmanager
