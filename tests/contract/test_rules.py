@@ -7,7 +7,7 @@ import pytest
 
 from pyharness import Guest
 from pyharness.interceptor import MODULE, Interceptor
-from pyharness.interceptor.rules import catalogue, checking, scheme
+from pyharness.interceptor.rules import catalogue, clean_guests, scheme
 from pyharness.interceptor.rules.rule import Rule
 from pyharness.interceptor.rules.subject import Subject
 from pyharness.interceptor.rules.trial import Kernel, Trial
@@ -34,7 +34,7 @@ KERNELS: WeakKeyDictionary[Guest, Kernel] = WeakKeyDictionary()
 def kernel(request: pytest.FixtureRequest, guest: Guest) -> Kernel:
     """What is known of the guest's kernel; the module is unloaded where that is found out."""
     if guest not in KERNELS:
-        KERNELS[guest] = checking.known(request.getfixturevalue("bare_guest"))
+        KERNELS[guest] = clean_guests.known(request.getfixturevalue("bare_guest"))
     return KERNELS[guest]
 
 

@@ -80,9 +80,7 @@ EXPECTED = {
         since=(">=5.18", "NMI backtrace for cpu 1"),  # commit 8d470a45d1a6
     ),
     # The kernel sees nothing wrong in it.
-    "loop that reschedules": Expected(
-        RUNNING, asked=r"START sched_rr_get_interval \(\d+\), pid \d+: no answer"
-    ),
+    "loop that reschedules": Expected(RUNNING),
     # Debian's kernels have counted spinlocks since PREEMPT_DYNAMIC (commit b965f1ddb47d).
     "sleep under a spinlock": Expected(
         "BUG: scheduling while atomic: python3", change=2, kernel=">=5.12"
@@ -135,7 +133,8 @@ def test_a_broken_module_fails_its_test_alone(
     assert not after
     expected = EXPECTED[name]
     assert re.search(expected.said, said), said
-    assert re.search(expected.asked, said), said
+    if not re.search(RUNNING, said):  # a timeout is raised where the test has asked
+        assert re.search(expected.asked, said), said
     release, besides = expected.since
     if kernel_release.matches(guest.facts.release, [release]):
         assert besides in said

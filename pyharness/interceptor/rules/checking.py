@@ -8,24 +8,23 @@ failed, or that is not as it was before the module was loaded, is discarded.
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pyharness.errors import EmulatorFault, GuestCrashed, GuestError, HarnessError, HostError
 from pyharness.guest.guest import Guest
-from pyharness.guest.pool import with_cpus
-from pyharness.host import cache, json_store
 from pyharness.host.closing import Closes
 from pyharness.host.progress import Progress
-from pyharness.interceptor.rules import kernel, subject, submission
+from pyharness.interceptor.rules import submission
 from pyharness.interceptor.rules.catalogue import BUILDS
-from pyharness.interceptor.rules.kernel import SyscallTable
+from pyharness.interceptor.rules.clean_guests import CleanGuests, is_clean
 from pyharness.interceptor.rules.rule import Rule
 from pyharness.interceptor.rules.settings import Settings
 from pyharness.interceptor.rules.subject import Subject
-from pyharness.interceptor.rules.trial import Kernel, RuleBroken, Trial
+from pyharness.interceptor.rules.trial import RuleBroken, Trial
 from pyharness.interceptor.rules.verdict import Checked, Outcome, Report, Verdict
 from pyharness.linux.kmsg import Record
 from pyharness.machine import guest_specs
@@ -64,24 +63,25 @@ class Checker(Closes):
         source: the folder or archive.
         settings: how it is checked.
         progress: shows the steps that take long.
+        count: how many rules are decided at the same time, each in a guest of its own.
     """
 
     source: Path
     settings: Settings
     progress: Progress
+    count: int = 1
     _verdicts: dict[str, Verdict] = field(default_factory=dict)
-    _guests: dict[int, tuple[Guest, Kernel]] = field(default_factory=dict)
-    _release: str = ""
     _built: submission.Build | None = None
 
     def __post_init__(self) -> None:
         submission.find(self.source)
         self._kept = tempfile.TemporaryDirectory(prefix="pyharness-check-")
+        self._guests = [CleanGuests(self.settings.guest, self.progress) for _ in range(self.count)]
 
     def close(self) -> None:
         """End the guests."""
-        for cpus in [*self._guests]:
-            self._discard(cpus)
+        for guests in self._guests:
+            guests.close()
         self._kept.cleanup()
 
     def check(self, decided: Callable[[Verdict], object] = lambda _: None) -> Checked:
@@ -106,13 +106,39 @@ class Checker(Closes):
             decided(verdict)
 
     def _decide_all(self) -> Iterator[Verdict]:
-        """Decide one rule after the other, and yield each verdict as soon as there is one."""
-        for rule in self.settings.rules:
-            begin = time.monotonic()
-            verdict = self._verdict(rule)
-            verdict = replace(verdict, seconds=round(time.monotonic() - begin, 3))
-            self._verdicts[rule.id] = verdict
-            yield verdict
+        """Decide each rule after those that it depends on, and yield each verdict when it comes."""
+        waiting = [*self.settings.rules]
+        with ThreadPoolExecutor(self.count) as executor:
+            # While the module is built in one guest, the others are started.
+            running: dict[Future[Verdict | None], CleanGuests] = {
+                executor.submit(_start, guests): guests for guests in self._guests[1:]
+            }
+            idle = self._guests[:1]
+            try:
+                while waiting or running:
+                    while idle and (rule := self._next(waiting)):
+                        waiting.remove(rule)
+                        guests = idle.pop()
+                        running[executor.submit(self._timed, rule, guests)] = guests
+                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        idle.append(running.pop(future))
+                        if verdict := future.result():
+                            self._verdicts[verdict.rule] = verdict
+                            yield verdict
+            except BaseException:
+                self.close()  # what the threads do ends with the guests
+                raise
+
+    def _next(self, waiting: Sequence[Rule]) -> Rule | None:
+        """Return the first rule that can be decided now; None if there is none."""
+        ahead = {rule.id for rule in self.settings.rules} - self._verdicts.keys()
+        return next((rule for rule in waiting if not ahead.intersection(rule.after)), None)
+
+    def _timed(self, rule: Rule, guests: CleanGuests) -> Verdict:
+        begin = time.monotonic()
+        verdict = self._verdict(rule, guests)
+        return replace(verdict, seconds=round(time.monotonic() - begin, 3))
 
     def report(self, problem: str = "") -> Report:
         """Return what has been decided so far.
@@ -123,13 +149,15 @@ class Checker(Closes):
         return self.settings.report(
             self.source.resolve().name,
             problem,
-            kernel=self._release,
-            verdicts=self._verdicts.values(),
+            kernel=next((guests.release for guests in self._guests if guests.release), ""),
+            verdicts=[
+                self._verdicts[rule.id] for rule in self.settings.rules if rule.id in self._verdicts
+            ],
         )
 
     # ---- one rule ----
 
-    def _verdict(self, rule: Rule) -> Verdict:
+    def _verdict(self, rule: Rule, guests: CleanGuests) -> Verdict:
         most = self.settings.scheme.points.get(rule.id, rule.points)
         verdict = Verdict(
             rule=rule.id,
@@ -141,7 +169,7 @@ class Checker(Closes):
         )
         if because := self._because(rule):
             return replace(verdict, because=because)
-        decided = self._decide(rule)
+        decided = self._decide(rule, guests)
         return replace(
             verdict,
             outcome=decided.outcome,
@@ -169,9 +197,9 @@ class Checker(Closes):
                 return earlier.because or earlier.rule
         return ""
 
-    def _build(self) -> _Decided:
+    def _build(self, guests: CleanGuests) -> _Decided:
         """Build the module, in a guest that is discarded: a makefile can do anything."""
-        guest, _ = self._ready(0)
+        guest, _ = guests.ready(0)
         try:
             self._built = submission.build(
                 guest, self.source, self.settings.scheme, Path(self._kept.name)
@@ -181,13 +209,13 @@ class Checker(Closes):
         except GuestError as error:
             return _Decided(Outcome.FAILED, f"the build has made the guest unusable: {error}")
         finally:
-            self._discard(0)
+            guests.discard(0)
         if self._built.subject:
             return _Decided(Outcome.PASSED)
         evidence = f"{self._built.problem}\n{self._built.output}".strip()
         return _Decided(Outcome.FAILED, evidence=evidence)
 
-    def _decide(self, rule: Rule) -> _Decided:
+    def _decide(self, rule: Rule, guests: CleanGuests) -> _Decided:
         """Try a rule; once more if the guest was at fault.
 
         Raises:
@@ -195,15 +223,15 @@ class Checker(Closes):
         """
         for attempt in range(_ATTEMPTS):
             try:
-                return self._build() if rule.id == BUILDS else self._try(rule)
+                return self._build(guests) if rule.id == BUILDS else self._try(rule, guests)
             except EmulatorFault:
-                self._discard(rule.cpus)
+                guests.discard(rule.cpus)
                 if attempt == _ATTEMPTS - 1:
                     raise
         raise AssertionError("each attempt returns or raises")
 
-    def _try(self, rule: Rule) -> _Decided:
-        guest, facts = self._ready(rule.cpus)
+    def _try(self, rule: Rule, guests: CleanGuests) -> _Decided:
+        guest, facts = guests.ready(rule.cpus)
         module = self._subject()
         trial = Trial(guest, module, facts, self.settings.scheme, f"{self.settings.seed} {rule.id}")
         decided = _Decided(Outcome.PASSED)
@@ -226,8 +254,8 @@ class Checker(Closes):
                     evidence = f"{error}\nbefore that:\n{trial.steps}"
                     decided = _Decided(Outcome.FAILED, evidence, _log(guest, mark))
         finally:
-            if decided.outcome is not Outcome.PASSED or not self._is_clean(guest, trial):
-                self._discard(rule.cpus)
+            if decided.outcome is not Outcome.PASSED or not is_clean(guest, trial):
+                guests.discard(rule.cpus)
         return decided
 
     def _subject(self) -> Subject:
@@ -235,41 +263,9 @@ class Checker(Closes):
         assert self._built.subject, "no rule is tried on a module that was not built"
         return self._built.subject
 
-    # ---- guests ----
 
-    def _ready(self, cpus: int) -> tuple[Guest, Kernel]:
-        """Return a clean guest, started if there is none."""
-        if cpus not in self._guests:
-            for other, _ in self._guests.values():
-                other.pause()
-            spec = with_cpus(self.settings.guest, cpus)
-            guest = Guest.boot(
-                spec.name, cpus=spec.cpus, memory=spec.memory, progress=self.progress
-            )
-            try:
-                self._guests[cpus] = guest, known(guest)
-            except BaseException:
-                guest.close()
-                raise
-            self._release = guest.facts.release
-        guest, facts = self._guests[cpus]
-        guest.resume()
-        return guest, facts
-
-    def _discard(self, cpus: int) -> None:
-        if cpus in self._guests:
-            self._guests.pop(cpus)[0].close()
-
-    def _is_clean(self, guest: Guest, trial: Trial) -> bool:
-        """Return whether a guest is as it was before the module was loaded, after unloading it."""
-        try:
-            guest.dismiss()
-            if subject.is_loaded(guest, trial.subject):
-                trial.unload()
-            guest.health.check()
-            return not trial.left_behind()
-        except HarnessError:
-            return False
+def _start(guests: CleanGuests) -> None:
+    guests.ready(0)
 
 
 def reason(error: Exception) -> tuple[str, int]:
@@ -332,21 +328,3 @@ def _log(guest: Guest, mark: int) -> str:
     except HarnessError:
         return ""
     return "\n".join(record.text for record in records[-_LOG_LINES:])
-
-
-def known(guest: Guest) -> Kernel:
-    """Return what the rules need to know of a guest's kernel; most of it from the cache.
-
-    Each guest that is started from the same saved state has the same.
-    """
-    path = cache.folder() / "rules" / f"{guest.qemu.saved_state.folder.name}.json"
-    found = json_store.read(path, {"count": int, "address": int})
-    if not found:
-        count = kernel.number_of_syscalls(guest)
-        found = {"count": count, "address": kernel.find_table(guest, count).address}
-        path.parent.mkdir(exist_ok=True)
-        json_store.write(path, found)
-    table = SyscallTable(found["address"], found["count"], guest.syscalls.bytes_of_long)
-    return Kernel(
-        number_of_syscalls=found["count"], table=table, clean=kernel.footprint(guest, table)
-    )

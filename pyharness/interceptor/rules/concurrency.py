@@ -3,8 +3,7 @@
 
 import errno
 
-from pyharness.interceptor import guest_program
-from pyharness.interceptor.interface import HEADER, Command
+from pyharness.interceptor.interface import Command
 from pyharness.interceptor.rules.rule import Rules
 from pyharness.interceptor.rules.trial import CALL, Trial
 
@@ -22,11 +21,8 @@ _LONG_SECONDS = 1000
 
 def _race(trial: Trial, kinds: dict[str, str]) -> None:
     """Run the program that races, once for each kind."""
-    guest, interface = trial.guest, trial.subject.interface
-    macros = {command.macro: interface.commands[command] for command in Command}
-    macros["MY_CUSTOM_SYSCALL"] = interface.custom_syscall
-    header = "".join(f"#define {name} {value}\n" for name, value in sorted(macros.items()))
-    program = guest_program.install(guest, "race", beside={HEADER: header.encode()})
+    guest = trial.guest
+    program = trial.program("race")
     for kind, call in kinds.items():
         numbers = (guest.syscalls.number(call), _ROUNDS, _SECONDS, _LEAST)
         asked = f"four threads on {guest.facts.cpus} CPUs, race {kind} {call}"

@@ -40,6 +40,11 @@ def parameters(subject: Subject) -> str:
     return " ".join(f"{name}={value}" for name, value in subject.parameters.items())
 
 
+def path_of(subject: Subject) -> str:
+    """Return the path at which bring() writes a module's file."""
+    return f"/root/{subject.ko.name}"
+
+
 def bring(guest: Guest, subject: Subject) -> None:
     """Write a module's file to a guest, for opened(), and have crashes shown with its lines.
 
@@ -48,7 +53,7 @@ def bring(guest: Guest, subject: Subject) -> None:
     """
     guest.inspect(subject.ko)
     data = subject.ko.read_bytes()
-    guest.put(data, f"/root/{subject.ko.name}")
+    guest.put(data, path_of(subject))
     guest.health.lines[subject.name] = Symbolizer(data)
     guest.modules[subject.name] = subject.ko
 
@@ -63,7 +68,7 @@ def opened(guest: Guest, subject: Subject) -> Iterator[int]:
         The file descriptor, of the guest's actor ``root``.
     """
     root = guest.root
-    file = root.syscall("openat", _AT_FDCWD, f"/root/{subject.ko.name}", 0).value
+    file = root.syscall("openat", _AT_FDCWD, path_of(subject), 0).value
     try:
         yield file
     finally:

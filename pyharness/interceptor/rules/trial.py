@@ -13,9 +13,9 @@ from pyharness.guest.actor import Actor
 from pyharness.guest.arguments import Argument
 from pyharness.guest.guest import Guest
 from pyharness.guest.result import Result
-from pyharness.interceptor import call_log
+from pyharness.interceptor import call_log, guest_program
 from pyharness.interceptor.call_log import Call
-from pyharness.interceptor.interface import Command
+from pyharness.interceptor.interface import HEADER, Command
 from pyharness.interceptor.rules import subject as subjects
 from pyharness.interceptor.rules.kernel import Footprint, SyscallTable, footprint
 from pyharness.interceptor.rules.scheme import Scheme
@@ -196,6 +196,20 @@ class Trial:
             RuleBroken: it fails.
         """
         self.order(Command.START, call, pid)
+
+    # ---- programs ----
+
+    def program(self, name: str) -> str:
+        """Install a C program of ``inside/`` that issues commands, and return its path.
+
+        Args:
+            name: the name of its source, without ``.c``; it includes the header of the module.
+        """
+        interface = self.subject.interface
+        macros = {command.macro: interface.commands[command] for command in Command}
+        macros["MY_CUSTOM_SYSCALL"] = interface.custom_syscall
+        header = "".join(f"#define {name} {value}\n" for name, value in sorted(macros.items()))
+        return guest_program.install(self.guest, name, beside={HEADER: header.encode()})
 
     # ---- the kernel log ----
 

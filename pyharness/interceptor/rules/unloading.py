@@ -5,9 +5,9 @@ import errno
 import signal
 
 from pyharness.interceptor.interface import Command
-from pyharness.interceptor.rules import slabs
+from pyharness.interceptor.rules import slabs, subject
 from pyharness.interceptor.rules.rule import Rules
-from pyharness.interceptor.rules.trial import Trial
+from pyharness.interceptor.rules.trial import CALL, Trial
 
 RULES = Rules()
 _NO_COMMAND = 99
@@ -17,6 +17,7 @@ _MONITORED = 8  # processes in each cycle
 # own caches vary by a few dozen.
 _GROWTH = _CYCLES * _MONITORED // 2
 _SLEEP_SECONDS = 2
+_RUN_SECONDS = 30.0  # of all cycles
 
 
 def _check_unloaded(trial: Trial) -> None:
@@ -56,25 +57,28 @@ def unload_all(trial: Trial) -> None:
 @RULES.rule("cycles", 3, "unload-restores", "start-stop")
 def cycles(trial: Trial) -> None:
     """The module can be loaded and unloaded fifty times, and leaves no memory behind."""
-    guest = trial.guest
-    actors = [trial.actor() for _ in range(_MONITORED)]
+    guest, module = trial.guest, trial.subject
+    program = trial.program("cycles")
+    pids = [str(trial.actor().pid) for _ in range(_MONITORED)]
+    file, parameters = subject.path_of(module), subject.parameters(module)
+    number = str(guest.syscalls.number(CALL))
+    asked = f"{_CYCLES} times: insmod, monitor {_MONITORED} processes, rmmod"
 
-    def cycle() -> None:
-        trial.intercept()
-        for actor in actors:
-            trial.start(actor.pid)
-        trial.unload()
+    def run(count: int) -> None:
+        line = [program, file, parameters, module.name, number, str(count), *pids]
+        done = guest.run(line, seconds=_RUN_SECONDS)
+        if done.status:
+            trial.fail(asked, done.stdout.strip() or f"exit status {done.status}", 0)
 
-    cycle()
+    trial.unload()
+    run(1)
     before = slabs.held(guest)
-    for _ in range(_CYCLES):
-        trial.load()
-        cycle()
+    run(_CYCLES)
     more = {name: _GROWTH for name in before if name.startswith(("kmalloc-", "pid"))}
     if grown := slabs.wait_back(guest, before, more=more, seconds=trial.scheme.seconds):
         objects = ", ".join(f"{count} of {name}" for name, count in sorted(grown.items()))
         trial.fail(
-            f"{_CYCLES} times: insmod, monitor {_MONITORED} processes, rmmod",
+            asked,
             f"the kernel holds more objects than before: {objects}",
             "all memory is given back",
         )

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The guests in which rules are tried, each as it was before any module was loaded."""
+
+from pyharness.errors import GuestError, HarnessError
+from pyharness.guest.guest import Guest
+from pyharness.guest.pool import with_cpus
+from pyharness.host import cache, json_store
+from pyharness.host.closing import Closes
+from pyharness.host.progress import Progress
+from pyharness.interceptor.rules import kernel, subject
+from pyharness.interceptor.rules.kernel import SyscallTable
+from pyharness.interceptor.rules.trial import Kernel, Trial
+
+
+class CleanGuests(Closes):
+    """Guests of one name with different numbers of CPUs, of which one runs at a time.
+
+    One thread uses them; close() may be called by another, and ends what that thread does.
+
+    Attributes:
+        release: the release of their kernel; empty as long as none was started.
+    """
+
+    def __init__(self, name: str, progress: Progress) -> None:
+        """Start no guest yet.
+
+        Args:
+            name: the name of the guests.
+            progress: shows the steps that take long.
+        """
+        self.release = ""
+        self._name = name
+        self._progress = progress
+        self._guests: dict[int, tuple[Guest, Kernel]] = {}
+        self._closed = False
+
+    def close(self) -> None:
+        """End the guests."""
+        self._closed = True
+        for cpus in [*self._guests]:
+            self.discard(cpus)
+
+    def ready(self, cpus: int) -> tuple[Guest, Kernel]:
+        """Return a clean guest, and what is known of its kernel. The guest is started if need be.
+
+        Args:
+            cpus: the number of its CPUs; 0 for as many as usual.
+
+        Raises:
+            GuestError: close() was called.
+        """
+        if cpus not in self._guests:
+            for other, _ in self._guests.values():
+                other.pause()
+            spec = with_cpus(self._name, cpus)
+            guest = Guest.boot(
+                spec.name, cpus=spec.cpus, memory=spec.memory, progress=self._progress
+            )
+            try:
+                self._guests[cpus] = guest, known(guest)
+            except BaseException:
+                guest.close()
+                raise
+            self.release = guest.facts.release
+        guest, facts = self._guests[cpus]
+        if self._closed:  # while it was started
+            self.discard(cpus)
+            raise GuestError("the check has ended")
+        guest.resume()
+        return guest, facts
+
+    def discard(self, cpus: int) -> None:
+        """End the guest with a number of CPUs, if there is one: it is not clean any more."""
+        if found := self._guests.pop(cpus, None):
+            found[0].close()
+
+
+def is_clean(guest: Guest, trial: Trial) -> bool:
+    """Return whether a guest is as it was before a module was loaded, after unloading it.
+
+    Args:
+        guest: the guest.
+        trial: a trial of the module.
+    """
+    try:
+        guest.dismiss()
+        if subject.is_loaded(guest, trial.subject):
+            trial.unload()
+        guest.health.check()
+        return not trial.left_behind()
+    except HarnessError:
+        return False
+
+
+def known(guest: Guest) -> Kernel:
+    """Return what the rules need to know of a guest's kernel; most of it from the cache.
+
+    Each guest that is started from the same saved state has the same.
+    """
+    path = cache.folder() / "rules" / f"{guest.qemu.saved_state.folder.name}.json"
+    found = json_store.read(path, {"count": int, "address": int})
+    if not found:
+        count = kernel.number_of_syscalls(guest)
+        found = {"count": count, "address": kernel.find_table(guest, count).address}
+        path.parent.mkdir(exist_ok=True)
+        json_store.write(path, found)
+    table = SyscallTable(found["address"], found["count"], guest.syscalls.bytes_of_long)
+    return Kernel(
+        number_of_syscalls=found["count"], table=table, clean=kernel.footprint(guest, table)
+    )
