@@ -93,6 +93,13 @@ class Symbolizer:
 
     @cached_property
     def _functions(self) -> list[_Function]:
+        """The functions; none if the file is damaged."""
+        try:
+            return self._read_functions()
+        except Exception:  # pyelftools raises errors of any kind
+            return []
+
+    def _read_functions(self) -> list[_Function]:
         table = self._elf.get_section_by_name(".symtab")
         return [
             _Function(symbol.name, symbol["st_value"], symbol["st_size"])
@@ -102,7 +109,13 @@ class Symbolizer:
 
     @cached_property
     def _rows(self) -> list[_Row]:
-        """The rows of all line tables, in the order of their addresses."""
+        """The rows of all line tables, in the order of their addresses; none if one is damaged."""
+        try:
+            return self._read_rows()
+        except Exception:  # pyelftools raises errors of any kind
+            return []
+
+    def _read_rows(self) -> list[_Row]:
         rows: list[_Row] = []
         if self._elf.get_section_by_name(".debug_line") is None:
             return rows

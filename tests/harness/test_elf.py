@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pyharness import ModuleRefused, UsageError
 from pyharness.linux import module_file
+from pyharness.linux.symbolize import Symbolizer
 
 pytestmark = pytest.mark.smoke
 
@@ -40,15 +41,24 @@ init_module:
 """
 
 
-@pytest.fixture(scope="module")
-def module(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    folder = tmp_path_factory.mktemp("elf")
+def assembled(folder: Path, *options: str) -> bytes:
+    """Assemble SOURCE."""
     (folder / "m.s").write_text(SOURCE, encoding="ascii")
     assembler = shutil.which("as")
     assert assembler, "apt-get install binutils"
-    command = [assembler, "--32", "-o", str(folder / "m.ko"), str(folder / "m.s")]
+    command = [assembler, "--32", *options, "-o", str(folder / "m.ko"), str(folder / "m.s")]
     subprocess.run(command, check=True)
-    return Path(folder / "m.ko").read_bytes()
+    return (folder / "m.ko").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def module(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return assembled(tmp_path_factory.mktemp("elf"))
+
+
+@pytest.fixture(scope="module")
+def module_with_lines(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return assembled(tmp_path_factory.mktemp("elf"), "-g")
 
 
 def refuse(module: module_file.ModuleFile, **differing: object) -> str:
@@ -148,13 +158,20 @@ def test_what_is_no_elf_file(data: bytes) -> None:
 
 
 @given(at=st.integers(0, 10_000), value=st.integers(0, 255))
-def test_damage_is_refused_or_harmless(module: bytes, at: int, value: int) -> None:
-    damaged = bytearray(module)
+def test_damage_is_refused_or_harmless(module_with_lines: bytes, at: int, value: int) -> None:
+    damaged = bytearray(module_with_lines)
     damaged[at % len(damaged)] = value
     try:
         module_file.read(bytes(damaged))
     except ModuleRefused:
         return
+    lines = Symbolizer(bytes(damaged))
+    lines.describe(1 << 24)
+    lines.line_in("init_module", 0, 5)
+
+
+def test_lines_of_a_module(module_with_lines: bytes) -> None:
+    assert Symbolizer(module_with_lines).line_in("init_module", 0, 5).startswith("m.s:")
 
 
 def test_a_program_is_no_module() -> None:
