@@ -165,6 +165,8 @@ def check_command(
     for kind, path in files.items():
         if path:
             can_write(path, f"--{kind}")
+    if junit and html and junit.resolve() == html.resolve():
+        raise UsageError(f"--junit and --html both name {html}: choose another file for one")
     redaction = Redaction()
     printer = _printer(as_json or as_gradescope, as_markus, redaction)
     count = min(_AT_ONCE, os.cpu_count() or 1)

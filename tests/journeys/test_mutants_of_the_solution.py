@@ -4,9 +4,12 @@
 from pathlib import Path
 
 import classic
+import handout_testers
 import pytest
 
+from pyharness import Guest
 from pyharness.interceptor.rules import catalogue
+from pyharness.interceptor.rules.checking import GUEST
 from pyharness.interceptor.rules.verdict import Outcome
 
 
@@ -22,3 +25,25 @@ def test_a_mutant_loses_what_it_breaks(tmp_path: Path, name: str) -> None:
     for rule in found.rules(Outcome.UNDECIDED):
         assert found.verdicts[rule]["because"] in earning
         assert any(found.verdicts[name]["outcome"] != "passed" for name in known[rule].after)
+
+
+@pytest.mark.alone
+@pytest.mark.test_limit(900)
+@pytest.mark.parametrize("name", classic.MUTANTS)
+def test_the_testers_of_the_handout_agree(tmp_path: Path, name: str) -> None:
+    """What fails in them breaks the rule that asks for the same."""
+    with Guest.boot(GUEST) as guest:
+        passed = handout_testers.results(guest, classic.mutant(name, tmp_path / name))
+    failed = {
+        rule for (rule, _), kept in zip(handout_testers.LINES, passed, strict=False) if not kept
+    }
+    assert failed <= classic.lost(name)
+
+
+@pytest.mark.alone
+@pytest.mark.test_limit(900)
+def test_the_testers_of_the_handout_find_nothing_wrong_with_the_solution() -> None:
+    with Guest.boot(GUEST) as guest:
+        assert handout_testers.results(guest, classic.SOLUTION) == [True] * len(
+            handout_testers.LINES
+        )

@@ -11,6 +11,7 @@ from typing import Any
 
 from broken import make, read
 
+from pyharness.interceptor.rules.catalogue import RULES
 from pyharness.interceptor.rules.verdict import Outcome
 
 CLASSIC = Path(__file__).parents[1] / "classic"
@@ -22,6 +23,15 @@ _CHECK_SECONDS = 600
 def breaks(name: str) -> set[str]:
     """The rules that a mutant breaks itself, as its patch says."""
     return {rule.strip() for rule in read(MUTANTS[name]).header["Breaks"].split(",")}
+
+
+def lost(name: str) -> set[str]:
+    """The rules that a mutant breaks, and those that can't be decided because of that."""
+    found = breaks(name)
+    for rule in RULES:  # each comes after those that it depends on
+        if found.intersection(rule.after):
+            found.add(rule.id)
+    return found
 
 
 def mutant(name: str, folder: Path) -> Path:

@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from pyharness import Actor, Guest, GuestError, interceptor
+from pyharness import Actor, CheckFailed, Guest, GuestError, interceptor
 from pyharness.interceptor import Command, Interceptor
 
 CALL = "open"
@@ -45,7 +45,7 @@ LINES = (
 def results(guest: Guest, folder: Path) -> list[bool]:
     """Build and load a module, and return of each line of LINES whether it passes.
 
-    A line that the guest did not survive fails, and so do those after it.
+    The first one that the guest does not survive fails, and is the last.
     """
     built = guest.build(folder)
     found: list[bool] = []
@@ -54,9 +54,9 @@ def results(guest: Guest, folder: Path) -> list[bool]:
         found.append(True)
         found.extend(_lines(interceptor.attach(guest, folder, built.name)))
         found.append(not guest.run(["rmmod", built.name]).status)
-    except GuestError:
-        pass
-    return found + [False] * (len(LINES) - len(found))
+    except (GuestError, CheckFailed):
+        found.append(False)
+    return found
 
 
 def _lines(module: Interceptor) -> Iterator[bool]:

@@ -458,6 +458,8 @@ def test_the_command_says_what_is_not_marked(
         ["--class", ".", "--json"],
         ["--class", ".", "--html", "x.html"],
         [".", "-n", "2"],
+        [".", "--json", "--markus"],
+        [".", "--junit", "x", "--html", "./x"],
         ["--out", "x"],
         ["--class", ".", "-n", "2", "--scheduler", "tcp://127.0.0.1:1"],
         ["--class", ".", "--guest", "none"],
