@@ -4,7 +4,8 @@
 # make check          style, types and the tests that need no guest; needs .venv alone
 # make test           check, the module's contract in a guest, and a part of the harness's tests
 # make soak           the rest of the tests; SOAK=10 makes those that repeat last ten times as long
-# make test-all       the tests in every guest, which takes hours; ends with a table
+# make test-all       the tests in every guest, which takes hours; ends with a table;
+#                     SCHEDULER=tcp://HOST:PORT has the workers of a Dask scheduler run them
 # make mutants        break the module in many ways, and see the tests notice; takes an hour
 # make test-journeys  tests that take minutes each: fresh machines, Vagrant, DKMS, SSH alone
 # make lint           style and types of all files, with programs that host-setup installs
@@ -27,7 +28,7 @@ IS_READY := [ "$$(cat $(READY))" = "$$(pwd -P)" ] && $(VENV)/bin/python -P -c "i
 $(shell { $(IS_READY); } >/dev/null 2>&1 || rm -f $(READY) $(HOST))
 
 help:
-	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+	@sed -n 's/^# \(make .*\|   .*\)/\1/p' Makefile
 
 setup: $(HOST)
 
@@ -46,8 +47,12 @@ soak: $(HOST)
 	    tests/contract tests/harness tests/soak
 
 test-all: $(HOST)
+ifdef SCHEDULER
+	$(VENV)/bin/python tests/support/spread.py $(SCHEDULER)
+else
 	vm/host-setup arm64 debug
 	$(VENV)/bin/pytest -n 2 --guest=all --matrix=full $(REPORTS) tests/contract tests/harness tests/soak
+endif
 
 mutants: $(HOST)
 	$(VENV)/bin/python tests/support/mutants.py

@@ -15,10 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
+import dask_cluster
 import fake_check
 import psutil
 import pytest
 from click.testing import CliRunner
+from dask_cluster import Cluster
 
 from pyharness.cli import cli
 from pyharness.errors import HostError, UsageError
@@ -331,42 +333,26 @@ def _wait(until: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def cluster(log: Path) -> Iterator[tuple[str, list[subprocess.Popen[str]]]]:
-    """A scheduler's address; its two workers, and itself."""
-    pytest.importorskip("distributed")
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    begin = [sys.executable, "-W", "ignore", "-m", "dask"]
-
-    def start(*words: str) -> subprocess.Popen[str]:
-        return subprocess.Popen([*begin, *words], env=env, stderr=subprocess.PIPE, text=True)
-
-    scheduler = start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
-    assert scheduler.stderr
-    address = next(line.split()[-1] for line in scheduler.stderr if "Scheduler at:" in line)
-    one = ("worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard")
-    processes = [start(*one), start(*one), scheduler]
-    try:
-        yield address, processes
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
+def cluster(log: Path) -> Iterator[Cluster]:
+    """A scheduler with two workers, which know the folder of ``log``."""
+    assert log.exists()
+    with dask_cluster.cluster() as made:
+        yield made
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_dask_repeats_what_a_lost_worker_had(
-    tmp_path: Path, out: Path, log: Path, cluster: tuple[str, list[subprocess.Popen[str]]]
+    tmp_path: Path, out: Path, log: Path, cluster: Cluster
 ) -> None:
-    address, processes = cluster
     students = [f"slow-{number}" for number in range(6)]
     folder = hand_in(tmp_path / "class", *students)
-    with workers.dask(address, NoProgress()) as pool:
+    with workers.dask(cluster.address, NoProgress()) as pool:
         _wait(lambda: pool.room() == 4)
         marking = Marking(settings=SETTINGS, marks=Marks(out), check=fake_check.check)
         found: list[Checked] = []
         for marked in marking.mark(submissions(folder), pool, NoProgress()):
             if not found:
-                processes[0].kill()
+                cluster.workers[0].kill()
             found.append(marked)
     assert sorted(marked.report.submission for marked in found) == students
     assert not any(marked.status for marked in found)
@@ -376,16 +362,15 @@ def test_dask_repeats_what_a_lost_worker_had(
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_lost_scheduler_ends_the_command_and_keeps_what_is_done(
-    tmp_path: Path, out: Path, log: Path, cluster: tuple[str, list[subprocess.Popen[str]]]
+    tmp_path: Path, out: Path, log: Path, cluster: Cluster
 ) -> None:
-    address, processes = cluster
     folder = hand_in(tmp_path / "class", "a", "slow", "slow-2")
     marking = Marking(settings=SETTINGS, marks=Marks(out), check=fake_check.check)
 
     def run() -> None:
-        with workers.dask(address, NoProgress()) as pool:
+        with workers.dask(cluster.address, NoProgress()) as pool:
             for _ in marking.mark(submissions(folder), pool, NoProgress()):
-                processes[2].kill()
+                cluster.scheduler.kill()
 
     with pytest.raises(HostError, match="is lost: start it again"):
         run()
