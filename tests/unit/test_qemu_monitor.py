@@ -6,34 +6,48 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain, repeat
 from pathlib import Path
 
+import pytest
+
+from pyharness.errors import GuestError
 from pyharness.host import programs
 from pyharness.machine.qemu_process import Machine, instruction_pointers
 
 GREETING = {"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}, "capabilities": []}}
 
 
-def serve(listener: socket.socket, tried: threading.Event) -> None:
-    """Answer as QEMU does that runs, but listen only when somebody has tried in vain."""
+def serve(listener: socket.socket, tried: threading.Event, most: int) -> None:
+    """Answer as QEMU does that runs, but listen only when somebody has tried in vain.
+
+    Args:
+        listener: the socket.
+        tried: somebody has.
+        most: after so many answers QEMU ends.
+    """
     tried.wait()
     listener.listen()
     with listener, listener.accept()[0] as client:
         client.sendall(json.dumps(GREETING).encode() + b"\n")
-        while asked := client.recv(4096):
+        for _ in range(most):
+            if not (asked := client.recv(4096)):
+                return
             answer = {"return": {"status": "running"}, "id": json.loads(asked).get("id")}
             client.sendall(json.dumps(answer).encode() + b"\n")
 
 
-def test_a_monitor_that_refuses_is_waited_for(tmp_path: Path) -> None:
-    """Between bind() and listen() the socket is there already."""
+@contextmanager
+def monitor(folder: Path, tried: threading.Event, most: int = 100) -> Iterator[Machine]:
+    """A machine whose monitor is made up, and runs in this process."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(tmp_path / "qmp.sock"))
-    tried = threading.Event()
-    server = threading.Thread(target=serve, args=(listener, tried))
+    listener.bind(str(folder / "qmp.sock"))
+    server = threading.Thread(target=serve, args=(listener, tried, most))
     server.start()
-    machine = Machine(
-        folder=tmp_path,
+    yield Machine(
+        folder=folder,
         guest="made up",
         accel="tcg",
         port=1,
@@ -41,12 +55,39 @@ def test_a_monitor_that_refuses_is_waited_for(tmp_path: Path) -> None:
         began=programs.began(os.getpid()),
         owner=None,
     )
+    server.join()
+
+
+def test_a_monitor_that_refuses_is_waited_for(tmp_path: Path) -> None:
+    """Between bind() and listen() the socket is there already."""
+    tried = threading.Event()
     # The first attempt is made long before this is over; nothing depends on how long.
     threading.Timer(0.5, tried.set).start()
     begin = time.monotonic()
-    assert machine.status() == "running"
+    with monitor(tmp_path, tried) as machine:
+        assert machine.status() == "running"
     assert time.monotonic() - begin > 0.4
-    server.join()
+
+
+@pytest.mark.parametrize("most", [0, 1, 2])
+def test_a_monitor_that_hangs_up(tmp_path: Path, most: int) -> None:
+    """At once, before the answer, or after it."""
+    tried = threading.Event()
+    tried.set()
+    with monitor(tmp_path, tried, most) as machine, suppress(GuestError):
+        assert machine.qmp("query-status")["status"] == "running"
+        assert most == 2
+
+
+def test_a_machine_that_ends_while_it_is_asked_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive = chain([True], repeat(False))
+    monkeypatch.setattr(Machine, "alive", property(lambda _: next(alive)))
+    tried = threading.Event()
+    tried.set()
+    with monitor(tmp_path, tried, most=1) as machine:
+        assert machine.status() == "ended"
 
 
 def test_where_the_cpus_are() -> None:

@@ -8,6 +8,7 @@ failed, or that is not as it was before the module was loaded, is discarded.
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -278,7 +279,9 @@ def reason(error: Exception) -> tuple[str, int]:
         return str(error), max(error.exit_code, 2)
     if isinstance(error, OSError):
         return f"this host refuses: {error}", HostError.exit_code
-    return f"a bug of pyharness: {type(error).__name__}: {error}", HostError.exit_code
+    *_, frame = traceback.extract_tb(error.__traceback__)
+    where = f"{Path(frame.filename).name}:{frame.lineno}"
+    return f"a bug of pyharness: {type(error).__name__} in {where}: {error}", HostError.exit_code
 
 
 @contextmanager
