@@ -26,6 +26,7 @@ KINDS = {
     "in-flight": ("getppid", False, SECONDS),
     "release": (CALL, True, SECONDS // 3),
     "exit-storm": (CALL, True, SECONDS),
+    "exit-list": (CALL, True, SECONDS),
     "preempting": (CALL, True, SECONDS // 3),
 }
 # How many rounds there are at least, on however busy a host; fewer on PREEMPT_RT where a call is

@@ -291,8 +291,8 @@ static void *release(void *self)
 	return NULL;
 }
 
-/* One monitors everybody and nobody in turn; children that die are taken out. */
-static void *exit_storm(void *self)
+/* One monitors everybody and nobody in turn; the others issue CMD about children that die. */
+static void *around_exits(void *self, int cmd)
 {
 	int err, child;
 
@@ -310,13 +310,25 @@ static void *exit_storm(void *self)
 		child = fork();
 		if (!child)
 			_exit(0);
-		err = command(REQUEST_STOP_MONITORING, child);
-		if (err && err != EINVAL)
-			fail("stop: %s", strerror(err));
+		err = command(cmd, child);
+		if (err && err != EINVAL && err != EBUSY)
+			fail("command %d: %s", cmd, strerror(err));
 		waitpid(child, NULL, 0);
 		another();
 	}
 	return NULL;
+}
+
+/* Children that die are taken out of everybody. */
+static void *exit_storm(void *self)
+{
+	return around_exits(self, REQUEST_STOP_MONITORING);
+}
+
+/* Children that die are listed. */
+static void *exit_list(void *self)
+{
+	return around_exits(self, REQUEST_START_MONITORING);
 }
 
 /*
@@ -371,6 +383,7 @@ static const struct {
 	{ "in-flight", in_flight, false },
 	{ "release", release, true },
 	{ "exit-storm", exit_storm, true },
+	{ "exit-list", exit_list, true },
 	{ "preempting", preempting, true },
 };
 

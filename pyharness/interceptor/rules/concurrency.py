@@ -10,7 +10,7 @@ from pyharness.interceptor.rules.trial import CALL, Trial
 RULES = Rules()
 # The kinds of inside/race.c, with the call that each is about.
 _ONE_WINS = {"intercept": CALL, "start": CALL}
-_STORM = {"exits": CALL, "in-flight": "getppid", "release": CALL, "exit-storm": CALL}
+_STORM = {"exits": CALL, "in-flight": "getppid", "release": CALL, "exit-list": CALL}
 # Each kind ends after so many rounds, or after so many seconds and at least so many rounds.
 _ROUNDS, _SECONDS, _LEAST = 1000, 4, 20
 _RUN_SECONDS = 20.0
