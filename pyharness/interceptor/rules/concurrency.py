@@ -42,7 +42,7 @@ def one_wins(trial: Trial) -> None:
     _race(trial, _ONE_WINS)
 
 
-@RULES.rule("storm", 4, "one-wins", "all-processes", cpus=4)
+@RULES.rule("storm", 4, "one-wins", "not-intercepted", "release-empties", "all-processes", cpus=4)
 def storm(trial: Trial) -> None:
     """Commands, calls and exits on four CPUs at once neither crash nor block the kernel."""
     _race(trial, _ONE_WINS | _STORM)
