@@ -12,7 +12,7 @@ RULES = Rules()
 _ONE_WINS = {"intercept": CALL, "start": CALL}
 _STORM = {"exits": CALL, "in-flight": "getppid", "release": CALL, "exit-list": CALL}
 # Each kind ends after so many rounds, or after so many seconds and at least so many rounds.
-_ROUNDS, _SECONDS, _LEAST = 1000, 4, 20
+_ROUNDS, _SECONDS, _LEAST = 100_000, 2, 20
 _RUN_SECONDS = 20.0
 # The kinds that have released their call at the end.
 _RELEASED = ("intercept", "in-flight")
