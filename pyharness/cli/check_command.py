@@ -167,7 +167,7 @@ def check_command(
             can_write(path, f"--{kind}")
     if junit and html and junit.resolve() == html.resolve():
         raise UsageError(f"--junit and --html both name {html}: choose another file for one")
-    redaction = Redaction()
+    redaction = Redaction(rule.id for rule in settings.rules if rule.id in settings.scheme.hidden)
     printer = _printer(as_json or as_gradescope, as_markus, redaction)
     count = min(_AT_ONCE, os.cpu_count() or 1)
     with checking.Checker(submission_path, settings, TerminalProgress(), count) as checker:
@@ -199,8 +199,16 @@ def _check_options(class_path: Path | None, *, alone: bool, of_class: bool) -> N
         raise UsageError("--workers, --out and --scheduler are for a class: name it by --class")
 
 
+class _Console(Console):
+    """A console that leaves it to the command line what a closed pipe means."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise the error, which is being handled."""
+        raise  # noqa: PLE0704
+
+
 def _console() -> Console:
-    return Console(highlight=False)
+    return _Console(highlight=False)
 
 
 def _printer(quiet: bool, as_markus: bool, redaction: Redaction) -> Callable[[Verdict], None]:

@@ -114,13 +114,18 @@ def main(scheduler: str, guests: tuple[str, ...], words: tuple[str, ...]) -> Non
     kernels: dict[str, str] = {}
     failed = False
     with Client(scheduler, timeout=30, set_as_default=False) as client:  # type: ignore[no-untyped-call]
-        archive = client.scatter(checkout(), broadcast=True)
-        futures = [
-            client.submit(run, guest, archive, words, pure=False, key=f"tests-{guest}")
+        archive = checkout()
+        names = {
+            client.submit(run, guest, archive, words, pure=False, key=f"tests-{guest}"): guest
             for guest in guests
-        ]
-        for future in as_completed(futures):  # type: ignore[no-untyped-call]
-            done: Run = future.result()
+        }
+        for future in as_completed(names):  # type: ignore[no-untyped-call]
+            try:
+                done: Run = future.result()
+            except Exception as error:  # its workers were lost, again and again
+                click.echo(f"{names[future]}: not tested: {error}")
+                failed = True
+                continue
             (folder / f"{done.guest}.log").write_text(done.printed, encoding="utf-8")
             (folder / f"{done.guest}.json").write_text(done.results, encoding="utf-8")
             # 5: no test is for this guest.

@@ -2,8 +2,11 @@
 """The rules, the schemes, and how a submission is packed; needs no guest."""
 
 import io
+import json
 import os
 import re
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import pytest
 
 from pyharness.errors import UsageError
 from pyharness.interceptor.rules import catalogue, scheme, submission
+from pyharness.interceptor.rules.class_folder import digest
 from pyharness.linux.syscalls import Syscalls
 
 
@@ -56,6 +60,7 @@ def test_shipped_schemes_are_right(name: str) -> None:
         ({"hidden": "builds"}, "hidden is no list"),
         ({"hidden": [["builds"]]}, "hidden names"),
         ({"without": ["no-such"]}, "no-such"),
+        ({"without": ["builds"]}, "on which all others depend"),
         ({"readings": {"number-of-syscalls": "maybe"}}, "'maybe', not one of refused, either"),
         ({"readings": {"number-of-syscalls": ["either"]}}, "not one of"),
         ({"limits": {"seconds": 0}}, "limits.seconds is 0"),
@@ -124,6 +129,35 @@ def test_what_is_no_submission_is_refused(tmp_path: Path) -> None:
 )
 def test_the_number_is_the_headers(text: str, number: int) -> None:
     assert submission.interface(text, Syscalls("i386")).custom_syscall == number
+
+
+@pytest.mark.test_limit(30)
+def test_comments_that_do_not_end_are_read_at_once() -> None:
+    text = "#define MY_CUSTOM_SYSCALL 7\n" + "/* " * 300_000
+    assert submission.interface(text, Syscalls("i386")).custom_syscall == 7
+
+
+def test_a_students_own_archive_is_not_looked_into(tmp_path: Path) -> None:
+    holes = tmp_path / "holes"
+    with holes.open("wb") as file:
+        file.truncate(1 << 40)
+    archive = tmp_path / "eve.tar"
+    line = ["tar", "--sparse", "--format=gnu", "-C", str(tmp_path), "-cf", str(archive), "holes"]
+    subprocess.run(line, check=True)
+    assert len(digest(*submission.packed(archive))) == 64
+
+
+def test_whatever_is_handed_in_is_answered(tmp_path: Path) -> None:
+    """A name that is no text makes a problem, not a traceback."""
+    with tarfile.open(tmp_path / "a.tar", "w") as made:
+        member = tarfile.TarInfo("m\udcf6dul.c")
+        made.addfile(member)
+    (tmp_path / "src").mkdir()
+    program = Path(submission.__file__).parents[1] / "inside" / "unpack.py"
+    fill = Path(submission.__file__).parents[1] / "starter"
+    line = list(map(str, (sys.executable, program, tmp_path / "a.tar", tmp_path / "src", fill)))
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    assert "can't be used" in json.loads(done.stdout)["problem"]
 
 
 def test_there_are_thirty_mutants_and_every_rule_is_broken_by_one() -> None:

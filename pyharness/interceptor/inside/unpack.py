@@ -93,4 +93,6 @@ if __name__ == "__main__":
         said = main(*sys.argv[1:])
     except OSError as error:
         said = {"problem": f"{error.filename} can't be read: {error.strerror}"}
+    except Exception as error:  # whatever somebody has handed in
+        said = {"problem": f"it can't be used: {error}"}
     print(json.dumps(said))

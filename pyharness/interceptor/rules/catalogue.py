@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """All rules, in the order in which they are decided: each after those that it depends on. Pure."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
 from pyharness.errors import UsageError
 from pyharness.interceptor.rules import (
@@ -44,6 +45,8 @@ def chosen(
 ) -> tuple[Rule, ...]:
     """Return the rules of some ids, and those that they depend on; all if no id is given.
 
+    What depends on a rule that is left out depends on what that one does.
+
     Args:
         names: the ids.
         without: the ids of rules that are left out.
@@ -66,10 +69,17 @@ def chosen(
 
     for name in names or IDS:
         want(name)
-    return tuple(
+    kept = [
         rule
         for rule in RULES
         if rule.id in wanted
         and rule.id not in without
         and (not architecture or architecture in (rule.architectures or (architecture,)))
-    )
+    ]
+    ids = {rule.id for rule in kept}
+
+    def needed(rule: Rule) -> Iterator[str]:
+        for name in rule.after:
+            yield from (name,) if name in ids else needed(known[name])
+
+    return tuple(replace(rule, after=tuple(dict.fromkeys(needed(rule)))) for rule in kept)

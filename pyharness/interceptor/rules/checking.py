@@ -9,14 +9,22 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pyharness.errors import EmulatorFault, GuestCrashed, GuestError, HarnessError, HostError
+from pyharness.errors import (
+    CheckFailed,
+    EmulatorFault,
+    GuestCrashed,
+    GuestError,
+    HarnessError,
+    HostError,
+)
 from pyharness.guest.guest import Guest
+from pyharness.guest.pool import with_cpus
 from pyharness.host.closing import Closes
 from pyharness.host.progress import Progress
 from pyharness.interceptor.rules import submission
@@ -28,7 +36,7 @@ from pyharness.interceptor.rules.subject import Subject
 from pyharness.interceptor.rules.trial import RuleBroken, Trial
 from pyharness.interceptor.rules.verdict import Checked, Outcome, Report, Verdict
 from pyharness.linux.kmsg import Record
-from pyharness.machine import guest_specs
+from pyharness.machine import guest_specs, saved_states
 
 # The guest in which a module of the classic kind works: its kernel dispatches through the table.
 GUEST = "bullseye-i386"
@@ -77,7 +85,9 @@ class Checker(Closes):
     def __post_init__(self) -> None:
         submission.find(self.source)
         self._kept = tempfile.TemporaryDirectory(prefix="pyharness-check-")
-        self._guests = [CleanGuests(self.settings.guest, self.progress) for _ in range(self.count)]
+        # At first the module is built, and its warnings are counted or it is loaded.
+        count = min(self.count, max(1, len(self.settings.rules) - 2))
+        self._guests = [CleanGuests(self.settings.guest, self.progress) for _ in range(count)]
 
     def close(self) -> None:
         """End the guests."""
@@ -95,20 +105,23 @@ class Checker(Closes):
             The report. If the module can't be checked to the end, for a reason that is not its
             own, the report has the reason, and the verdicts until then.
         """
-        verdicts = self._decide_all()
-        while True:
-            try:
-                verdict = next(verdicts, None)
-            except (HarnessError, OSError) as error:
-                problem, status = reason(error)
-                return Checked(self.report(problem), status)
-            if not verdict:
-                return Checked(self.report())
-            decided(verdict)
+        with closing(self._decide_all()) as verdicts:
+            while True:
+                try:
+                    verdict = next(verdicts, None)
+                except (HarnessError, OSError) as error:
+                    problem, status = reason(error)
+                    return Checked(self.report(problem), status)
+                if not verdict:
+                    return Checked(self.report())
+                decided(verdict)
 
-    def _decide_all(self) -> Iterator[Verdict]:
+    def _decide_all(self) -> Generator[Verdict]:
         """Decide each rule after those that it depends on, and yield each verdict when it comes."""
         waiting = [*self.settings.rules]
+        # It takes long, and a thread that does it can't be interrupted.
+        for cpus in sorted({rule.cpus for rule in waiting}):
+            saved_states.ensure(with_cpus(self.settings.guest, cpus), progress=self.progress)
         with ThreadPoolExecutor(self.count) as executor:
             # While the module is built in one guest, the others are started.
             running: dict[Future[Verdict | None], CleanGuests] = {
@@ -122,8 +135,9 @@ class Checker(Closes):
                         guests = idle.pop()
                         running[executor.submit(self._timed, rule, guests)] = guests
                     done, _ = wait(running, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        idle.append(running.pop(future))
+                    idle += [running.pop(future) for future in done]
+                    # One that raises comes last, so that no verdict is lost.
+                    for future in sorted(done, key=lambda future: bool(future.exception())):
                         if verdict := future.result():
                             self._verdicts[verdict.rule] = verdict
                             yield verdict
@@ -207,7 +221,7 @@ class Checker(Closes):
             )
         except EmulatorFault:
             raise
-        except GuestError as error:
+        except (GuestError, CheckFailed) as error:
             return _Decided(Outcome.FAILED, f"the build has made the guest unusable: {error}")
         finally:
             guests.discard(0)
@@ -266,7 +280,8 @@ class Checker(Closes):
 
 
 def _start(guests: CleanGuests) -> None:
-    guests.ready(0)
+    with suppress(HarnessError):  # it is tried again, if it is needed at all
+        guests.ready(0)
 
 
 def reason(error: Exception) -> tuple[str, int]:

@@ -49,9 +49,11 @@ class CleanGuests(Closes):
         Raises:
             GuestError: close() was called.
         """
+        self._check_open()
+        for other, (guest, _) in self._guests.items():
+            if other != cpus:
+                guest.pause()
         if cpus not in self._guests:
-            for other, _ in self._guests.values():
-                other.pause()
             spec = with_cpus(self._name, cpus)
             guest = Guest.boot(
                 spec.name, cpus=spec.cpus, memory=spec.memory, progress=self._progress
@@ -63,11 +65,14 @@ class CleanGuests(Closes):
                 raise
             self.release = guest.facts.release
         guest, facts = self._guests[cpus]
-        if self._closed:  # while it was started
-            self.discard(cpus)
-            raise GuestError("the check has ended")
+        self._check_open()
         guest.resume()
         return guest, facts
+
+    def _check_open(self) -> None:
+        if self._closed:
+            self.close()  # what was started meanwhile
+            raise GuestError("the check has ended")
 
     def discard(self, cpus: int) -> None:
         """End the guest with a number of CPUs, if there is one: it is not clean any more."""

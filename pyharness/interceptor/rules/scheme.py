@@ -107,11 +107,13 @@ def parse(name: str, found: Mapping[str, Any], rules: Sequence[str]) -> Scheme:
     for key, value in readings.items():
         if value not in READINGS[key]:
             scheme.wrong(f"readings.{key} is {value!r}, not one of {', '.join(READINGS[key])}")
+    if rules[0] in (without := scheme.ids("without", rules)):
+        scheme.wrong(f"without names {rules[0]}, on which all others depend")
     return Scheme(
         name=name,
         points={key: scheme.number(f"points.{key}", value) for key, value in points.items()},
         hidden=scheme.ids("hidden", rules),
-        without=scheme.ids("without", rules),
+        without=without,
         readings=readings,
         **{key: scheme.number(f"limits.{key}", value, 1) for key, value in limits.items()},
     )

@@ -22,7 +22,9 @@ def held(guest: Guest) -> dict[str, int]:
     said = guest.run(f"echo 3 > /proc/sys/vm/drop_caches; {_SHRINK}; {_READ}").check()
     found = {}
     for line in said.stdout.splitlines()[2:]:
-        name, count, *_ = line.split()
+        name, count, *_ = *line.split(), "", ""
+        if not count.isdecimal():  # a name may have spaces
+            continue
         if not name.endswith(":"):
             found[name] = int(count)
         elif name[:-1] in _KIB:

@@ -45,7 +45,8 @@ _MAKE = (
     " > {top}/output 2>&1 < /dev/null; echo $?; pkill -KILL -u {user}"
 )
 _TIMED_OUT = (124, 137)
-_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
+# A comment that does not end takes the rest: to look for its end at each "/*" would be quadratic.
+_COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)|//[^\n]*", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +111,9 @@ def _tar(folder: Path) -> bytes:
             return None
         if (size := size + member.size) > _LARGEST_BYTES:
             raise _too_large(folder)
+        # The archive depends on names and content alone.
+        member.mtime = member.uid = member.gid = 0
+        member.uname = member.gname = ""
         member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
         return member
 
@@ -173,8 +177,8 @@ def _make(guest: Guest, folder: str, defines: str, scheme: Scheme, kept: Path) -
     if status:
         return Build(problem="make failed", output=output)
     small = f"-{_LARGEST_MODULE_BYTES >> 10}k"
-    find_modules = ["find", folder, "-type", "f", "-name", "*.ko", "-size", small]
-    files = guest.run(find_modules).stdout.splitlines()
+    find_modules = ["find", folder, "-type", "f", "-name", "*.ko", "-size", small, "-print0"]
+    files = guest.run(find_modules).stdout.split("\0")[:-1]
     if not files:
         return Build(problem="make has built no module", output=output)
     file = _chosen(files)

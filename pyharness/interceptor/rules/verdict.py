@@ -57,7 +57,7 @@ class Report:
         kernel: the release of its kernel.
         scheme: the name of the scheme, which gives each rule its points.
         seed: the seed of the random arguments.
-        verdicts: a verdict for each rule, in the order in which they were decided.
+        verdicts: a verdict for each rule, in the order of the catalogue.
         problem: why the module could not be checked to the end, if the reason is not the module:
             one sentence; empty if it was.
     """

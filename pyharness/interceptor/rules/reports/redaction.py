@@ -13,20 +13,20 @@ class Redaction:
     """Redacts the verdicts of one report, one after the other.
 
     Of a hidden rule, the outcome and the points stay. Its id becomes ``hidden-1``, ``hidden-2``
-    and so on, in the order of the verdicts. A verdict that is already redacted stays as it is.
+    and so on, in the order of ``hidden``, and then of the verdicts. A verdict that is already
+    redacted stays as it is.
     """
 
-    def __init__(self, verdicts: Iterable[Verdict] = ()) -> None:
+    def __init__(self, hidden: Iterable[str] = ()) -> None:
         """Begin a report.
 
         Args:
-            verdicts: those of the report that are known already. A verdict that names a hidden
+            hidden: the ids of hidden rules that are known already. A verdict that names a hidden
                 rule as its reason has to come after that rule, unless that rule is among them.
         """
         self._ids: dict[str, str] = {}
-        for verdict in verdicts:
-            if verdict.hidden:
-                self._id(verdict.rule)
+        for rule in hidden:
+            self._id(rule)
 
     def verdict(self, verdict: Verdict) -> Verdict:
         """Return what a student may see of the report's next verdict."""
@@ -49,5 +49,5 @@ class Redaction:
 
 def for_student(report: Report) -> Report:
     """Return what a student may see of a report: see :class:`Redaction`."""
-    redaction = Redaction(report.verdicts)
+    redaction = Redaction(verdict.rule for verdict in report.verdicts if verdict.hidden)
     return replace(report, verdicts=tuple(map(redaction.verdict, report.verdicts)))
