@@ -12,9 +12,10 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import paramiko
 from paramiko.auth_strategy import AuthFailure, AuthStrategy, InMemoryPrivateKey
@@ -67,6 +68,22 @@ class Completed:
             said = (self.stderr or self.stdout).strip()
             raise CheckFailed(f"in the guest: {self.command}: exit status {self.status}: {said}")
         return self
+
+
+class _Transport(paramiko.Transport):
+    """A transport that drops what can't be sent any more; whoever reads learns of the end.
+
+    Paramiko does so once it knows that the connection is lost. Until then it raises EOFError, also
+    where a channel is closed.
+    """
+
+    def _send_user_message(self, data: paramiko.Message) -> None:
+        with suppress(EOFError):
+            super()._send_user_message(data)  # type: ignore[misc]
+
+
+def _transport(connection: Any, **options: Any) -> paramiko.Transport:
+    return _Transport(connection, **options)
 
 
 class Ssh:
@@ -170,6 +187,7 @@ class Ssh:
                 banner_timeout=seconds,
                 auth_timeout=seconds,
                 look_for_keys=False,
+                transport_factory=_transport,
                 allow_agent=False,
             )
         except BaseException:

@@ -137,6 +137,12 @@ class _Server(paramiko.ServerInterface):
     def get_allowed_auths(self, username: str) -> str:  # noqa: ARG002
         return "publickey"
 
+    def check_channel_request(self, kind: str, chanid: int) -> int:  # noqa: ARG002
+        return paramiko.common.OPEN_SUCCEEDED
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:  # noqa: ARG002
+        return True
+
 
 @contextmanager
 def listening(serve: Callable[[socket.socket], object]) -> Iterator[int]:
@@ -186,6 +192,26 @@ def test_a_connection_that_is_lost_is_no_refusal(tmp_path: Path) -> None:
         ssh.connect(SECONDS)
         ssh.close()
     assert server.offered > 1
+
+
+def test_a_connection_may_be_lost_amid_each_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading says so, not writing or closing."""
+    key, host_key = (paramiko.PKey.from_path(keygen(tmp_path / name)) for name in ("a", "host"))
+
+    def lost(_data: object) -> None:
+        raise EOFError
+
+    with serving(_Server(key), host_key) as port:
+        ssh = Ssh("127.0.0.1", port, keys=lambda: nullcontext([key]), host_key=None, user="me")
+        ssh.connect(SECONDS)
+        with ssh.open("true") as channel:
+            transport = channel.get_transport()
+            monkeypatch.setattr(transport.packetizer, "send_message", lost)
+            channel.sendall(b"data")
+            channel.shutdown_write()
+        ssh.close()
 
 
 def test_a_refusal_is_reported_at_once(tmp_path: Path) -> None:

@@ -281,7 +281,7 @@ def test_a_bug_in_a_check_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "Checker", broken)
     marked = workers.check(Job(name="a", archive="submission.tar", data=b"", settings=SETTINGS))
     assert marked.status == HostError.exit_code
-    said = r"a bug of pyharness: ZeroDivisionError in test_marking\.py:\d+: oh"
+    said = r"a bug of pyharness: ZeroDivisionError in test_marking\.py:\d+ from workers\.py:\d+: oh"
     assert re.fullmatch(said, marked.report.problem)
 
 

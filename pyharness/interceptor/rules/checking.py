@@ -294,8 +294,8 @@ def reason(error: Exception) -> tuple[str, int]:
         return str(error), max(error.exit_code, 2)
     if isinstance(error, OSError):
         return f"this host refuses: {error}", HostError.exit_code
-    *_, frame = traceback.extract_tb(error.__traceback__)
-    where = f"{Path(frame.filename).name}:{frame.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    where = " from ".join(f"{Path(at.filename).name}:{at.lineno}" for at in reversed(frames[-5:]))
     return f"a bug of pyharness: {type(error).__name__} in {where}: {error}", HostError.exit_code
 
 
