@@ -69,6 +69,6 @@ def check(path: Path, *options: str) -> Checked:
     """Check a submission by the command line, with a seed of its own."""
     line = [sys.executable, "-m", "pyharness", "check", str(path), "--seed=1", "--json", *options]
     done = subprocess.run(line, capture_output=True, text=True, timeout=_CHECK_SECONDS, check=False)
-    assert done.stdout, done.stderr
+    assert done.stdout, (done.returncode, done.stderr)
     report = json.loads(done.stdout)
     return Checked(done.returncode, {v["rule"]: v for v in report["verdicts"]}, report)
