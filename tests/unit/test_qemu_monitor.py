@@ -44,6 +44,8 @@ def monitor(folder: Path, tried: threading.Event, most: int = 100) -> Iterator[M
     """A machine whose monitor is made up, and runs in this process."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(folder / "qmp.sock"))
+    if tried.is_set():
+        listener.listen()
     server = threading.Thread(target=serve, args=(listener, tried, most))
     server.start()
     yield Machine(
