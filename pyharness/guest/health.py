@@ -24,6 +24,8 @@ _NMI_SECONDS = 1.0
 _PRINT_SECONDS = 2.0
 # How often to look whether a debugger lets the guest run on.
 _DEBUGGED_SECONDS = 0.2
+# How often, and in what intervals, to look for a CPU in a module's code after a timeout.
+_LOOKS, _LOOK_SECONDS = 10, 0.05
 _REPORTS = 3  # in the message of a crash
 
 
@@ -117,11 +119,8 @@ class Health:
         except GuestCrashed as crash:
             raise crash from error
         if isinstance(error, GuestTimeout):
-            report = self.with_lines(str(error))
-            for place in self._places():
-                if (named := self.with_lines(place)) != place:
-                    report += f"\n{named}"
-            raise GuestTimeout(report) from error
+            report = [self.with_lines(str(error)), *self._places_in_modules()]
+            raise GuestTimeout("\n".join(report)) from error
         raise error
 
     def with_lines(self, report: str) -> str:
@@ -169,6 +168,15 @@ class Health:
         except GuestError:
             return []
         return [f"CPU {number} IP: {address:#x}" for number, address in enumerate(pointers)]
+
+    def _places_in_modules(self) -> list[str]:
+        """Return a line for each CPU that runs a module's code, with file and line."""
+        for _ in range(_LOOKS if self.lines else 0):
+            places = [(place, self.with_lines(place)) for place in self._places()]
+            if found := [named for place, named in places if named != place]:
+                return found
+            time.sleep(_LOOK_SECONDS)  # an interrupt's handler may run just now
+        return []
 
     def _let_speak(self) -> None:
         """Let a kernel that has reported its panic to QEMU run on until it has printed its report.
