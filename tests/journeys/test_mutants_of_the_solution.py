@@ -31,13 +31,15 @@ def test_a_mutant_loses_what_it_breaks(tmp_path: Path, name: str) -> None:
 @pytest.mark.test_limit(900)
 @pytest.mark.parametrize("name", classic.MUTANTS)
 def test_the_testers_of_the_handout_agree(tmp_path: Path, name: str) -> None:
-    """What fails in them breaks the rule that asks for the same."""
+    """The first line that fails in them is of a rule that is lost.
+
+    What follows may fail because of that: the testers have one guest for all lines.
+    """
     with Guest.boot(GUEST) as guest:
         passed = handout_testers.results(guest, classic.mutant(name, tmp_path / name))
-    failed = {
-        rule for (rule, _), kept in zip(handout_testers.LINES, passed, strict=False) if not kept
-    }
-    assert failed <= classic.lost(name)
+    if not all(passed):
+        rule, _ = handout_testers.LINES[passed.index(False)]
+        assert rule in classic.lost(name)
 
 
 @pytest.mark.alone

@@ -119,7 +119,7 @@ def main(scheduler: str, guests: tuple[str, ...], words: tuple[str, ...]) -> Non
             client.submit(run, guest, archive, words, pure=False, key=f"tests-{guest}"): guest
             for guest in guests
         }
-        for future in as_completed(names):  # type: ignore[no-untyped-call]
+        for future in as_completed(names, loop=client.loop):  # type: ignore[no-untyped-call]
             try:
                 done: Run = future.result()
             except Exception as error:  # its workers were lost, again and again
