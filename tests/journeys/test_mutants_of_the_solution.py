@@ -38,8 +38,8 @@ def test_the_testers_of_the_handout_agree(tmp_path: Path, name: str) -> None:
     with Guest.boot(GUEST) as guest:
         passed = handout_testers.results(guest, classic.mutant(name, tmp_path / name))
     if not all(passed):
-        rule, _ = handout_testers.LINES[passed.index(False)]
-        assert rule in classic.lost(name)
+        rules, _ = handout_testers.LINES[passed.index(False)]
+        assert classic.lost(name).intersection(rules.split())
 
 
 @pytest.mark.alone

@@ -16,7 +16,7 @@ from pyharness.interceptor import Command, Interceptor
 CALL = "open"
 _UNKNOWN = 100  # no command
 # Each line of the second tester: the rule that asks for the same, and whether the first tester
-# has the line, too.
+# has the line, too. Some show what the line before has left behind, which another rule asks for.
 LINES = (
     ("loads", True),
     ("unknown-command", True),
@@ -27,12 +27,12 @@ LINES = (
     *[("root-only", True)] * 2,
     *[("own-only", False)] * 5,
     ("start-twice", False),
-    ("log-line", False),
+    ("log-line start-twice", False),
     ("own-only", False),
     ("stop-unmonitored", False),
     ("pid-range", False),
     *[("all-processes", False)] * 2,
-    ("start-stop", False),
+    ("start-stop all-processes", False),
     ("own-only", False),
     ("start-stop", False),
     ("own-only", False),
