@@ -18,7 +18,8 @@ LONG = ("cycles", "storm", "unload-all")
 
 def marks_of(rule: Rule) -> list[pytest.MarkDecorator]:
     cpus = [pytest.mark.cpus(rule.cpus)] if rule.cpus else []
-    return [*cpus, *([pytest.mark.endurance] if rule.id in LONG else [])]
+    there = [pytest.mark.architecture(*rule.architectures)] if rule.architectures else []
+    return [*cpus, *there, *([pytest.mark.endurance] if rule.id in LONG else [])]
 
 
 RULES = [
