@@ -85,8 +85,9 @@ class Checker(Closes):
     def __post_init__(self) -> None:
         submission.find(self.source)
         self._kept = tempfile.TemporaryDirectory(prefix="pyharness-check-")
+        self._rules = self.settings.rules  # which reads the guest's description
         # At first the module is built, and its warnings are counted or it is loaded.
-        count = min(self.count, max(1, len(self.settings.rules) - 2))
+        count = min(self.count, max(1, len(self._rules) - 2))
         self._guests = [CleanGuests(self.settings.guest, self.progress) for _ in range(count)]
 
     def close(self) -> None:
@@ -118,7 +119,7 @@ class Checker(Closes):
 
     def _decide_all(self) -> Generator[Verdict]:
         """Decide each rule after those that it depends on, and yield each verdict when it comes."""
-        waiting = [*self.settings.rules]
+        waiting = [*self._rules]
         # It takes long, and a thread that does it can't be interrupted.
         for cpus in sorted({rule.cpus for rule in waiting}):
             saved_states.ensure(with_cpus(self.settings.guest, cpus), progress=self.progress)
@@ -147,7 +148,7 @@ class Checker(Closes):
 
     def _next(self, waiting: Sequence[Rule]) -> Rule | None:
         """Return the first rule that can be decided now; None if there is none."""
-        ahead = {rule.id for rule in self.settings.rules} - self._verdicts.keys()
+        ahead = {rule.id for rule in self._rules} - self._verdicts.keys()
         return next((rule for rule in waiting if not ahead.intersection(rule.after)), None)
 
     def _timed(self, rule: Rule, guests: CleanGuests) -> Verdict:
@@ -165,9 +166,7 @@ class Checker(Closes):
             self.source.resolve().name,
             problem,
             kernel=next((guests.release for guests in self._guests if guests.release), ""),
-            verdicts=[
-                self._verdicts[rule.id] for rule in self.settings.rules if rule.id in self._verdicts
-            ],
+            verdicts=[self._verdicts[rule.id] for rule in self._rules if rule.id in self._verdicts],
         )
 
     # ---- one rule ----
