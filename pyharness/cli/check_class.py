@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-from rich.console import Console
 
+from pyharness.cli import standard_output
 from pyharness.errors import HostError, UsageError
 from pyharness.host import cache
 from pyharness.host.progress import TerminalProgress
@@ -99,7 +99,7 @@ def _pool(
 
 def _end(done: Sequence[Checked], out: Path) -> int:
     """Print the results, and return the exit status."""
-    console = Console(highlight=False)
+    console = standard_output.console()
     console.print(text.class_text([marked.report for marked in done]), soft_wrap=True)
     click.echo(f"{out / class_folder.CLASS}.html links to each student's page")
     failed = [marked for marked in done if marked.status]

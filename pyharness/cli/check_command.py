@@ -7,9 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-from rich.console import Console
 
-from pyharness.cli import check_class, options
+from pyharness.cli import check_class, options, standard_output
 from pyharness.errors import UsageError
 from pyharness.host.progress import TerminalProgress
 from pyharness.host.writable import can_write
@@ -184,7 +183,7 @@ def check_command(
     elif as_json or as_gradescope:
         click.echo(_PRINTED["json" if as_json else "gradescope"](report))
     else:
-        _console().print(text.end_text(report), soft_wrap=True)
+        standard_output.console().print(text.end_text(report), soft_wrap=True)
     return checked.status or int(not report.passed)
 
 
@@ -199,25 +198,13 @@ def _check_options(class_path: Path | None, *, alone: bool, of_class: bool) -> N
         raise UsageError("--workers, --out and --scheduler are for a class: name it by --class")
 
 
-class _Console(Console):
-    """A console that leaves it to the command line what a closed pipe means."""
-
-    def on_broken_pipe(self) -> None:
-        """Raise the error, which is being handled."""
-        raise  # noqa: PLE0704
-
-
-def _console() -> Console:
-    return _Console(highlight=False)
-
-
 def _printer(quiet: bool, as_markus: bool, redaction: Redaction) -> Callable[[Verdict], None]:
     """Return what prints each verdict as it is decided."""
     if as_markus:
         return lambda verdict: click.echo(markus.line(verdict, redaction))
     if quiet:
         return lambda _verdict: None
-    console = _console()
+    console = standard_output.console()
     return lambda verdict: console.print(
         text.verdict_text(redaction.verdict(verdict)), soft_wrap=True
     )
