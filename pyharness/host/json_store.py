@@ -2,11 +2,12 @@
 """Facts that are kept in the cache as JSON. A damaged file counts as a missing one."""
 
 import json
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any
+
+from pyharness.host import atomic
 
 
 def read(path: Path, kinds: Mapping[str, type | UnionType]) -> dict[str, Any] | None:
@@ -47,7 +48,8 @@ def write(path: Path, facts: Mapping[str, Any]) -> None:
     Args:
         path: the file. If two processes write it, the later one's facts are in it.
         facts: the facts.
+
+    Raises:
+        OSError: the file can't be written.
     """
-    making = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.new")
-    making.write_text(json.dumps(facts), encoding="utf-8")
-    making.rename(path)
+    atomic.write_text(path, json.dumps(facts))

@@ -42,6 +42,13 @@ def test_one_rule_takes_along_what_it_needs() -> None:
         catalogue.chosen(["no such rule"])
 
 
+def test_one_rule_that_is_left_out_is_refused() -> None:
+    with pytest.raises(UsageError, match="the scheme leaves the rule storm out"):
+        catalogue.chosen(["log-line", "storm"], without=["storm"])
+    with pytest.raises(UsageError, match="table-read-only is not decided on amd64: .* i386"):
+        catalogue.chosen(["table-read-only"], architecture="amd64")
+
+
 @pytest.mark.parametrize("name", scheme.shipped())
 def test_shipped_schemes_are_right(name: str) -> None:
     assert scheme.load(name, catalogue.IDS).name == name

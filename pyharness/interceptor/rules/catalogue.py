@@ -40,6 +40,10 @@ RULES = _ordered([rule for file in _FILES for rule in file.RULES.declared])
 IDS = tuple(rule.id for rule in RULES)
 
 
+def _is_decided_on(rule: Rule, architecture: str) -> bool:
+    return not architecture or not rule.architectures or architecture in rule.architectures
+
+
 def chosen(
     names: Sequence[str], without: Collection[str] = (), architecture: str = ""
 ) -> tuple[Rule, ...]:
@@ -54,7 +58,7 @@ def chosen(
             a guest are left out. Empty to leave none out.
 
     Raises:
-        UsageError: there is no rule of an id.
+        UsageError: there is no rule of an id, or it is left out.
     """
     known = {rule.id: rule for rule in RULES}
     wanted: set[str] = set()
@@ -69,12 +73,18 @@ def chosen(
 
     for name in names or IDS:
         want(name)
+    for name in names:
+        if name in without:
+            raise UsageError(f"the scheme leaves the rule {name} out: choose another scheme")
+        if not _is_decided_on(known[name], architecture):
+            guests = " or ".join(known[name].architectures)
+            raise UsageError(
+                f"the rule {name} is not decided on {architecture}: choose a guest of {guests}"
+            )
     kept = [
         rule
         for rule in RULES
-        if rule.id in wanted
-        and rule.id not in without
-        and (not architecture or architecture in (rule.architectures or (architecture,)))
+        if rule.id in wanted and rule.id not in without and _is_decided_on(rule, architecture)
     ]
     ids = {rule.id for rule in kept}
 

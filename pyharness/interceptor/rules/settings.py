@@ -29,14 +29,13 @@ class Settings:
     only: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raise UsageError if there is no such guest, or no rule of an id."""
-        assert self.rules
+        """Raise UsageError if there is no such guest, or a rule of ``only`` can't be decided."""
+        _chosen(self)
 
     @property
     def rules(self) -> tuple[Rule, ...]:
         """The rules that are decided, each after those that it depends on."""
-        architecture = guest_specs.find(self.guest).architecture
-        return catalogue.chosen(self.only, self.scheme.without, architecture)
+        return _chosen(self)
 
     def report(
         self,
@@ -63,3 +62,8 @@ class Settings:
             verdicts=tuple(verdicts),
             problem=problem,
         )
+
+
+def _chosen(settings: Settings) -> tuple[Rule, ...]:
+    architecture = guest_specs.find(settings.guest).architecture
+    return catalogue.chosen(settings.only, settings.scheme.without, architecture)
