@@ -45,7 +45,7 @@ def test_one_rule_takes_along_what_it_needs() -> None:
 def test_one_rule_that_is_left_out_is_refused() -> None:
     with pytest.raises(UsageError, match="the scheme leaves the rule storm out"):
         catalogue.chosen(["log-line", "storm"], without=["storm"])
-    with pytest.raises(UsageError, match="table-read-only is not decided on amd64: .* i386"):
+    with pytest.raises(UsageError, match=r"table-read-only is not decided on amd64: .* i386"):
         catalogue.chosen(["table-read-only"], architecture="amd64")
 
 
