@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Guests that the tests of one process share, one for each number of CPUs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from pyharness.guest.guest import Guest
 from pyharness.host.closing import Closes
@@ -38,6 +38,7 @@ class GuestPool(Closes):
         self._boots = boots
         self._name = name
         self._guests: dict[int, Guest] = {}
+        self._current = 0
 
     def guest(self, cpus: int = 0) -> Guest:
         """Return the shared guest with a number of CPUs, started if necessary; pause the others.
@@ -45,13 +46,25 @@ class GuestPool(Closes):
         Args:
             cpus: the number of CPUs; 0: as many as usual.
         """
-        for other, resting in self._guests.items():
-            if other != cpus and self._boots:
-                resting.pause()
+        self._current = cpus
+        self._pause(known for other, known in self._guests.items() if other != cpus)
         if cpus not in self._guests:
             self._guests[cpus] = self.fresh(cpus) if cpus else self._usual()
-        self._guests[cpus].resume()
+        self.resume()
         return self._guests[cpus]
+
+    def pause(self) -> None:
+        """Pause all shared guests, until resume() or guest()."""
+        self._pause(self._guests.values())
+
+    def resume(self) -> None:
+        """Resume the guest that was asked for last, if pause() paused it."""
+        if self._current in self._guests:
+            self._guests[self._current].resume()
+
+    def _pause(self, guests: Iterable[Guest]) -> None:
+        for guest in guests if self._boots else ():
+            guest.pause()
 
     def fresh(self, cpus: int = 0) -> Guest:
         """Start a guest that is not shared, in its state right after boot; the caller closes it.

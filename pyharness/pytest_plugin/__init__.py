@@ -224,6 +224,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
     watching.discard_spoilt(item.config)  # in the teardown of the test before
+    watching.rest(item.config, needed=needs_guest(item))
     return (yield from watching.attend(item, ends=False))
 
 

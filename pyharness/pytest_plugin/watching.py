@@ -4,6 +4,7 @@
 import hashlib
 import re
 from collections.abc import Generator
+from contextlib import suppress
 
 import pytest
 
@@ -27,6 +28,16 @@ _SPOILT = pytest.StashKey[list[Guest]]()  # guests in which tests failed
 def share(config: pytest.Config, pool: GuestPool) -> None:
     """Take the guests that tests share from a pool from now on."""
     config.stash[_POOL] = pool
+
+
+def rest(config: pytest.Config, *, needed: bool) -> None:
+    """Pause the shared guests before a test that needs none; resume the one in use before others.
+
+    A guest that can't be paused or resumed any more is left to the test that uses it next.
+    """
+    if pool := config.stash.get(_POOL, None):
+        with suppress(GuestError):
+            pool.resume() if needed else pool.pause()
 
 
 def begin(item: pytest.Item, guest: Guest) -> GuestUse:

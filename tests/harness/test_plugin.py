@@ -81,6 +81,33 @@ def project(tmp_path: Path, guest: Guest) -> Path:
     return tmp_path
 
 
+RESTING = """
+import pytest
+
+@pytest.fixture(scope="session")
+def kept(lab):
+    return lab.guest()
+
+def test_first(kept):
+    kept.run("true").check()
+
+def test_without_a_guest(request):
+    assert request.getfixturevalue("kept").backend.status() == "paused"
+
+def test_again(kept):
+    assert kept.backend.status() == "running"
+    kept.run("true").check()
+"""
+
+
+@pytest.mark.alone
+def test_a_guest_rests_during_tests_that_need_none(guest: Guest, tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="ascii")
+    (tmp_path / "test_made_up.py").write_text(RESTING, encoding="ascii")
+    done = run(tmp_path, guest)
+    assert "3 passed" in done.stdout, done.stdout
+
+
 INTERRUPTED = """
 import os
 import pathlib
