@@ -2,6 +2,7 @@
 """The interceptor in the guest, as each test expects to find it, and what tests share."""
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -45,6 +46,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "smoke: tests of the harness that make test runs")
 
 
+def positive(text: str) -> float:
+    """The number of an option, if it is positive."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise ValueError(text)
+    return number
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--method",
@@ -61,8 +70,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption(
         "--soak",
-        type=int,
-        default=1,
+        type=positive,
+        default=1.0,
         metavar="FACTOR",
         help="make tests that repeat something last this many times as long",
     )
@@ -197,9 +206,9 @@ def is_long(item: pytest.Item) -> bool:
 
 
 @pytest.fixture(scope="session")
-def soak(pytestconfig: pytest.Config) -> int:
+def soak(pytestconfig: pytest.Config) -> float:
     """How many times as long as usual tests last that repeat something."""
-    factor: int = pytestconfig.getoption("soak")
+    factor: float = pytestconfig.getoption("soak")
     return factor
 
 

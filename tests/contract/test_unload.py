@@ -178,13 +178,13 @@ def test_nothing_shows_after_unload(module: Interceptor, guest: Guest, root: Act
     assert not {function for function in hooked(guest) if "_sys_" in function}
 
 
-# 300 cycles, in parts that can run side by side.
-PARTS = [
-    "direct=1",
-    "direct=0",
-    *(pytest.param("direct=1", marks=pytest.mark.endurance) for _ in range(6)),
+# Options of the module, and how many times it is loaded with them: 300 times in all.
+CYCLES = [
+    ("direct=1", 38),
+    ("direct=0", 38),
+    pytest.param("direct=1", 6 * 38, marks=pytest.mark.endurance),
 ]
-CYCLES = 38
+LEAST_CYCLES = 10
 LISTED = 2  # processes that are monitored in each cycle
 STORM = "stress-ng --fork 1 --exec 1 --quiet"
 
@@ -206,17 +206,17 @@ def cycle(guest: Guest, ko: int, options: str) -> None:
 
 
 @pytest.mark.test_limit(900)
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize(("options", "cycles"), CYCLES)
 def test_load_and_unload_again_and_again(
-    bare_guest: Guest, part: str, parameters: dict[str, str], soak: int
+    bare_guest: Guest, parameters: dict[str, str], *, soak: float, options: str, cycles: int
 ) -> None:
     """Under a storm of fork, exec and exit; in the end no memory is held for it."""
-    guest = bare_guest
+    guest, cycles = bare_guest, max(round(soak * cycles), LEAST_CYCLES)
     built = guest.build(MODULE)
     guest.inspect(built.ko)
     guest.put(built.ko.read_bytes(), "/root/again.ko")
     before: dict[str, int] = {}
-    for number in range(soak * CYCLES):
+    for number in range(cycles):
         if number == 5:  # what is held for good, from then on, has been made
             guest.dismiss()
             before = held(guest)
@@ -224,11 +224,11 @@ def test_load_and_unload_again_and_again(
             guest.dismiss()
             guest.actor("nobody").execute("/bin/sh", "-c", STORM)
             ko = guest.root.syscall("openat", AT_FDCWD, "/root/again.ko\0", 0).value
-        cycle(guest, ko, f"method={parameters['method']} {part}\0")
+        cycle(guest, ko, f"method={parameters['method']} {options}\0")
     guest.dismiss()
     guest.run("pkill -9 stress-ng")
     # Less than one of anything for each cycle, and far less than one for each entry.
-    few = dict.fromkeys(CACHES, CYCLES // 2)
+    few = dict.fromkeys(CACHES, cycles // 2)
     more = {**few, "Slab": 4096, "Percpu": 1024, "VmallocUsed": 1024}
     assert not wait_back(guest, before, more=more)
 

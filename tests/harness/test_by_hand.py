@@ -218,12 +218,15 @@ def test_watch_and_record(
 
         guest.wait("the call to be seen", is_seen)
         guest.run("pkill -TERM -f 'interceptorctl.py (watch|record)'").check()
-        guest.wait("both to end", lambda: "lost" in guest.agent.read("/tmp/said"))
+        guest.wait("record to end", lambda: "lost" in guest.agent.read("/tmp/said"))
         recorded = [json.loads(line) for line in guest.agent.read("/tmp/recorded").splitlines()]
         assert (recorded[-1]["pid"], recorded[-1]["syscall"]) == (actor.pid, "getpgid")
         assert recorded[-1]["args"] == [0, 1, 2, 3, 4, 5]
         assert f"{len(recorded)} calls, 0 lost" in guest.agent.read("/tmp/said")
-        assert guest.run(f"ls {TRACING}/instances").check().stdout == ""
+        guest.wait(
+            "both to remove what they made",
+            lambda: guest.run(f"ls {TRACING}/instances").check().stdout == "",
+        )
     finally:
         module.unload()
 

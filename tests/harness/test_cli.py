@@ -242,9 +242,9 @@ def test_unknown_user(loaded: Cli) -> None:
 
 def test_trace(cli: Cli) -> None:
     """The module is loaded for it alone; nothing is left behind."""
-    said = cli("trace", "mkdir,getpid", "--", "sh", "-c", "mkdir /tmp; echo done; exit 5", status=5)
-    assert "done" in said
-    assert "mkdir: cannot create directory" in said
+    body = "mkdir /tmp 2>&-; echo done; echo gone >&2; exit 5"
+    said = cli("trace", "mkdir,getpid", "--", "sh", "-c", body, status=5)
+    assert {"done", "gone"} <= {*said.splitlines()}
     calls = [line.split("] ")[1].split("(")[0] for line in said.splitlines() if "] " in line]
     assert calls == ["getpid"]  # the shell's own; the mkdir is another process's
     assert "interceptor" not in cli("ssh", "--", "cat", "/proc/modules")

@@ -339,7 +339,7 @@ INITS_CHILD = Member(actor=None, task=INIT, parent=None)  # type: ignore[arg-typ
 
 
 @pytest.mark.test_limit(900)
-def test_any_history(module: Interceptor, number_of_syscalls: int, soak: int) -> None:
+def test_any_history(module: Interceptor, number_of_syscalls: int, soak: float) -> None:
     oracle = machine(module, number_of_syscalls)
     while oracle.steps < soak * STEPS:
         seed = random.getrandbits(32)

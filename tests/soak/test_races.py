@@ -42,7 +42,7 @@ def test_race(
     guest: Guest,
     record_property: Callable[[str, object], None],
     *,
-    soak: int,
+    soak: float,
     kind: str,
 ) -> None:
     """As often as asked for, or as it can in a minute; afterwards nobody is left listed."""
@@ -50,16 +50,17 @@ def test_race(
     number = guest.syscalls.number(call)
     realtime = "-rt-" in guest.facts.release
     least = LEAST_REALTIME.get(kind, LEAST) if realtime else LEAST
-    numbers = map(str, (number, soak * ROUNDS, soak * most, least))
+    wanted, most = round(soak * ROUNDS), max(round(soak * most), 1)
+    numbers = map(str, (number, wanted, most, least))
     header = {HEADER: (MODULE / HEADER).read_bytes()}
     line = [guest_program.install(guest, "race", beside=header), kind, *numbers]
-    done = guest.run(line, seconds=2 * soak * SECONDS)
+    done = guest.run(line, seconds=2 * max(most, SECONDS))
     assert done.status == 0, done.stdout
     said = re.fullmatch(r"(\d+) rounds in (\d+) s\n", done.stdout)
     assert said, done.stdout
     rounds, seconds = map(int, said.groups())
     record_property("rounds", rounds)
-    assert rounds >= soak * ROUNDS or (rounds >= least and seconds >= soak * most)
+    assert rounds >= wanted or (rounds >= least and seconds >= most)
     ref = guest.syscalls.ref(number)
     left = {ref: Intercepted(ref, "listed", frozenset())} if persistent else {}
     guest.wait("the last of the dead to be forgotten", lambda: module.status() == left)

@@ -83,13 +83,14 @@ def test_no_call_returns_anything_else(
 @pytest.mark.test_limit(600)
 @pytest.mark.cpus(4)
 def test_the_guest_goes_on(
-    module: Interceptor, guest: Guest, number_of_syscalls: int, soak: int
+    module: Interceptor, guest: Guest, number_of_syscalls: int, soak: float
 ) -> None:
     """It compiles, serves SSH, and stands stress-ng and trinity; all are right to the end."""
+    seconds = round(soak * SECONDS)
     intercept_all(module, number_of_syscalls)
     mark = guest.log.mark()
-    stress = guest.ssh.open(stress_line(soak * SECONDS))
-    trinity = guest.ssh.open(trinity_line(soak * SECONDS))
+    stress = guest.ssh.open(stress_line(seconds))
+    trinity = guest.ssh.open(trinity_line(seconds))
     begin = time.monotonic()
     built = guest.build(MODULE, anew=True)
     assert built.warnings == []
@@ -110,7 +111,7 @@ def test_the_guest_goes_on(
 
     assert pump(stress, stdout=keep, stderr=keep, tick=serve) == 0, said.decode()
     assert pump(trinity, stdout=keep, stderr=keep, tick=serve) == 124, said.decode()
-    assert time.monotonic() - begin > soak * SECONDS
+    assert time.monotonic() - begin > seconds
     assert served >= 2
     logged = {guest.syscalls.canonical(call.syscall) for call in module.logged(mark)}
     assert guest.syscalls.ref("wait4") in logged
