@@ -67,6 +67,27 @@ def default_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.parametrize("user", ["root", "nobody"])
+def test_no_signal_is_ignored(guest: Guest, module: Interceptor, user: str) -> None:
+    """As Python ignores some, which runs the commands: a pipe that nobody reads ends a command."""
+    folder = guest.run("mktemp -d", user=user).check().stdout.strip()
+
+    def argv(name: str) -> list[str]:
+        ignored = "sed -n 's/^SigIgn:[[:space:]]*//p' /proc/self/status"
+        return [
+            "/bin/sh",
+            "-c",
+            f"{ignored} > {folder}/.{name}; mv {folder}/.{name} {folder}/{name}",
+        ]
+
+    trace.trace(guest, module, ["getpgid"], argv("traced"), user=user, show=print)
+    guest.actor(user).execute(*argv("executed"))
+    guest.wait(
+        "both programs to end", lambda: guest.run(f"ls {folder}").stdout == "executed\ntraced\n"
+    )
+    assert {*guest.run(f"cat {folder}/*").stdout.split()} == {"0" * 16}
+
+
 def instances(guest: Guest) -> list[str]:
     return guest.run(f"ls {INSTANCES}").check().stdout.split()
 

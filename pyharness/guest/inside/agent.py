@@ -28,7 +28,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import interceptorctl
@@ -181,7 +181,29 @@ class Actor:
 
     def execute(self, argv: list[str]) -> None:
         """Replace the program of this process by execv()."""
-        os.execv(argv[0], argv)
+        replace(os.execv, argv)
+
+
+def replace(execute: Callable[[str, list[str]], None], argv: list[str]) -> None:
+    """Replace the program of this process, for which signals are as a shell has them.
+
+    Python ignores some, and what is ignored stays so in the next program.
+
+    Args:
+        execute: os.execv or os.execvp.
+        argv: the program's arguments, its own name the first.
+
+    Raises:
+        OSError: it can't be executed; this process goes on.
+    """
+    ignored = (signal.SIGPIPE, signal.SIGXFSZ)
+    for number in ignored:  # not by signal.signal(), which is for the main thread alone
+        LIBC.signal(number, signal.SIG_DFL)
+    try:
+        execute(argv[0], argv)
+    finally:
+        for number in ignored:
+            LIBC.signal(number, signal.SIG_IGN)
 
 
 class Fault:
@@ -548,7 +570,7 @@ def launch(address: str, argv: list[str]) -> None:
         os.setpgid(0, 0)
         LIBC.ptrace(PTRACE_TRACEME, 0, 0, 0)
         try:
-            os.execvp(argv[0], argv)
+            replace(os.execvp, argv)
         except OSError as error:
             sys.stderr.write(f"{argv[0]}: {error.strerror}\n")
             sys.stderr.flush()
