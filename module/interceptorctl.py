@@ -230,7 +230,8 @@ class Lost(NamedTuple):
     calls: int
 
 
-Recorded = Iterator[Union[Call, Lost]]
+# The first item is None: it can be read, and each call from then on follows.
+Recorded = Iterator[Union[Call, Lost, None]]
 
 
 def number_of(number: int, abi: object) -> str:
@@ -267,6 +268,7 @@ def log_lines() -> Recorded:
     """The lines of the kernel log."""
     log = open_to_read(LOG, "the kernel log is not yours to read")
     os.lseek(log, 0, os.SEEK_END)
+    yield None
     while True:
         try:
             record = os.read(log, 8192).decode(errors="replace")
@@ -301,15 +303,22 @@ def events() -> Recorded:
         raise Refused("trace events are for root: sudo interceptorctl watch")
     if not os.path.isdir(instances):
         raise Refused(f"tracefs is not mounted: mount -t tracefs none {TRACING}")
+    own = os.getpid()
     for name in os.listdir(instances):  # of a watch that was killed
-        if name.startswith(OWN) and not exists(int(name[len(OWN) :] or 0)):
+        left = re.fullmatch(OWN + "([0-9]+)", name)
+        if left and (int(left[1]) == own or not exists(int(left[1]))):
             remove_instance(f"{instances}/{name}")
-    instance = f"{instances}/{OWN}{os.getpid()}"
+    instance = f"{instances}/{OWN}{own}"
     os.mkdir(instance)
     try:
-        with open(f"{instance}/events/interceptor/syscall/enable", "w", encoding="ascii") as file:
-            file.write("1")
+        for file, text in (
+            ("set_event_notrace_pid", str(own)),
+            ("events/interceptor/syscall/enable", "1"),
+        ):
+            with open(f"{instance}/{file}", "w", encoding="ascii") as setting:
+                setting.write(text)
         with open(f"{instance}/trace_pipe", encoding="ascii", errors="replace") as pipe:
+            yield None
             for line in pipe:
                 if parts := EVENT.fullmatch(line):
                     args = [int(arg, 16) for arg in parts[4].split(",")]
@@ -342,6 +351,7 @@ def ring() -> Recorded:
         heads = [first + cpu * stride for cpu in range(cpus)]
         behind = 1 << 8 * word.size  # what a head wraps at
         read = [word.unpack_from(memory, head)[0] for head in heads]
+        yield None
         while True:
             if poll.poll(POLL_MILLISECONDS):
                 os.read(device, 8)
@@ -453,14 +463,23 @@ def end_by_exception() -> None:
 
 
 def chosen(calls: list[str], note: Callable[[int], None]) -> Iterator[Call]:
-    """The recorded calls that are among these, or all; ``note`` gets the counts of lost calls."""
+    """The recorded calls that are among these, or all; ``note`` gets the counts of lost calls.
+
+    This program's own calls are left out: it makes some for each call that it prints.
+    """
     wanted = {number_of(number, by) for by, number in map(find, calls)}
     end_by_exception()
-    for one in recorded():
-        if isinstance(one, Lost):
-            note(one.calls)
-        elif not wanted or one.number in wanted:
-            yield one
+    source, own = recorded(), os.getpid()
+    next(source)  # so that what is refused is refused before anything is written
+
+    def among() -> Iterator[Call]:
+        for one in source:
+            if isinstance(one, Lost):
+                note(one.calls)
+            elif one and one.thread != own and (not wanted or one.number in wanted):
+                yield one
+
+    return among()
 
 
 def watch(calls: list[str]) -> None:
@@ -484,10 +503,11 @@ def record(path: str, calls: list[str]) -> None:
         nonlocal lost
         lost += more or 1
 
+    found = chosen(calls, note)
     with open(path, "w", encoding="ascii", buffering=1) as file:
         print(f"recording to {path}; Ctrl-C ends it", file=sys.stderr, flush=True)
         try:
-            for call in chosen(calls, note):
+            for call in found:
                 name = known.get(call.number, call.number)
                 line = {"time": call.seconds, "pid": call.thread, "syscall": name,
                         "number": call.number, "args": call.args}  # fmt: skip

@@ -231,6 +231,53 @@ def test_watch_and_record(
         module.unload()
 
 
+@pytest.mark.parametrize("channel", ["printk", "event", "ring"])
+def test_record_leaves_its_own_calls_out(
+    by_hand: str, bare_guest: Guest, parameters: dict[str, str], channel: str
+) -> None:
+    """It writes for each call that it records, and would never come to an end."""
+    guest, ctl = bare_guest, f"python3 {by_hand}/interceptorctl.py"
+    mount_tracing(guest)
+    others = [f"{TRACING}/instances/interceptorctl-{name}" for name in ("", "x")]
+    guest.run(["mkdir", *others]).check()
+    module = interceptor.load(guest, log=channel, **parameters)
+    actor = guest.actor("nobody")
+    try:
+        guest.run(f"{ctl} intercept write && {ctl} start write all; : > /tmp/recorded").check()
+        guest.run(f"setsid {ctl} record -o /tmp/recorded > /dev/null 2>&1 < /dev/null &").check()
+
+        def is_seen() -> bool:
+            actor.syscall("write", -1, 0, 0)
+            return f'"pid": {actor.pid},' in guest.agent.read("/tmp/recorded")
+
+        guest.wait("the call to be seen", is_seen)
+        own = guest.run("pgrep -f 'interceptorctl.py record'").check().stdout.strip()
+        guest.run(f"kill {own}").check()
+        guest.wait("record to end", lambda: guest.run(["test", "-e", f"/proc/{own}"]).status != 0)
+        assert f'"pid": {own},' not in guest.agent.read("/tmp/recorded")
+    finally:
+        guest.run(["rmdir", *others]).check()
+        module.unload()
+
+
+@pytest.mark.parametrize(
+    ("loaded", "call", "status"), [(False, "getpgid", 3), (True, "nosuch", 2), (True, "mkdir", 1)]
+)
+def test_what_record_refuses_leaves_the_file_as_it_is(
+    bare_guest: Guest, parameters: dict[str, str], *, loaded: bool, call: str, status: int
+) -> None:
+    guest, source = bare_guest, (MODULE / "interceptorctl.py").read_bytes()
+    module = interceptor.load(guest, log="event", **parameters) if loaded else None
+    path = guest.run("f=$(mktemp); echo kept > $f; echo $f", user="nobody").stdout.strip()
+    done = guest.run(f"python3 - record -o {path} {call}", user="nobody", stdin=source)
+    if module:
+        module.unload()
+    assert done.status == status, done.stderr
+    assert done.stderr.startswith("interceptorctl: ")
+    assert done.stderr.count("\n") == 1
+    assert guest.agent.read(path) == "kept\n"
+
+
 @pytest.mark.parametrize(
     ("words", "user", "status", "message"),
     [
