@@ -28,6 +28,8 @@ from pyharness.machine import guest_specs, lifecycle, saved_states
 
 # Any number that fits into an int: the module itself refuses those that are no process's.
 _PROCESS = click.IntRange(INT_LEAST, INT_MOST)
+# Where the module records calls: the kernel log has them by printk and both.
+_CHANNEL = "/sys/module/interceptor/parameters/log"
 
 
 def _enter(guest: str) -> Guest:
@@ -183,6 +185,13 @@ def log_command(guest: str, follow: bool, as_json: bool) -> None:
             click.echo(call.as_json() if as_json else f"{time} #{record.sequence} {call}")
 
     with _enter(guest) as entered:
+        channel = entered.run(["cat", _CHANNEL]).stdout.strip()
+        if channel in ("event", "ring"):
+            click.echo(
+                f"pyharness: log={channel}, so that calls are not in the kernel log now: load the"
+                " module with log=printk",
+                err=True,
+            )
         for record in entered.log.fetch():
             show(record)
         if follow:

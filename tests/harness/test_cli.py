@@ -372,6 +372,16 @@ def test_log_follows(loaded: Cli) -> None:
     loaded("release", "mkdir")
 
 
+def test_log_of_a_module_that_records_elsewhere(loaded: Cli) -> None:
+    parameter = "/sys/module/interceptor/parameters/log"
+    assert "log=" not in loaded("log")
+    for channel, is_said in (("ring", True), ("both", False), ("printk", False)):
+        loaded("ssh", "--", f"echo {channel} > {parameter}")
+        assert (
+            f"log={channel}, so that calls are not in the kernel log" in loaded("log")
+        ) == is_said
+
+
 def test_reset_brings_back_a_guest_that_panicked(cli: Cli, guest: Guest) -> None:
     process = cli.start("ssh", "--", "echo c > /proc/sysrq-trigger")
     run = Path(cli.env["PYHARNESS_RUN"]) / guest.facts.name
