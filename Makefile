@@ -3,7 +3,8 @@
 # make setup          set up alone: packages that this host lacks, and .venv
 # make check          style, types and the tests that need no guest; needs .venv alone
 # make test           check, the module's contract in a guest, and a part of the harness's tests
-# make soak           the rest of the tests; SOAK=10 makes those that repeat last ten times as long
+# make soak           the rest of the tests; SOAK=10 makes those that repeat last ten times as long,
+#                     SOAK=0.25 a quarter as long, and leaves out variants of the same test
 # make test-all       the tests in every guest, which takes hours; ends with a table;
 #                     SCHEDULER=tcp://HOST:PORT has the workers of a Dask scheduler run them
 # make mutants        break the module in many ways, and see the tests notice; takes an hour

@@ -13,6 +13,7 @@ import broken
 import matrix
 import pytest
 from _pytest.terminal import TerminalReporter
+from sampling import sample
 
 from pyharness import Guest, interceptor
 from pyharness.guest.module_source import ModuleSource
@@ -41,6 +42,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "tools: of guests that have tracers by the package")
     config.addinivalue_line("markers", "peers: of the guest with what the module is compared with")
     config.addinivalue_line("markers", "endurance: repeats at length what another test shows")
+    config.addinivalue_line(
+        "markers", "variants: of its parameters a share is tested with --soak below 1"
+    )
     config.addinivalue_line("markers", "alone: starts guests of its own, by name")
     config.addinivalue_line("markers", "contract: all tests in tests/contract")
     config.addinivalue_line("markers", "smoke: tests of the harness that make test runs")
@@ -73,7 +77,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=positive,
         default=1.0,
         metavar="FACTOR",
-        help="make tests that repeat something last this many times as long",
+        help="make tests that repeat something last this many times as long; below 1, leave out"
+        " variants of others, too",
     )
 
 
@@ -105,23 +110,42 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is not for its guest or method, or needs guests that can be started."""
+    factor: float = config.getoption("soak")
     for item in items:
         if "contract" in item.path.parts:
             item.add_marker("contract")
-        if (factor := config.getoption("soak")) > 1:
+        if factor > 1:
             limit = factor * time_limit.limit_of(item)
             item.add_marker(pytest.mark.test_limit(limit), append=False)
         if "method" in parameters_of(item):
             item.user_properties.append(("method", parameters_of(item)["method"]))
-    chosen = {item: is_for(item) for item in items}
-    config.hook.pytest_deselected(items=[item for item in items if not chosen[item]])
-    left = [item for item in items if chosen[item]]
+    left = in_short([item for item in items if is_for(item)], factor)
+    chosen = {*left}
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     # A guest has the module loaded by one method after the other.
     items[:] = [
         item
         for method in (*methods_of(config), None)
         for item in dealt([item for item in left if parameters_of(item).get("method") == method])
     ]
+
+
+def in_short(items: list[pytest.Item], factor: float) -> list[pytest.Item]:
+    """Leave out variants of the same test where tests last a fraction of the usual time.
+
+    The seed of pytest-randomly, which the header of a run has, chooses them: all workers of a run
+    choose the same ones, and each run others.
+    """
+
+    def kind(item: pytest.Item) -> object:
+        parameters = parameters_of(item)
+        return item.path, name_of(item), target_of(item).name, parameters.get("method")
+
+    variants = [item for item in items if item.get_closest_marker("variants")]
+    seed = getattr(variants[0].config.option, "randomly_seed", 0) if variants else 0
+    by_name = sorted(variants, key=lambda item: item.nodeid)
+    left_out = {*variants} - {*sample(by_name, kind, min(factor, 1), seed)}
+    return [item for item in items if item not in left_out]
 
 
 def parameters_of(item: pytest.Item) -> dict[str, object]:

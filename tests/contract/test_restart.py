@@ -154,6 +154,7 @@ def fall_asleep(
     return asleep
 
 
+@pytest.mark.variants
 @pytest.mark.parametrize("interrupt", [stop_and_continue, attach_and_detach, strace_and_detach])
 @pytest.mark.parametrize("monitored", [False, True])
 def test_interrupted_sleeps_are_finished(
@@ -233,6 +234,7 @@ def restarts(guest: Guest, compiled: Callable[..., str]) -> Iterator[str]:
         guest.run(["sysctl", "-q", "-w", f"vm.mmap_min_addr={lowest}"]).check()
 
 
+@pytest.mark.variants
 @pytest.mark.test_limit(300)
 @pytest.mark.parametrize("group", AWKWARD)
 def test_an_awkward_sleep_is_no_command(module: Interceptor, restarts: str, group: str) -> None:

@@ -39,6 +39,7 @@ def kernel(request: pytest.FixtureRequest, guest: Guest) -> Kernel:
     return KERNELS[guest]
 
 
+@pytest.mark.variants
 @pytest.mark.test_limit(300)
 @pytest.mark.parametrize("rule", RULES)
 def test_rule(

@@ -69,6 +69,7 @@ FAULTS = [
 ]
 
 
+@pytest.mark.variants
 @pytest.mark.parametrize(("name", "only", "form", "crash"), FAULTS)
 def test_a_fault_costs_its_rule_alone(
     tmp_path: Path, name: str, only: str, form: Callable[[Path], Path] | None, crash: str | None
@@ -94,6 +95,7 @@ def test_the_starter_kit_builds_and_does_no_harm(tmp_path: Path) -> None:
     assert not [verdict["crash"] for verdict in found.verdicts.values() if verdict["crash"]]
 
 
+@pytest.mark.variants
 @pytest.mark.parametrize(
     "line",
     [

@@ -273,6 +273,7 @@ def test_trace_passes_streams_and_signals_through(loaded: Cli) -> None:
 LASTS = ("trace", "mkdir", "--", "sh", "-c", "mkdir /tmp 2>/dev/null; echo on; sleep 1000")
 
 
+@pytest.mark.variants
 @pytest.mark.parametrize("number", [*signals.SIGNALS])
 def test_interrupted_trace_leaves_nothing(loaded: Cli, number: signal.Signals) -> None:
     process = loaded.start(*LASTS)
@@ -287,6 +288,7 @@ def test_interrupted_trace_leaves_nothing(loaded: Cli, number: signal.Signals) -
     assert "sleep 1000" not in loaded("ssh", "--", "ps", "-eo", "args")
 
 
+@pytest.mark.variants
 @pytest.mark.parametrize("end", ["terminal", "pipe"])
 def test_trace_whose_output_is_gone_leaves_nothing(cli: Cli, end: str) -> None:
     """A terminal that is closed sends SIGHUP, a pipe just breaks; nothing more can be written."""
@@ -446,6 +448,7 @@ def test_a_guest_ends_with_its_owner_even_by_kill(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.variants
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_image_making_that_is_ended_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     """No process, and nothing mounted: whoever removes the rest can't reach into the host."""

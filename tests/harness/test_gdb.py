@@ -185,6 +185,7 @@ def test_symbols_of_another_build_are_left_out(run: Path, guest: Guest, tmp_path
     assert "interceptor_exit(void)" not in said
 
 
+@pytest.mark.variants
 @pytest.mark.parametrize("stopped", [False, True])
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL])
 def test_a_gdb_that_is_killed_leaves_nothing(

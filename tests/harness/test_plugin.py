@@ -126,6 +126,7 @@ def test_second(guest):
 """
 
 
+@pytest.mark.variants
 @pytest.mark.alone
 @pytest.mark.parametrize(
     "how",
@@ -182,6 +183,7 @@ def test_numbers(root, number):
 """
 
 
+@pytest.mark.variants
 @pytest.mark.alone
 @pytest.mark.test_limit(600)
 @pytest.mark.parametrize("workers", [(), ("-n", "2")])
@@ -222,6 +224,7 @@ def test_each_test_is_run_in_each_guest(
     assert [one["name"] for one in report["guests"]] == [name, other]
 
 
+@pytest.mark.variants
 @pytest.mark.alone
 @pytest.mark.test_limit(300)
 @pytest.mark.parametrize("workers", [(), ("-n", "2")])

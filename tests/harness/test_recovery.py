@@ -108,6 +108,7 @@ def words(config: pytest.Config) -> list[str]:
     return [f"--method={method}" for method in config.getoption("method") or ()]
 
 
+@pytest.mark.variants
 @pytest.mark.test_limit(300)
 @pytest.mark.parametrize(
     "name",
