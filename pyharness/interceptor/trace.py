@@ -2,11 +2,7 @@
 """Runs a command in the guest, and shows its system calls while it runs."""
 
 import errno
-import os
-import select
 import signal
-import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 
@@ -18,15 +14,12 @@ from pyharness.guest.guest import Guest
 from pyharness.host import signals
 from pyharness.host.wording import counted
 from pyharness.interceptor.call_sources import CallSource, LoggedCalls, RecordedCalls
+from pyharness.interceptor.command_streams import carry
 from pyharness.interceptor.event_stream import EventStream, NoEvents
 from pyharness.interceptor.module import Interceptor
 from pyharness.interceptor.status import LISTED, Intercepted
 from pyharness.interceptor.traced_call import TracedCall
 from pyharness.linux.syscalls import SyscallName, SyscallRef
-from pyharness.transport.ssh import pump
-
-_CHUNK = 1 << 16
-_LOOK_SECONDS = 0.05  # between two looks at the calls
 
 
 def trace(
@@ -84,7 +77,7 @@ def trace(
     ):
         pid = _meet(guest, channel, interruption)
         if pid is None:  # the command could not be executed; the launcher prints why
-            return _carry(channel, interruption)
+            return carry(channel, interruption)
         with _killed_by_errors(guest, pid):
             source: CallSource = logged
             try:
@@ -120,7 +113,7 @@ def trace(
             monitored(module, wanted, before, pid, follow=follow),
         ):
             guest.agent.let_go(pid)
-            status = _carry(channel, look)
+            status = carry(channel, look)
             show_those(source.rest())
             if source.lost:
                 note(
@@ -235,67 +228,3 @@ def _kill(guest: Guest, pid: int) -> None:
         guest.agent.kill(-pid, signal.SIGKILL)  # the process group: the command and its children
     except GuestError:
         return
-
-
-def _carry(channel: paramiko.Channel, look: Callable[[], None]) -> int:
-    """Connect the channel with this process's streams until the command ends.
-
-    Args:
-        channel: the channel of the command.
-        look: called repeatedly, and once at the end.
-
-    Returns:
-        The command's exit status.
-    """
-    stdin = sys.stdin.fileno() if sys.stdin and not sys.stdin.closed else None
-    looked = 0.0
-
-    def tick() -> None:
-        nonlocal stdin, looked
-        if (
-            stdin is not None
-            and channel.send_ready()
-            and select.select([stdin], [], [], 0)[0]
-            and not feed(channel, os.read(stdin, _CHUNK))
-        ):
-            stdin = None
-        if time.monotonic() > looked + _LOOK_SECONDS:
-            look()
-            looked = time.monotonic()
-
-    status = pump(
-        channel,
-        stdout=lambda data: write_all(sys.stdout.fileno(), data),
-        stderr=lambda data: write_all(sys.stderr.fileno(), data),
-        tick=tick,
-    )
-    look()
-    if status < 0:
-        raise CheckFailed("the command's exit status is not known")
-    return status
-
-
-def feed(channel: paramiko.Channel, data: bytes) -> bool:
-    """Send data to a command's standard input, or close that if the data are empty.
-
-    Returns:
-        Whether the command may read more.
-    """
-    try:
-        if data:
-            channel.sendall(data)
-        else:
-            channel.shutdown_write()
-    except OSError:  # it has ended
-        return False
-    return bool(data)
-
-
-def write_all(stream: int, data: bytes) -> None:
-    """Write all data to a file descriptor; wait whenever a non-blocking one takes no more."""
-    left = memoryview(data)
-    while left:
-        try:
-            left = left[os.write(stream, left) :]
-        except BlockingIOError:
-            select.select([], [stream], [])

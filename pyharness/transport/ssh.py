@@ -265,7 +265,7 @@ class Ssh:
         line = command if isinstance(command, str) else shlex.join(command)
         out, err = io.BytesIO(), io.BytesIO()
         with self.open(line) as channel:
-            feeder = _Feeder(channel, stdin)
+            feeder = Feeder(channel, [stdin] if stdin else [])
             end = self.clock() + seconds
 
             def tick() -> None:
@@ -413,25 +413,41 @@ def _refusal(error: Exception) -> str:
     return f"it rejected the key {' and the key '.join(tried)}"
 
 
-class _Feeder:
+class Feeder:
     """Sends a command its input as fast as the command reads it."""
 
-    def __init__(self, channel: paramiko.Channel, data: bytes) -> None:
+    def __init__(self, channel: paramiko.Channel, data: Iterable[bytes]) -> None:
+        """Prepare the input, which feed() then sends.
+
+        Args:
+            channel: the command's channel.
+            data: the input in parts. An empty part means that there is no more at present; after
+                the last part, the command's standard input ends.
+        """
         self._channel = channel
-        self._left: memoryview | None = memoryview(data)
+        self._data = iter(data)
+        self._left = memoryview(b"")
+        self._ended = False
 
     def feed(self) -> None:
-        """Send as much as the channel accepts now."""
-        if self._left is None:
-            return
-        try:
-            while self._left and self._channel.send_ready():
-                self._left = self._left[self._channel.send(bytes(self._left[:_CHUNK])) :]
+        """Send as much as there is, and as the channel accepts now."""
+        while not self._ended:
             if not self._left:
-                self._channel.shutdown_write()
-                self._left = None
-        except OSError:  # the command does not read any more
-            self._left = None
+                part = next(self._data, None)
+                if part == b"":
+                    return
+                self._ended = part is None
+                self._left = memoryview(part or b"")
+            try:
+                # Not sendall(): it fails as soon as the channel accepts less than all.
+                while self._left and self._channel.send_ready():
+                    self._left = self._left[self._channel.send(bytes(self._left[:_CHUNK])) :]
+                if self._ended:
+                    self._channel.shutdown_write()
+            except OSError:  # the command does not read any more
+                self._ended = True
+            if self._left:
+                return
 
 
 def _transport_lives(channel: paramiko.Channel) -> bool:

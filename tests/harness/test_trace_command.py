@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,6 +137,21 @@ def test_children_are_followed_as_strace_follows_them(
     words = [(call.name, call.failed, (call.result or "").split()) for call in calls]
     assert Counter((name, bad, word[-1] if bad else "") for name, bad, word in words) == wanted
     assert len({call.thread for call in calls}) > 3
+
+
+def test_a_command_that_reads_late_gets_all_input(
+    guest: Guest,
+    run: Callable[..., list[TracedCall]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """More than the SSH channel and a pipe hold."""
+    data = tmp_path / "input"
+    data.write_bytes(bytes(4_000_001))
+    with data.open(encoding="ascii") as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        run("mkdir", "sh", "-c", "sleep 1; wc -c > /tmp/size")
+    assert guest.run("cat /tmp/size; rm /tmp/size").stdout == "4000001\n"
 
 
 def test_threads_are_known_by_their_process(run: Callable[..., list[TracedCall]]) -> None:
