@@ -25,6 +25,9 @@ class CallSource(Protocol):
     def rest(self) -> list[TracedCall]:
         """Return the calls that are left when the command has ended."""
 
+    def arrived(self) -> list[TracedCall]:
+        """Return the calls that are left if the guest does not answer any more."""
+
     def close(self) -> None:
         """Restore what was changed."""
 
@@ -53,6 +56,10 @@ class LoggedCalls:
     def rest(self) -> list[TracedCall]:
         """Return the calls that are left when the command has ended."""
         return self.fetch()
+
+    def arrived(self) -> list[TracedCall]:
+        """Return none: those that are left are in the guest."""
+        return []
 
     def close(self) -> None:
         """Do nothing, as nothing was changed."""
@@ -104,12 +111,19 @@ class RecordedCalls:
 
     def rest(self) -> list[TracedCall]:
         """Return the calls that are left when the command has ended."""
-        events = self._order.push(self._parsed(self._stream.drain()))
-        return [*self._feed([*events, *self._order.rest()]), *self._pairs.rest()]
+        return self._last(self._stream.drain())
+
+    def arrived(self) -> list[TracedCall]:
+        """Return the calls that are left if the guest does not answer any more."""
+        return self._last(self._stream.fetch())
 
     def close(self) -> None:
         """End the recording, and restore the module's parameter."""
         self._stream.close()
+
+    def _last(self, lines: list[str]) -> list[TracedCall]:
+        events = self._order.push(self._parsed(lines))
+        return [*self._feed([*events, *self._order.rest()]), *self._pairs.rest()]
 
     def _parsed(self, lines: list[str]) -> list[Event]:
         events = []

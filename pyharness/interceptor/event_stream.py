@@ -63,6 +63,7 @@ class EventStream:
         """
         self._guest = guest
         self._buffer = b""
+        self._kept: list[str] = []
         self._waiting = waiting
         order = {
             "module": module.name,
@@ -106,10 +107,15 @@ class EventStream:
             self._buffer += self._channel.recv(_CHUNK)
         *lines, rest = self._buffer.split(b"\n", -1 if most is None else most)
         self._buffer = rest
-        return [line.decode(errors="replace") for line in lines]
+        kept, self._kept = self._kept, []
+        return [*kept, *(line.decode(errors="replace") for line in lines)]
 
     def drain(self) -> list[str]:
-        """End the recording, and return the lines that are left."""
+        """End the recording, and return the lines that are left.
+
+        Raises:
+            GuestError: the guest does not answer; fetch() returns the lines that have arrived.
+        """
         lines: list[str] = []
 
         def drained() -> bool:
@@ -120,7 +126,11 @@ class EventStream:
             self._channel.sendall(b"drain\n")
         except OSError:
             raise GuestError("the program that reads the trace events has ended") from None
-        self._wait("the last trace events", drained)
+        try:
+            self._wait("the last trace events", drained)
+        except BaseException:
+            self._kept = lines
+            raise
         return lines[: lines.index(_READ)]
 
     def _wait(self, what: str, condition: Callable[[], bool]) -> None:
@@ -146,7 +156,7 @@ class EventStream:
                 self._guest.ssh.watch()
                 self.fetch()  # it may wait until its output is read
                 select.select([self._channel], [], [], _TICK_SECONDS)
-        except OSError:  # the channel is closed
+        except (OSError, GuestError):  # the channel is closed, or the guest has crashed
             return
         finally:
             self._channel.close()

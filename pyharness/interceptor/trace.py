@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """Runs a command in the guest, and shows its system calls while it runs."""
 
-import errno
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 
 import paramiko
 
-from pyharness.errors import CheckFailed, GuestError, GuestTimeout, UsageError
+from pyharness.errors import CheckFailed, GuestCrashed, GuestError, GuestTimeout, UsageError
 from pyharness.guest.agent import program
 from pyharness.guest.guest import Guest
 from pyharness.host import signals
@@ -17,9 +16,10 @@ from pyharness.interceptor.call_sources import CallSource, LoggedCalls, Recorded
 from pyharness.interceptor.command_streams import carry
 from pyharness.interceptor.event_stream import EventStream, NoEvents
 from pyharness.interceptor.module import Interceptor
-from pyharness.interceptor.status import LISTED, Intercepted
+from pyharness.interceptor.monitoring import intercepted, monitored
+from pyharness.interceptor.status import LISTED
 from pyharness.interceptor.traced_call import TracedCall
-from pyharness.linux.syscalls import SyscallName, SyscallRef
+from pyharness.linux.syscalls import SyscallName
 
 
 def trace(
@@ -73,7 +73,7 @@ def trace(
     with (
         signals.held() as interruption,
         guest.ssh.open(launcher) as channel,
-        _intercepted(module, wanted),
+        intercepted(module, wanted),
     ):
         pid = _meet(guest, channel, interruption)
         if pid is None:  # the command could not be executed; the launcher prints why
@@ -105,6 +105,7 @@ def trace(
 
         def look() -> None:
             interruption()
+            guest.ssh.watch()
             show_those(source.fetch())
 
         with (
@@ -113,8 +114,9 @@ def trace(
             monitored(module, wanted, before, pid, follow=follow),
         ):
             guest.agent.let_go(pid)
-            status = carry(channel, look)
-            show_those(source.rest())
+            with _shown_after_errors(guest, source, show_those):
+                status = carry(channel, look)
+                show_those(source.rest())
             if source.lost:
                 note(
                     f"the kernel overwrote {counted(source.lost, 'record')} before"
@@ -146,62 +148,6 @@ def _check_log(module: Interceptor, reason: str, needs: str) -> None:
         )
 
 
-@contextmanager
-def monitored(
-    module: Interceptor,
-    calls: Sequence[SyscallRef],
-    before: Mapping[SyscallRef, Intercepted],
-    pid: int,
-    *,
-    follow: bool,
-) -> Iterator[None]:
-    """Monitor a process, or every process, and restore at the end who else was monitored.
-
-    Args:
-        module: the interceptor.
-        calls: the calls, which are intercepted.
-        before: those that were intercepted before, with who was monitored.
-        pid: the process.
-        follow: whether processes that it creates are monitored, too, and so every process.
-
-    Raises:
-        CheckFailed: a call can't be monitored.
-    """
-    widened = []
-    try:
-        for call in calls:
-            entry = before.get(call)
-            # Where everybody is monitored already, so is the process, which is new.
-            everybody = follow and (entry is None or entry.mode == LISTED)
-            if everybody:
-                widened.append(call)
-            started = module.start(call, 0 if everybody else pid)
-            if started.errno != errno.EBUSY:
-                module.expect(started, 0, f"start {call}")
-        yield
-    finally:
-        for call in widened:
-            module.stop(call, 0)
-            for other in sorted(before[call].pids) if call in before else ():
-                module.start(call, other)  # fails if it has ended
-
-
-@contextmanager
-def _intercepted(module: Interceptor, calls: Sequence[SyscallRef]) -> Iterator[None]:
-    """Intercept the calls that aren't intercepted yet, and release just those at the end."""
-    mine = []
-    try:
-        for call in calls:
-            result = module.intercept(call)
-            if result.errno != errno.EBUSY:
-                module.expect(result, 0, f"intercept {call}")
-                mine.append(call)
-        yield
-    finally:
-        for call in mine:
-            module.release(call)
-
-
 def _meet(guest: Guest, channel: paramiko.Channel, interruption: Callable[[], None]) -> int | None:
     end = guest.clock() + guest.limit(10)
     while (pid := guest.agent.meet_next(0.1)) is None:
@@ -214,10 +160,28 @@ def _meet(guest: Guest, channel: paramiko.Channel, interruption: Callable[[], No
 
 
 @contextmanager
-def _killed_by_errors(guest: Guest, pid: int) -> Iterator[None]:
-    """Kill the command if an exception ends the block."""
+def _shown_after_errors(
+    guest: Guest, source: CallSource, show: Callable[[list[TracedCall]], object]
+) -> Iterator[None]:
+    """Show the calls that have arrived if the guest does not answer any more.
+
+    Raises:
+        GuestCrashed: the guest's kernel crashed, which explains an error of the block.
+    """
     try:
         yield
+    except GuestError as error:
+        show(source.arrived())
+        guest.health.raise_cause(error)
+
+
+@contextmanager
+def _killed_by_errors(guest: Guest, pid: int) -> Iterator[None]:
+    """Kill the command if an exception ends the block, unless it died with the guest."""
+    try:
+        yield
+    except GuestCrashed:
+        raise
     except BaseException:
         _kill(guest, pid)
         raise

@@ -331,6 +331,24 @@ def test_trace_counts_calls_and_writes_a_file(loaded: Cli, tmp_path: Path) -> No
     assert {e["args"]["result"] for e in slices} == {"0", "-1 EEXIST", "?"}
 
 
+def test_trace_whose_output_is_closed_early_counts_all_the_same(
+    loaded: Cli, tmp_path: Path
+) -> None:
+    file = tmp_path / "trace.json"
+    line = [*loaded.line, "trace", "-c", f"--perfetto={file}", "write", "--", "yes"]
+    with subprocess.Popen(
+        line, env=loaded.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline() == "y\n"
+        process.stdout.close()
+        said = process.stderr.read()
+        assert process.wait(SECONDS) == 128 + signal.SIGPIPE
+    assert "total" in said
+    assert "write" in file.read_text()
+
+
 def test_trace_prints_times(loaded: Cli) -> None:
     said = loaded("trace", "-T", "-tt", "mkdir", "mkdir", "/tmp", status=1)
     form = r"\d\d:\d\d:\d\d\.\d{6} \[\d+\] mkdir\(.*\) = -1 EEXIST <\d+\.\d{6}>"
@@ -382,6 +400,21 @@ def test_log_of_a_module_that_records_elsewhere(loaded: Cli) -> None:
         assert (
             f"log={channel}, so that calls are not in the kernel log" in loaded("log")
         ) == is_said
+
+
+def test_a_guest_that_panics_ends_the_trace(cli: Cli, tmp_path: Path) -> None:
+    """With the kernel's report, and with what was seen before."""
+    file = tmp_path / "trace.json"
+    body = "ls / > /dev/null; echo on; sleep 1; echo c > /proc/sysrq-trigger; sleep 1000"
+    line = ("trace", "-cf", f"--perfetto={file}", "execve,write", "--", "sh", "-c", body)
+    said = cli(*line, status=4)
+    assert "panicked" in said
+    assert "sysrq: Trigger a crash" in said or "Kernel panic - not syncing" in said
+    rows = [line.split() for line in said.splitlines()]
+    assert ["2", "execve"] in [row[-2:] for row in rows]
+    slices = [e for e in json.loads(file.read_text())["traceEvents"] if e["ph"] == "X"]
+    assert {e["name"] for e in slices} == {"execve", "write"}
+    cli("reset")
 
 
 def test_reset_brings_back_a_guest_that_panicked(cli: Cli, guest: Guest) -> None:
