@@ -10,9 +10,10 @@ import click
 
 from pyharness import interceptor
 from pyharness.cli import options
-from pyharness.errors import UsageError
+from pyharness.errors import HarnessError, UsageError
 from pyharness.guest.guest import Guest
 from pyharness.guest.module_source import ModuleSource
+from pyharness.guest.undoing import undone
 from pyharness.host import signals
 from pyharness.host.progress import TerminalProgress
 from pyharness.host.writable import can_write
@@ -63,11 +64,9 @@ def _loaded(entered: Guest, folder: Path, name: str) -> Iterator[Interceptor]:
         entered.build(folder)
     with signals.held() as interruption:
         module = interceptor.load(entered, folder)
-        try:
+        with undone(module.unload):
             interruption()
             yield module
-        finally:
-            module.unload()
 
 
 class _Report:
@@ -81,9 +80,11 @@ class _Report:
             self._clock = partial(time_of_day, fraction=time > 1)
         self._file = file
         self._calls: list[TracedCall] = []
+        self._any = False
 
     def add(self, call: TracedCall) -> None:
         """Print a call, unless they are counted."""
+        self._any = True
         if self._file:
             self._calls.append(call)
         if self._counts:
@@ -91,7 +92,28 @@ class _Report:
         else:
             click.echo(line(call, clock=self._clock, took=self._took), err=True)
 
-    def end(self) -> None:
+    @contextmanager
+    def complete(self) -> Iterator[None]:
+        """Write the file and print the table at the end of a block, also if an exception ends it.
+
+        They are left out if it is an error before the first call.
+
+        Raises:
+            UsageError: the file can't be written, and the block has raised no exception.
+        """
+        try:
+            yield
+        except BaseException as error:
+            if self._any or not isinstance(error, HarnessError):
+                signals.drop_dead_streams()  # a broken pipe may be the reason
+                try:
+                    self._end()
+                except UsageError as other:
+                    click.echo(f"pyharness: {other}", err=True)
+            raise
+        self._end()
+
+    def _end(self) -> None:
         """Write the file, and print the table.
 
         Raises:
@@ -159,25 +181,20 @@ def trace_command(
     with (
         Guest.attach(guest_specs.find(guest).name, progress=TerminalProgress()) as entered,
         _loaded(entered, folder, loaded) as module,
+        report.complete(),
     ):
-        try:
-            status = tracing.trace(
-                entered,
-                module,
-                calls,
-                command,
-                user=user,
-                show=report.add,
-                note=lambda sentence: click.echo(f"pyharness: {sentence}", err=True),
-                follow=follow,
-                groups=follow and file is not None,
-                needs=", ".join(option for option, value in given.items() if value),
-            )
-        except KeyboardInterrupt:
-            report.end()
-            raise
-        report.end()
-        return status
+        return tracing.trace(
+            entered,
+            module,
+            calls,
+            command,
+            user=user,
+            show=report.add,
+            note=lambda sentence: click.echo(f"pyharness: {sentence}", err=True),
+            follow=follow,
+            groups=follow and file is not None,
+            needs=", ".join(option for option, value in given.items() if value),
+        )
 
 
 COMMANDS = (trace_command,)
