@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Finds for each system call that was issued the event of its return. Pure."""
 
-from pyharness.interceptor.event_log import Entered, Event, Returned
+from pyharness.interceptor.event_log import Entered, Event, Gap, Returned
 from pyharness.interceptor.traced_call import NO_RESULT, TracedCall, is_error, result
 from pyharness.linux.syscalls import Syscalls
 
@@ -23,8 +23,11 @@ class Pairs:
         self._epoch_microseconds = epoch_microseconds
         self._inside: dict[int, Entered] = {}
 
-    def feed(self, event: Event) -> list[TracedCall]:
-        """Take the next event in order of time.
+    def feed(self, event: Event | Gap) -> list[TracedCall]:
+        """Take the next event or gap in order of time.
+
+        The return of a call that was issued before a gap may be lost, and what looks like it may
+        be that of a later call: such a call has no result.
 
         Returns:
             The calls that are complete: one that returned, or one whose return will not be seen.
@@ -33,7 +36,7 @@ class Pairs:
             return self._enter(event)
         if isinstance(event, Returned):
             return self._leave(event)
-        return []
+        return self.rest() if isinstance(event, Gap) else []
 
     def _enter(self, event: Entered) -> list[TracedCall]:
         before = self._inside.pop(event.thread, None)

@@ -6,7 +6,7 @@ from typing import Protocol
 from pyharness.guest.guest import Guest
 from pyharness.interceptor import event_log
 from pyharness.interceptor.call_pairs import Pairs
-from pyharness.interceptor.event_log import Event, InOrder, Lost
+from pyharness.interceptor.event_log import Event, Gap, InOrder, Lost
 from pyharness.interceptor.module import Interceptor
 from pyharness.interceptor.traced_call import TracedCall
 from pyharness.linux.syscalls import Syscalls
@@ -99,6 +99,7 @@ class RecordedCalls:
         self._order = InOrder()
         self._pairs = Pairs(syscalls, epoch_microseconds=stream.epoch_microseconds)
         self._lost = 0
+        self._gap = False  # whether events were lost before the next one
 
     @property
     def lost(self) -> int:
@@ -125,15 +126,19 @@ class RecordedCalls:
         events = self._order.push(self._parsed(lines))
         return [*self._feed([*events, *self._order.rest()]), *self._pairs.rest()]
 
-    def _parsed(self, lines: list[str]) -> list[Event]:
-        events = []
+    def _parsed(self, lines: list[str]) -> list[Event | Gap]:
+        events: list[Event | Gap] = []
         for line in lines:
             event = event_log.parse(line, self._syscalls)
             if isinstance(event, Lost):
                 self._lost += event.number
+                self._gap = True
             elif event:
+                if self._gap:
+                    events.append(Gap(event.microseconds))
+                    self._gap = False
                 events.append(event)
         return events
 
-    def _feed(self, events: list[Event]) -> list[TracedCall]:
+    def _feed(self, events: list[Event | Gap]) -> list[TracedCall]:
         return [call for event in events for call in self._pairs.feed(event)]

@@ -72,6 +72,17 @@ class Lost:
     number: int
 
 
+@dataclass(frozen=True)
+class Gap:
+    """A moment before which events were lost.
+
+    Attributes:
+        microseconds: the time of the next event of the same CPU, by the clock of the trace.
+    """
+
+    microseconds: int
+
+
 def parse(text: str, syscalls: Syscalls) -> Event | Lost | None:
     """Parse a line of trace_pipe.
 
@@ -116,14 +127,14 @@ class InOrder:
 
     def __init__(self) -> None:
         """Begin with no events."""
-        self._kept: list[Event] = []
+        self._kept: list[Event | Gap] = []
         self._until = -1  # the time of the last event that was there when push() was last called
 
-    def push(self, events: Iterable[Event]) -> list[Event]:
-        """Add events that were read.
+    def push(self, events: Iterable[Event | Gap]) -> list[Event | Gap]:
+        """Add events that were read, and the gaps between them.
 
         Returns:
-            The events up to the last one of the call before, in order.
+            The events and gaps up to the last one of the call before, in order.
         """
         kept = sorted([*self._kept, *events], key=lambda event: event.microseconds)
         ready = [event for event in kept if event.microseconds <= self._until]
@@ -132,7 +143,7 @@ class InOrder:
             self._until = max(self._until, kept[-1].microseconds)
         return ready
 
-    def rest(self) -> list[Event]:
-        """Return all events that are kept, in order."""
+    def rest(self) -> list[Event | Gap]:
+        """Return all events and gaps that are kept, in order."""
         kept, self._kept = self._kept, []
         return kept

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from pyharness.errors import GuestError
 from pyharness.interceptor import event_log, perfetto
 from pyharness.interceptor.call_counts import Counts
 from pyharness.interceptor.call_pairs import Pairs
@@ -195,21 +196,63 @@ class FakeStream:
 
     epoch_microseconds = 0
 
+    def __init__(self, first: list[str], last: list[str]) -> None:
+        self.portions = [first, last]
+
     def fetch(self) -> list[str]:
-        return ["sh-1 [000] ..... 1.000000: syscall: 53(1,2,3,4,5,6)", "CPU:0 [LOST 5 EVENTS]"]
+        return self.portions.pop(0)
 
     def drain(self) -> list[str]:
-        return ["CPU:1 [LOST 2 EVENTS]", "sh-1 [000] ..... 2.000000: syscall_exit: 53 = 0"]
+        return self.portions.pop(0)
 
     def close(self) -> None:
         """Nothing was changed."""
 
 
+READ = "sh-1 [000] ..... 1.000000: syscall: 0(1,2,3,4,5,6)"
+
+
 def test_lost_events_are_counted_over_all_cpus() -> None:
-    source = RecordedCalls(AMD64, FakeStream())
+    source = RecordedCalls(
+        AMD64,
+        FakeStream(
+            [READ, "CPU:0 [LOST 5 EVENTS]"],
+            ["CPU:1 [LOST 2 EVENTS]", "sh-1 [000] ..... 2.000000: syscall_exit: 0 = 0"],
+        ),
+    )
     assert source.fetch() == []
-    (call,) = source.rest()
-    assert (call.name, call.took_microseconds, source.lost) == ("mkdir", 1_000_000, 7)
+    source.rest()
+    assert source.lost == 7
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_call_does_not_get_the_result_of_another_one_after_lost_events(at: int) -> None:
+    """Whether the next event was read at once or later; another CPU's events go before."""
+    lines = [
+        READ,
+        "sh-2 [001] ..... 1.500000: syscall: 0(1,2,3,4,5,6)",
+        "CPU:0 [LOST 2 EVENTS]",
+        "sh-1 [000] ..... 9.000000: syscall_exit: 0 = 400",
+        "sh-2 [001] ..... 2.500000: syscall_exit: 0 = 7",
+    ]
+    source = RecordedCalls(AMD64, FakeStream(lines[: 3 + at], lines[3 + at :]))
+    calls = [*source.fetch(), *source.rest()]
+    assert sorted((call.thread, call.result) for call in calls) == [(1, "?"), (2, "7")]
+
+
+def test_calls_that_have_arrived_are_there_though_the_guest_is_not() -> None:
+    class Dead(FakeStream):
+        def drain(self) -> list[str]:
+            raise GuestError
+
+    source = RecordedCalls(AMD64, Dead([READ], [READ.replace("syscall: 0", "syscall: 53")]))
+    assert source.fetch() == []
+    with pytest.raises(GuestError):
+        source.rest()
+    assert [(call.name, call.result) for call in source.arrived()] == [
+        ("read", "?"),
+        ("mkdir", "?"),
+    ]
 
 
 # ---- lines for people, the table, the file ----
