@@ -55,7 +55,7 @@ class EventStream:
             pid: the command.
             others: whether other processes are monitored, by whatever looks at the kernel log.
             groups: whether events are to have the id of their process besides the thread's.
-            waiting: called now and then; raises to give up.
+            waiting: called now and then until events are recorded; raises to give up.
 
         Raises:
             NoEvents: the module or the kernel has no such events.
@@ -64,7 +64,6 @@ class EventStream:
         self._guest = guest
         self._buffer = b""
         self._kept: list[str] = []
-        self._waiting = waiting
         order = {
             "module": module.name,
             "status": module.interface.status,
@@ -77,7 +76,7 @@ class EventStream:
         self._channel: paramiko.Channel = guest.ssh.open(f"exec {line}")
         self._channel.setblocking(False)
         try:
-            answer = self._first_line()
+            answer = self._first_line(waiting)
         except BaseException:
             self.close()
             raise
@@ -86,14 +85,14 @@ class EventStream:
             raise NoEvents(answer["missing"])
         self.epoch_microseconds: int = answer["epoch"]
 
-    def _first_line(self) -> dict[str, Any]:
+    def _first_line(self, waiting: Callable[[], object]) -> dict[str, Any]:
         lines: list[str] = []
 
         def arrived() -> bool:
             lines.extend(self.fetch(1))
             return bool(lines)
 
-        self._wait("the trace events", arrived)
+        self._wait("the trace events", arrived, waiting)
         answer: dict[str, Any] = json.loads(lines[0])
         return answer
 
@@ -133,10 +132,15 @@ class EventStream:
             raise
         return lines[: lines.index(_READ)]
 
-    def _wait(self, what: str, condition: Callable[[], bool]) -> None:
+    def _wait(
+        self,
+        what: str,
+        condition: Callable[[], bool],
+        waiting: Callable[[], object] = lambda: None,
+    ) -> None:
         end = self._guest.clock() + self._guest.limit(_SECONDS)
         while not condition():
-            self._waiting()
+            waiting()
             self._guest.ssh.watch()
             if self._channel.closed or self._channel.exit_status_ready():
                 if condition():

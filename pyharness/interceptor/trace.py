@@ -114,7 +114,7 @@ def trace(
             monitored(module, wanted, before, pid, follow=follow),
         ):
             guest.agent.let_go(pid)
-            with _shown_after_errors(guest, source, show_those):
+            with _shown_after_errors(guest, pid, source, show_those):
                 status = carry(channel, look)
                 show_those(source.rest())
             if source.lost:
@@ -161,9 +161,12 @@ def _meet(guest: Guest, channel: paramiko.Channel, interruption: Callable[[], No
 
 @contextmanager
 def _shown_after_errors(
-    guest: Guest, source: CallSource, show: Callable[[list[TracedCall]], object]
+    guest: Guest, pid: int, source: CallSource, show: Callable[[list[TracedCall]], object]
 ) -> Iterator[None]:
-    """Show the calls that have arrived if the guest does not answer any more.
+    """End the command if an exception ends the block, and show the calls that are left.
+
+    Among them is the one that the command was inside. If the guest does not answer, they are
+    those that have arrived.
 
     Raises:
         GuestCrashed: the guest's kernel crashed, which explains an error of the block.
@@ -173,6 +176,14 @@ def _shown_after_errors(
     except GuestError as error:
         show(source.arrived())
         guest.health.raise_cause(error)
+    except BaseException:
+        _kill(guest, pid)
+        try:
+            calls = source.rest()
+        except GuestError:
+            calls = source.arrived()
+        show(calls)
+        raise
 
 
 @contextmanager

@@ -239,6 +239,24 @@ def test_an_interrupt_leaves_nothing(
     assert "sleep 1000" not in guest.run(["ps", "-eo", "args"]).stdout
 
 
+def test_an_interrupt_shows_the_call_that_the_command_is_inside(
+    guest: Guest, run: Callable[..., list[TracedCall]]
+) -> None:
+    found: list[TracedCall] = []
+
+    def show(call: TracedCall) -> None:
+        found.append(call)
+        if call.name == "getppid":
+            guest.wait("it is inside", lambda: guest.agent.state(call.thread) == "S")
+            signal.raise_signal(signal.SIGINT)
+
+    program = "import os, signal; os.getppid(); signal.pause()"
+    with default_interrupts(), pytest.raises(KeyboardInterrupt):
+        run("getppid,pause,ppoll", "python3", "-ISc", program, show=show)
+    assert [call.name for call in found] in (["getppid", "pause"], ["getppid", "ppoll"])
+    assert found[-1].result == "?"
+
+
 def test_a_run_that_was_killed_is_cleaned_up_after(
     guest: Guest, module: Interceptor, run: Callable[..., list[TracedCall]]
 ) -> None:
