@@ -7,6 +7,7 @@ from pyharness.linux.syscalls import Syscalls
 
 # No event tells of their return: a thread ends, or goes on where a signal has interrupted it.
 _NEVER_RETURN = frozenset(("exit", "exit_group", "rt_sigreturn", "sigreturn"))
+_EXECS = frozenset(("execve", "execveat"))
 
 
 class Pairs:
@@ -47,13 +48,39 @@ class Pairs:
         return complete
 
     def _leave(self, event: Returned) -> list[TracedCall]:
+        if event.syscall.name in _EXECS and event.value == 0:
+            return self._exec(event)
         entered = self._inside.get(event.thread)
-        # An exec of a 32-bit program returns by the 32-bit ABI. A child returns from a clone that
-        # its parent has issued.
+        # A child returns from a clone that its parent has issued.
         if entered is None or not self._is_same(entered, event):
             return []
         del self._inside[event.thread]
         return [self._call(entered, event)]
+
+    def _exec(self, event: Returned) -> list[TracedCall]:
+        """Complete an exec that succeeded.
+
+        It ends the other threads of the process, and its own thread goes on with the id of the
+        process. It returns by the ABI of the new program. x86 also replaces execveat by execve.
+        """
+        process = event.thread
+        threads = [
+            entered
+            for entered in self._inside.values()
+            if process in (entered.thread, entered.process)
+        ]
+        execs = [entered for entered in threads if entered.syscall.name in _EXECS]
+        # If several threads are inside one, nothing says whose succeeded.
+        own = next((entered for entered in execs if entered.thread == process), None)
+        own = own or next(iter(execs), None)
+        for entered in threads:
+            del self._inside[entered.thread]
+        ended = sorted(
+            (entered for entered in threads if entered is not own),
+            key=lambda entered: entered.microseconds,
+        )
+        complete = [self._call(entered) for entered in ended]
+        return [*complete, self._call(own, event)] if own else complete
 
     def _is_same(self, entered: Entered, returned: Returned) -> bool:
         canonical = self._syscalls.canonical

@@ -184,6 +184,35 @@ def test_an_exec_may_return_by_the_other_abi() -> None:
     assert str(call).endswith(" = 0")
 
 
+@pytest.mark.parametrize("name", ["execve", "execveat"])
+@pytest.mark.parametrize("thread", [7, 8])
+def test_an_exec_has_its_result_whichever_thread_calls_it(name: str, thread: int) -> None:
+    """It returns as execve, and in the first thread; the other threads have ended."""
+    other = {7: 8, 8: 7}[thread]
+    calls = paired(
+        replace(entered("pause", other, time=90), process=7),
+        replace(entered("read", 9, time=91), process=9),
+        replace(entered(name, thread), process=7),
+        replace(returned("execve", time=130), process=7),
+        replace(returned("read", 5, 9, time=140), process=9),
+    )
+    assert [(call.thread, call.name, call.result) for call in calls] == [
+        (other, "pause", "?"),
+        (thread, name, "0"),
+        (9, "read", "5"),
+    ]
+
+
+def test_an_exec_that_fails_leaves_the_other_threads() -> None:
+    calls = paired(
+        replace(entered("pause", 8), process=7),
+        entered("execve"),
+        returned("execve", -2),
+        replace(returned("pause", -4, 8), process=7),
+    )
+    assert [(call.name, call.failed) for call in calls] == [("execve", True), ("pause", True)]
+
+
 def test_a_process_is_known_from_either_event() -> None:
     (call,) = paired(
         replace(entered("read", 8), process=None), replace(returned("read", 0, 8), process=7)
