@@ -192,7 +192,6 @@ def trace_command(
             show=report.add,
             note=lambda sentence: click.echo(f"pyharness: {sentence}", err=True),
             follow=follow,
-            groups=follow and file is not None,
             needs=", ".join(option for option, value in given.items() if value),
         )
 

@@ -44,7 +44,6 @@ class EventStream:
         pid: int,
         *,
         others: bool,
-        groups: bool,
         waiting: Callable[[], object],
     ) -> None:
         """Record the events of a command and its descendants from now on.
@@ -54,7 +53,6 @@ class EventStream:
             module: the interceptor, loaded in the guest.
             pid: the command.
             others: whether other processes are monitored, by whatever looks at the kernel log.
-            groups: whether events are to have the id of their process besides the thread's.
             waiting: called now and then until events are recorded; raises to give up.
 
         Raises:
@@ -69,7 +67,6 @@ class EventStream:
             "status": module.interface.status,
             "pid": pid,
             "others": others,
-            "groups": groups,
         }
         words = ["python3", "-I", "-S", "-u", "-c", _PROGRAM.read_text(encoding="utf-8")]
         line = shlex.join([*words, json.dumps(order)])

@@ -32,7 +32,6 @@ def trace(
     show: Callable[[TracedCall], object],
     note: Callable[[str], object] = lambda _sentence: None,
     follow: bool = False,
-    groups: bool = False,
     needs: str = "",
 ) -> int:
     """Run a command in the guest, and monitor it from before its first instruction to its end.
@@ -52,7 +51,6 @@ def trace(
         show: called with each of the command's calls.
         note: called with a sentence if there is something to know about the calls.
         follow: whether calls of the command's descendants are shown, too.
-        groups: whether the processes of descendants' threads have to be known.
         needs: what needs the trace events, for the error message; empty if the kernel log will
             do as well.
 
@@ -65,6 +63,9 @@ def trace(
         GuestError: the guest does not answer, or crashed.
     """
     wanted = [guest.syscalls.canonical(guest.syscalls.ref(call)) for call in calls]
+    watched = wanted
+    if "execveat" in (call.name for call in wanted):
+        watched = [*dict.fromkeys((*wanted, guest.syscalls.ref("execve")))]  # as it may return
     before = module.status() if module.interface.status else {}
     logged = LoggedCalls(guest, module)
     launcher = program("launch", guest.agent.address, *argv, user=user)
@@ -73,7 +74,7 @@ def trace(
     with (
         signals.held() as interruption,
         guest.ssh.open(launcher) as channel,
-        intercepted(module, wanted),
+        intercepted(module, watched),
     ):
         pid = _meet(guest, channel, interruption)
         if pid is None:  # the command could not be executed; the launcher prints why
@@ -86,7 +87,6 @@ def trace(
                     module,
                     pid,
                     others=any(entry.mode != LISTED or entry.pids for entry in before.values()),
-                    groups=groups,
                     waiting=interruption,
                 )
                 source = RecordedCalls(guest.syscalls, stream)
@@ -99,7 +99,7 @@ def trace(
                 # A call that was intercepted before may be monitored for other processes, too:
                 # of those, show only the command's own.
                 syscall = guest.syscalls.canonical(call.syscall)
-                mine = follow or syscall not in before or call.thread == pid
+                mine = follow or syscall not in before or call.process == pid
                 if syscall in wanted and mine:
                     show(call)
 
@@ -111,7 +111,7 @@ def trace(
         with (
             closing(source),
             _killed_by_errors(guest, pid),
-            monitored(module, wanted, before, pid, follow=follow),
+            monitored(module, watched, before, pid, follow=follow),
         ):
             guest.agent.let_go(pid)
             with _shown_after_errors(guest, pid, source, show_those):

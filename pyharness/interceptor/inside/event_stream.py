@@ -4,8 +4,7 @@
     event_stream.py ORDER
 
 ORDER is a JSON object: ``module`` (the module's name), ``status`` (the path of its status file, or
-null), ``pid`` (the command), ``others`` (whether other processes are monitored) and ``groups``
-(whether events are to have the id of their process).
+null), ``pid`` (the command) and ``others`` (whether other processes are monitored).
 
 The first line of the output is a JSON object: ``epoch`` (microseconds to add to a time of an event
 for one since the epoch), or ``missing`` with the reason why there are no events. The lines of
@@ -39,6 +38,9 @@ NAME = re.compile(PREFIX + "[0-9]+-[a-z]+")
 # Longer than the name of a thread, so that no such name can contain it.
 READ = "# pyharness: all events have been read"
 BUFFER_KILOBYTES = 8192  # of each CPU; each call takes about 120 bytes
+# The thread of an event whose process the kernel does not know yet: it does once it has switched
+# from the thread to another one.
+UNKNOWN = re.compile(rb"-([0-9]+)( +)\(-+\)")
 POLL_SECONDS = 0.02
 CHUNK = 1 << 16
 RECORDS_EVENTS = ("event", "both")
@@ -58,6 +60,16 @@ def write(path: str, text: str) -> None:
     """Write a file of the kernel by one system call."""
     with open(path, "w", encoding="ascii") as file:
         file.write(text)
+
+
+def with_process(unknown: re.Match[bytes]) -> bytes:
+    """Replace what UNKNOWN has found, if the thread still runs."""
+    try:
+        status = read("/proc/" + unknown[1].decode() + "/status")
+    except OSError:
+        return unknown[0]
+    process = status.split("Tgid:")[1].split()[0].rjust(7)
+    return b"-" + unknown[1] + unknown[2] + b"(" + process.encode() + b")"
 
 
 class Log:
@@ -170,8 +182,7 @@ class Recording:
             write(self.folder + "/buffer_size_kb", str(BUFFER_KILOBYTES))
         write(self.folder + "/set_event_pid", str(order["pid"]))
         write(self.folder + "/options/event-fork", "1")
-        if order["groups"]:
-            write(self.folder + "/options/record-tgid", "1")
+        write(self.folder + "/options/record-tgid", "1")
         for name in NAMES:
             write(self.folder + "/events/" + EVENTS + "/" + name + "/enable", "1")
         if order["status"]:
@@ -182,7 +193,7 @@ class Recording:
     def copy(self) -> bool:
         """Copy some lines to standard output; return whether there were any."""
         try:
-            data = os.read(self.pipe, CHUNK)
+            data = UNKNOWN.sub(with_process, os.read(self.pipe, CHUNK))
         except BlockingIOError:
             return False
         left = memoryview(data)
