@@ -78,7 +78,7 @@ def trace(
     ):
         pid = _meet(guest, channel, interruption)
         if pid is None:  # the command could not be executed; the launcher prints why
-            return carry(channel, interruption)
+            return carry(guest, channel, interruption)
         with _killed_by_errors(guest, pid):
             source: CallSource = logged
             try:
@@ -115,7 +115,7 @@ def trace(
         ):
             guest.agent.let_go(pid)
             with _shown_after_errors(guest, pid, source, show_those):
-                status = carry(channel, look)
+                status = carry(guest, channel, look)
                 show_those(source.rest())
             if source.lost:
                 note(

@@ -346,8 +346,11 @@ def pump(
     stdout: Callable[[bytes], object],
     stderr: Callable[[bytes], object],
     tick: Callable[[], object],
+    leave: Callable[[], bool] = lambda: False,
 ) -> int:
     """Read a command's output until both its streams end, then its exit status.
+
+    The streams end when no process has them open any more; the command may leave some behind.
 
     The order matters. A caller that waits in ``recv_exit_status()`` first deadlocks with a
     command that has filled the channel's window, and waits for a reader.
@@ -357,6 +360,8 @@ def pump(
         stdout: called with each part of the command's standard output.
         stderr: called with each part of the command's standard error.
         tick: called before each read; it sends input, checks the clock, and raises to give up.
+        leave: called before each read; whether to wait no longer for the streams to end. It is
+            true only if there is an exit status.
 
     Returns:
         The exit status; -1 if a signal ended the command.
@@ -369,11 +374,12 @@ def pump(
         tick()
         # Check for the end before reading: output that came before the end is then still read.
         ended = (channel.eof_received or channel.closed) and channel.exit_status_ready()
-        if channel.recv_ready():
+        left = leave()
+        if channel.recv_ready() and not left:
             stdout(channel.recv(_CHUNK))
-        elif channel.recv_stderr_ready():
+        elif channel.recv_stderr_ready() and not left:
             stderr(channel.recv_stderr(_CHUNK))
-        elif ended:
+        elif ended or left:
             if channel.exit_status == -1 and not _transport_lives(channel):
                 raise GuestError("the connection to the guest is gone")
             return channel.exit_status

@@ -154,6 +154,15 @@ def test_a_command_that_reads_late_gets_all_input(
     assert guest.run("cat /tmp/size; rm /tmp/size").stdout == "4000001\n"
 
 
+def test_a_process_that_the_command_leaves_behind_is_not_waited_for(
+    guest: Guest, run: Callable[..., list[TracedCall]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What the command has written arrives."""
+    run("mkdir", "sh", "-c", "sleep 1001 & head -c 500000 /dev/zero | tr '\\0' x")
+    assert capfd.readouterr().out == "x" * 500_000
+    guest.run("kill $(ps -eo pid,args | awk '/[s]leep 1001/ {print $1}')").check()
+
+
 def test_threads_are_known_by_their_process(run: Callable[..., list[TracedCall]]) -> None:
     program = (
         "import os, threading; t = threading.Thread(target=os.getppid); t.start(); t.join();"

@@ -4,12 +4,67 @@
 import os
 import threading
 from collections.abc import Iterable
+from pathlib import Path
 
 import paramiko
 import pytest
 
 from pyharness.interceptor import command_streams
+from pyharness.interceptor.command_streams import MOST_ON_THE_WAY, Remainder
 from pyharness.transport.ssh import Feeder
+
+
+class Ended(paramiko.Channel):
+    """The channel of a command that has ended, or not yet.
+
+    Attributes:
+        waits: whether output has arrived that was not read.
+    """
+
+    waits = False
+
+    def recv_ready(self) -> bool:
+        """Whether output can be read."""
+        return self.waits
+
+
+def test_the_output_of_a_command_that_leaves_a_process_behind_ends() -> None:
+    """Once nothing has come for a while."""
+    now = 0.0
+    channel = Ended(1)
+    remainder = Remainder(channel, lambda: now, seconds=1.0)
+    reader, writer = os.pipe()
+    now = 10.0
+    assert not remainder.has_arrived()
+    channel.status_event.set()
+    assert not remainder.has_arrived()
+    now = 10.9
+    remainder.add(writer, b"x")
+    now = 11.8
+    assert not remainder.has_arrived()
+    now = 12.0
+    channel.waits = True
+    assert not remainder.has_arrived()
+    channel.waits = False
+    assert remainder.has_arrived()
+    os.close(writer)
+    assert os.read(reader, 2) == b"x"
+    os.close(reader)
+
+
+def test_a_process_that_goes_on_writing_is_not_waited_for() -> None:
+    channel = Ended(1)
+    channel.waits = True
+    remainder = Remainder(channel, lambda: 0.0, seconds=1.0)
+    part = bytes(1 << 16)
+    with Path(os.devnull).open("wb") as nowhere:
+        remainder.add(nowhere.fileno(), part)
+        channel.status_event.set()
+        arrived = 0
+        while not remainder.has_arrived():
+            remainder.add(nowhere.fileno(), part)
+            arrived += len(part)
+    assert MOST_ON_THE_WAY < arrived <= MOST_ON_THE_WAY + len(part)
 
 
 class SlowReader(paramiko.Channel):
