@@ -22,6 +22,9 @@ class CallSource(Protocol):
     def fetch(self) -> list[TracedCall]:
         """Return the calls that were not returned yet."""
 
+    def kill(self) -> None:
+        """Kill the command's descendants, as far as they are known."""
+
     def rest(self) -> list[TracedCall]:
         """Return the calls that are left when the command has ended."""
 
@@ -53,6 +56,9 @@ class LoggedCalls:
         self._next = self._guest.log.next
         return calls
 
+    def kill(self) -> None:
+        """Do nothing: the kernel log does not say who the command's descendants are."""
+
     def rest(self) -> list[TracedCall]:
         """Return the calls that are left when the command has ended."""
         return self.fetch()
@@ -76,6 +82,9 @@ class EventLines(Protocol):
 
     def fetch(self) -> list[str]:
         """Return the lines that have arrived."""
+
+    def kill(self) -> None:
+        """Kill the command and all its descendants."""
 
     def drain(self) -> list[str]:
         """End the recording, and return the lines that are left."""
@@ -109,6 +118,10 @@ class RecordedCalls:
     def fetch(self) -> list[TracedCall]:
         """Return the calls that are complete, and were not returned yet."""
         return self._feed(self._order.push(self._parsed(self._stream.fetch())))
+
+    def kill(self) -> None:
+        """Kill the command and all its descendants."""
+        self._stream.kill()
 
     def rest(self) -> list[TracedCall]:
         """Return the calls that are left when the command has ended."""

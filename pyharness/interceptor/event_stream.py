@@ -106,6 +106,20 @@ class EventStream:
         kept, self._kept = self._kept, []
         return [*kept, *(line.decode(errors="replace") for line in lines)]
 
+    def kill(self) -> None:
+        """Kill the command and all its descendants.
+
+        Raises:
+            GuestError: the guest does not answer.
+        """
+        self._order("kill")
+
+    def _order(self, order: str) -> None:
+        try:
+            self._channel.sendall(f"{order}\n".encode())
+        except OSError:
+            raise GuestError("the program that reads the trace events has ended") from None
+
     def drain(self) -> list[str]:
         """End the recording, and return the lines that are left.
 
@@ -118,10 +132,7 @@ class EventStream:
             lines.extend(self.fetch())
             return _READ in lines
 
-        try:
-            self._channel.sendall(b"drain\n")
-        except OSError:
-            raise GuestError("the program that reads the trace events has ended") from None
+        self._order("drain")
         try:
             self._wait("the last trace events", drained)
         except BaseException:

@@ -114,7 +114,7 @@ def trace(
             monitored(module, watched, before, pid, follow=follow),
         ):
             guest.agent.let_go(pid)
-            with _shown_after_errors(guest, pid, source, show_those):
+            with _shown_after_errors(guest, pid, source, show_those, follow=follow):
                 status = carry(guest, channel, look)
                 show_those(source.rest())
             if source.lost:
@@ -161,12 +161,17 @@ def _meet(guest: Guest, channel: paramiko.Channel, interruption: Callable[[], No
 
 @contextmanager
 def _shown_after_errors(
-    guest: Guest, pid: int, source: CallSource, show: Callable[[list[TracedCall]], object]
+    guest: Guest,
+    pid: int,
+    source: CallSource,
+    show: Callable[[list[TracedCall]], object],
+    *,
+    follow: bool,
 ) -> Iterator[None]:
     """End the command if an exception ends the block, and show the calls that are left.
 
-    Among them is the one that the command was inside. If the guest does not answer, they are
-    those that have arrived.
+    Descendants that are followed are ended, too. The call that a thread is inside is shown without
+    a result. If the guest does not answer, the calls that have arrived are shown.
 
     Raises:
         GuestCrashed: the guest's kernel crashed, which explains an error of the block.
@@ -179,6 +184,8 @@ def _shown_after_errors(
     except BaseException:
         _kill(guest, pid)
         try:
+            if follow:
+                source.kill()
             calls = source.rest()
         except GuestError:
             calls = source.arrived()

@@ -276,6 +276,23 @@ def test_an_interrupt_leaves_nothing(
     assert "sleep 1000" not in guest.run(["ps", "-eo", "args"]).stdout
 
 
+def test_an_interrupt_ends_what_is_followed(
+    guest: Guest, run: Callable[..., list[TracedCall]]
+) -> None:
+    """Also in a session of its own."""
+
+    def sleeps() -> bool:
+        return "sleep 1000" in guest.run(["ps", "-eo", "args"]).stdout.splitlines()
+
+    def show(_call: TracedCall) -> None:
+        guest.wait("it sleeps", sleeps)
+        signal.raise_signal(signal.SIGINT)
+
+    with default_interrupts(), pytest.raises(KeyboardInterrupt):
+        run("mkdir", "sh", "-c", "setsid sleep 1000 & mkdir /tmp; wait", show=show, follow=True)
+    assert not sleeps()
+
+
 def test_an_interrupt_shows_the_call_that_the_command_is_inside(
     guest: Guest, run: Callable[..., list[TracedCall]]
 ) -> None:

@@ -231,6 +231,9 @@ class FakeStream:
     def fetch(self) -> list[str]:
         return self.portions.pop(0)
 
+    def kill(self) -> None:
+        """Nothing runs."""
+
     def drain(self) -> list[str]:
         return self.portions.pop(0)
 

@@ -8,7 +8,8 @@ null), ``pid`` (the command) and ``others`` (whether other processes are monitor
 
 The first line of the output is a JSON object: ``epoch`` (microseconds to add to a time of an event
 for one since the epoch), or ``missing`` with the reason why there are no events. The lines of
-trace_pipe follow. The line ``drain`` on standard input ends the recording, and READ follows what
+trace_pipe follow. The line ``kill`` on standard input ends the command and all its descendants.
+The line ``drain`` ends the recording, and READ follows what
 was recorded. At the end of standard input, everything is as it was, and the program ends.
 """
 
@@ -42,6 +43,7 @@ BUFFER_KILOBYTES = 8192  # of each CPU; each call takes about 120 bytes
 # from the thread to another one.
 UNKNOWN = re.compile(rb"-([0-9]+)( +)\(-+\)")
 POLL_SECONDS = 0.02
+KILL_ROUNDS = 100  # a process that the kernel can't end is left after these
 CHUNK = 1 << 16
 RECORDS_EVENTS = ("event", "both")
 
@@ -201,6 +203,17 @@ class Recording:
             left = left[os.write(1, left) :]
         return bool(data)
 
+    def kill(self) -> None:
+        """Kill the command and its descendants, until none is left to create another."""
+        for _ in range(KILL_ROUNDS):
+            threads = read(self.folder + "/set_event_pid").split()
+            if not threads:
+                return
+            for thread in threads:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(thread), signal.SIGKILL)
+            time.sleep(POLL_SECONDS)
+
     def drain(self) -> None:
         """Stop recording, and copy what is left."""
         write(self.folder + "/tracing_on", "0")
@@ -231,10 +244,14 @@ def serve(recording: Recording) -> None:
     while True:
         ready, _, _ = select.select([0], [], [], 0 if busy else POLL_SECONDS)
         if ready:
-            if not os.read(0, CHUNK):
+            orders = os.read(0, CHUNK).split()
+            if not orders:
                 return
-            recording.drain()
-            os.write(1, READ.encode() + b"\n")
+            if b"kill" in orders:
+                recording.kill()
+            if b"drain" in orders:
+                recording.drain()
+                os.write(1, READ.encode() + b"\n")
         busy = recording.copy()
 
 
