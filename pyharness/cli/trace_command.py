@@ -10,7 +10,7 @@ import click
 
 from pyharness import interceptor
 from pyharness.cli import options
-from pyharness.errors import HarnessError, UsageError
+from pyharness.errors import CheckFailed, HarnessError, UsageError
 from pyharness.guest.guest import Guest
 from pyharness.guest.module_source import ModuleSource
 from pyharness.guest.undoing import undone
@@ -53,6 +53,25 @@ class _OptionsBeforeCommand(click.Command):
         return args[:number], rest[1:] if rest[:1] == ["--"] else rest
 
 
+def _load(entered: Guest, folder: Path, name: str) -> Interceptor | None:
+    """Load the module; return None if another command has just loaded it."""
+    try:
+        return interceptor.load(entered, folder)
+    except UsageError:
+        if not entered.is_loaded(name):
+            raise
+        return None
+
+
+def _unload(entered: Guest, module: Interceptor) -> None:
+    """Unload the module, unless another command has done so."""
+    try:
+        module.unload()
+    except CheckFailed:
+        if entered.is_loaded(module.name):
+            raise
+
+
 @contextmanager
 def _loaded(entered: Guest, folder: Path, name: str) -> Iterator[Interceptor]:
     """Yield the module; if it is not loaded, load it for the ``with`` block."""
@@ -63,8 +82,11 @@ def _loaded(entered: Guest, folder: Path, name: str) -> Iterator[Interceptor]:
         task.at(0.1, "make")
         entered.build(folder)
     with signals.held() as interruption:
-        module = interceptor.load(entered, folder)
-        with undone(module.unload):
+        module = _load(entered, folder, name)
+        if module is None:
+            yield interceptor.attach(entered, folder, name)
+            return
+        with undone(partial(_unload, entered, module)):
             interruption()
             yield module
 

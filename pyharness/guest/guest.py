@@ -459,7 +459,7 @@ class Guest(Closes):
             **parameters: the module's parameters.
 
         Raises:
-            UsageError: the file can't be read.
+            UsageError: the file can't be read, or a module of that name is loaded already.
             ModuleRefused: the kernel would not load the module, or refused it; or the module
                 has no such parameter.
         """
@@ -478,6 +478,9 @@ class Guest(Closes):
         self.modules[name] = ko
         done = self.run(f"insmod {shlex.join([target, *words])} && {_SECTIONS.format(name)}")
         if done.status:
+            # As somebody else was faster. The module's own init function may return that, too.
+            if done.stderr.rstrip().endswith("File exists") and self.is_loaded(name):
+                raise UsageError(f"{name} is loaded already: pyharness unload")
             said = "\n".join(record.text for record in self.log.since(mark))
             if wrong := module_file.wrong_value(module, said):
                 raise ModuleRefused(wrong)

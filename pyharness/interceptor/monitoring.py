@@ -5,6 +5,7 @@ import errno
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from pyharness.errors import GuestCrashed, GuestError
 from pyharness.guest.undoing import undone
 from pyharness.interceptor.module import Interceptor
 from pyharness.interceptor.status import LISTED, Intercepted
@@ -35,6 +36,27 @@ def intercepted(module: Interceptor, calls: Sequence[SyscallRef]) -> Iterator[No
                 module.expect(result, 0, f"intercept {call}")
                 mine.append(call)
         yield
+
+
+def ended_by_others(
+    module: Interceptor, calls: Sequence[SyscallRef], *, follow: bool
+) -> list[SyscallRef]:
+    """Return those of the calls that somebody else has released or ceased to monitor.
+
+    Args:
+        module: the interceptor, which may be unloaded.
+        calls: the calls, which were intercepted.
+        follow: whether every process was monitored for them.
+    """
+    if not module.interface.status:
+        return []
+    try:
+        now = module.status()
+    except GuestCrashed:
+        raise
+    except GuestError:  # there is no such file: the module is unloaded
+        return [*calls]
+    return [call for call in calls if call not in now or (follow and now[call].mode == LISTED)]
 
 
 @contextmanager

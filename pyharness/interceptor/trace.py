@@ -16,7 +16,7 @@ from pyharness.interceptor.call_sources import CallSource, LoggedCalls, Recorded
 from pyharness.interceptor.command_streams import carry
 from pyharness.interceptor.event_stream import EventStream, NoEvents
 from pyharness.interceptor.module import Interceptor
-from pyharness.interceptor.monitoring import intercepted, monitored
+from pyharness.interceptor.monitoring import ended_by_others, intercepted, monitored
 from pyharness.interceptor.status import LISTED
 from pyharness.interceptor.traced_call import TracedCall
 from pyharness.linux.syscalls import SyscallName
@@ -122,6 +122,9 @@ def trace(
                     f"the kernel overwrote {counted(source.lost, 'record')} before"
                     " they could be read: some calls, or their results, are missing"
                 )
+            if ended := ended_by_others(module, wanted, follow=follow):
+                names = ", ".join(map(str, ended))
+                note(f"somebody else has ended the monitoring of {names}: calls may be missing")
         return status
 
 

@@ -246,6 +246,22 @@ def test_two_at_once(
     check_restored(guest, module)
 
 
+@pytest.mark.parametrize("ended", ["released", "stopped"])
+def test_that_somebody_else_ended_the_monitoring_is_said(
+    module: Interceptor, run: Callable[..., list[TracedCall]], ended: str
+) -> None:
+    noted: list[str] = []
+
+    def end(_call: TracedCall) -> None:
+        if ended == "released":
+            module.expect(module.release("mkdir"), 0, "release")
+        else:
+            module.expect(module.stop("mkdir", 0), 0, "stop")
+
+    run("mkdir", "sh", "-c", "mkdir /tmp; sleep 0.1", show=end, note=noted.append, follow=True)
+    assert noted == ["somebody else has ended the monitoring of mkdir: calls may be missing"]
+
+
 @pytest.mark.parametrize("mode", ["nobody", "listed", "everybody", "everybody-except"])
 def test_who_is_monitored_stays_so(
     guest: Guest, module: Interceptor, run: Callable[..., list[TracedCall]], mode: str
