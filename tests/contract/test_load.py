@@ -154,6 +154,8 @@ def test_a_load_that_fails_late_leaves_nothing(
 def test_loading_twice_is_refused(module: Interceptor) -> None:
     with pytest.raises(UsageError, match="loaded already"):
         interceptor.load(module.guest)
+    with pytest.raises(UsageError, match="loaded already"):  # by another command, just now
+        module.guest.load_ko(module.guest.modules[module.name])
     assert module.guest.is_loaded(module.name)
 
 

@@ -184,7 +184,8 @@ class Recording:
             write(self.folder + "/buffer_size_kb", str(BUFFER_KILOBYTES))
         write(self.folder + "/set_event_pid", str(order["pid"]))
         write(self.folder + "/options/event-fork", "1")
-        write(self.folder + "/options/record-tgid", "1")
+        with contextlib.suppress(OSError):  # no memory: a thread counts as a process
+            write(self.folder + "/options/record-tgid", "1")
         for name in NAMES:
             write(self.folder + "/events/" + EVENTS + "/" + name + "/enable", "1")
         if order["status"]:
