@@ -5,8 +5,8 @@
  *	cycles FILE PARAMETERS NAME SYSCALL COUNT PID...
  *
  * Each cycle loads the module FILE, whose name in the kernel is NAME, intercepts SYSCALL, starts to
- * monitor each PID, and unloads the module. The first step that fails is printed, with its error,
- * and the exit status is 1.
+ * monitor each PID, and unloads the module. At the end "COUNT cycles" is printed. The first step
+ * that fails is printed instead, with its error, and the exit status is 1.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -50,5 +50,6 @@ int main(int argc, char **argv)
 		}
 		check(syscall(SYS_delete_module, name, O_NONBLOCK), "rmmod");
 	}
+	printf("%ld cycles\n", count);
 	return 0;
 }

@@ -64,7 +64,8 @@ def pid_again(trial: Trial) -> None:
     first.exit()
     first.reap()
     for _ in range(_ATTEMPTS):  # somebody else of the guest may get the number
-        trial.guest.run(f"echo {first.pid - 1} > {_NEXT_PID}").check()
+        # Without a look at the exit status, which is the module's; the pid below is the proof.
+        trial.guest.run(f"echo {first.pid - 1} > {_NEXT_PID}")
         second = trial.actor("nobody")
         if second.pid == first.pid:
             break
