@@ -14,6 +14,11 @@ STATIC = "-static -pthread"
 _COMPILE_SECONDS = 60.0
 
 
+def source(name: str) -> bytes:
+    """Return the content of a file of ``inside/``."""
+    return (_INSIDE / name).read_bytes()
+
+
 def install(guest: Guest, name: str, *, beside: Mapping[str, bytes] | None = None) -> str:
     """Compile a program of ``inside/``, and write it to the guest.
 
@@ -51,7 +56,7 @@ def build(
     Raises:
         CheckFailed: it does not compile.
     """
-    files = {f"{name}.c": (_INSIDE / f"{name}.c").read_bytes(), **(beside or {})}
+    files = {f"{name}.c": source(f"{name}.c"), **(beside or {})}
     image = guest.qemu.saved_state.image.folder.name
     made_of = hashlib.sha256(repr((image, _WARNINGS, flags, sorted(files.items()))).encode())
     key = f"{name}-{made_of.hexdigest()[:16]}"

@@ -7,8 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from pyharness import Guest
-from pyharness.interceptor import MODULE, Intercepted, Interceptor, guest_program
-from pyharness.interceptor.interface import HEADER
+from pyharness.interceptor import Intercepted, Interceptor, command_programs
 
 ROUNDS = 10_000
 SECONDS = 60
@@ -52,8 +51,8 @@ def test_race(
     least = LEAST_REALTIME.get(kind, LEAST) if realtime else LEAST
     wanted, most = round(soak * ROUNDS), max(round(soak * most), 1)
     numbers = map(str, (number, wanted, most, least))
-    header = {HEADER: (MODULE / HEADER).read_bytes()}
-    line = [guest_program.install(guest, "race", beside=header), kind, *numbers]
+    program = command_programs.install(guest, "race")
+    line = [program, command_programs.numbers(module.interface), kind, *numbers]
     done = guest.run(line, seconds=2 * max(most, SECONDS))
     assert done.status == 0, done.stdout
     said = re.fullmatch(r"(\d+) rounds in (\d+) s\n", done.stdout)

@@ -33,8 +33,8 @@ class Answering(Trial):
         scheme: Any = SimpleNamespace(seconds=3)
         super().__init__(guest, module, known, scheme, "1")
 
-    def program(self, name: str) -> str:
-        return f"/root/{name}"
+    def program(self, name: str) -> list[str]:
+        return [f"/root/{name}", "0,1,2,3,4"]
 
     def order(self, *_words: Any, **_named: Any) -> int:
         return 0

@@ -2,10 +2,11 @@
 /*
  * Threads that do the same at the same moment, round after round, as root:
  *
- *	race KIND SYSCALL ROUNDS SECONDS LEAST
+ *	race COMMANDS KIND SYSCALL ROUNDS SECONDS LEAST
  *
- * It ends after so many rounds, or after so many seconds and at least LEAST rounds,
- * and prints "N rounds in S s". What should not happen is printed, and the exit status is 1.
+ * COMMANDS are the numbers of the module, as commands.h has them. It ends after so many rounds, or
+ * after so many seconds and at least LEAST rounds, and prints "N rounds in S s". What should not
+ * happen is printed, and the exit status is 1.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -23,7 +24,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#include "interceptor.h"
+#include "commands.h"
 
 #define THREADS 4
 
@@ -50,7 +51,7 @@ static void fail(const char *format, ...)
 /* A command's result: 0, or the number of its error. */
 static int command_of(int cmd, int nr, int pid)
 {
-	return syscall(MY_CUSTOM_SYSCALL, cmd, nr, pid) ? errno : 0;
+	return syscall(commands.syscall, cmd, nr, pid) ? errno : 0;
 }
 
 static int command(int cmd, int pid)
@@ -137,8 +138,8 @@ static void *intercept(void *self)
 	bool go_on = true;
 
 	while (go_on) {
-		one_is_served((long)self, REQUEST_SYSCALL_INTERCEPT, 0, EBUSY);
-		one_is_served((long)self, REQUEST_SYSCALL_RELEASE, 0, EINVAL);
+		one_is_served((long)self, commands.intercept, 0, EBUSY);
+		one_is_served((long)self, commands.release, 0, EINVAL);
 		if (!self)
 			another();
 		meet();
@@ -152,8 +153,8 @@ static void *start(void *self)
 	bool go_on = true;
 
 	while (go_on) {
-		one_is_served((long)self, REQUEST_START_MONITORING, getpid(), EBUSY);
-		one_is_served((long)self, REQUEST_STOP_MONITORING, getpid(), EINVAL);
+		one_is_served((long)self, commands.start, getpid(), EBUSY);
+		one_is_served((long)self, commands.stop, getpid(), EINVAL);
 		if (!self)
 			another();
 		meet();
@@ -183,7 +184,7 @@ static void *exits(void *self)
 		if (!self) {
 			atomic_store(gate, 1);
 		} else {
-			err = command(REQUEST_START_MONITORING, child);
+			err = command(commands.start, child);
 			if (err && err != EBUSY && err != EINVAL)
 				fail("start: %s", strerror(err));
 		}
@@ -214,12 +215,12 @@ static void *exits_waiting(void *self)
 		if (!self) {
 			waitpid(child, NULL, 0);
 		} else if ((long)self == 1) {
-			err = err ?: command_of(REQUEST_SYSCALL_INTERCEPT, SYS_getsid, 0);
-			err = err ?: command_of(REQUEST_SYSCALL_RELEASE, SYS_getsid, 0);
+			err = err ?: command_of(commands.intercept, SYS_getsid, 0);
+			err = err ?: command_of(commands.release, SYS_getsid, 0);
 			if (err)
 				fail("%s", strerror(err));
 		} else {
-			err = command(REQUEST_START_MONITORING, child);
+			err = command(commands.start, child);
 			if (err && err != EBUSY && err != EINVAL)
 				fail("start: %s", strerror(err));
 		}
@@ -246,10 +247,10 @@ static void *in_flight(void *self)
 			pause_cpu();
 			continue;
 		}
-		err = err ?: command(REQUEST_SYSCALL_INTERCEPT, 0);
-		err = err ?: command(REQUEST_START_MONITORING, 0);
-		err = err ?: command(REQUEST_STOP_MONITORING, getpid());
-		err = err ?: command(REQUEST_SYSCALL_RELEASE, 0);
+		err = err ?: command(commands.intercept, 0);
+		err = err ?: command(commands.start, 0);
+		err = err ?: command(commands.stop, getpid());
+		err = err ?: command(commands.release, 0);
 		if (err)
 			fail("%s", strerror(err));
 		another();
@@ -266,21 +267,21 @@ static void *release(void *self)
 	while (go_on) {
 		meet();
 		if (!self) {
-			err = command(REQUEST_SYSCALL_RELEASE, 0);
+			err = command(commands.release, 0);
 			if (err)
 				fail("release: %s", strerror(err));
 		} else {
-			while (!(err = command(REQUEST_START_MONITORING, getpid())) || err == EBUSY)
+			while (!(err = command(commands.start, getpid())) || err == EBUSY)
 				pause_cpu();
 			if (err != EINVAL)
 				fail("start: %s", strerror(err));
 		}
 		meet();
 		if (!self) {
-			err = command(REQUEST_SYSCALL_INTERCEPT, 0);
+			err = command(commands.intercept, 0);
 			if (err)
 				fail("intercept: %s", strerror(err));
-			err = command(REQUEST_STOP_MONITORING, getpid());
+			err = command(commands.stop, getpid());
 			if (err != EINVAL)
 				fail("it is monitored still: %s", strerror(err));
 			another();
@@ -298,10 +299,10 @@ static void *around_exits(void *self, int cmd)
 
 	while (!atomic_load(&over)) {
 		if (!self) {
-			err = command(REQUEST_START_MONITORING, 0);
+			err = command(commands.start, 0);
 			if (err && err != EBUSY)
 				fail("start all: %s", strerror(err));
-			err = command(REQUEST_STOP_MONITORING, 0);
+			err = command(commands.stop, 0);
 			if (err)
 				fail("stop all: %s", strerror(err));
 			pause_cpu();
@@ -312,7 +313,7 @@ static void *around_exits(void *self, int cmd)
 			_exit(0);
 		err = command(cmd, child);
 		if (err && err != EINVAL &&
-		    !(err == EBUSY && cmd == REQUEST_START_MONITORING))
+		    !(err == EBUSY && cmd == commands.start))
 			fail("command %d: %s", cmd, strerror(err));
 		waitpid(child, NULL, 0);
 		another();
@@ -323,13 +324,13 @@ static void *around_exits(void *self, int cmd)
 /* Children that die are taken out of everybody. */
 static void *exit_storm(void *self)
 {
-	return around_exits(self, REQUEST_STOP_MONITORING);
+	return around_exits(self, commands.stop);
 }
 
 /* Children that die are listed. */
 static void *exit_list(void *self)
 {
-	return around_exits(self, REQUEST_START_MONITORING);
+	return around_exits(self, commands.start);
 }
 
 /*
@@ -350,10 +351,10 @@ static void *preempting(void *self)
 		fail("%s", strerror(errno));
 	while (!atomic_load(&over)) {
 		if (self) {
-			err = command(REQUEST_START_MONITORING, getpid());
+			err = command(commands.start, getpid());
 			if (err && err != EBUSY)
 				fail("start: %s", strerror(err));
-			err = command(REQUEST_STOP_MONITORING, getpid());
+			err = command(commands.stop, getpid());
 			if (err && err != EINVAL)
 				fail("stop: %s", strerror(err));
 			continue;
@@ -363,7 +364,7 @@ static void *preempting(void *self)
 			nanosleep(&soon, NULL);
 			syscall(SYS_exit, 0);
 		}
-		err = command(REQUEST_START_MONITORING, child);
+		err = command(commands.start, child);
 		if (err)
 			fail("start a child: %s", strerror(err));
 		waitpid(child, NULL, 0);
@@ -394,20 +395,22 @@ int main(int argc, char **argv)
 	unsigned int kind;
 	long i;
 
-	for (kind = 0; argc == 6 && kind < sizeof(kinds) / sizeof(*kinds); kind++)
-		if (!strcmp(kinds[kind].name, argv[1]))
-			break;
-	if (argc != 6 || kind == sizeof(kinds) / sizeof(*kinds))
+	if (argc != 7 || !read_commands(argv[1]))
 		return 2;
-	target = atoi(argv[2]);
-	most = atol(argv[3]);
+	for (kind = 0; kind < sizeof(kinds) / sizeof(*kinds); kind++)
+		if (!strcmp(kinds[kind].name, argv[2]))
+			break;
+	if (kind == sizeof(kinds) / sizeof(*kinds))
+		return 2;
+	target = atoi(argv[3]);
+	most = atol(argv[4]);
 	begin = now();
-	end = begin + atof(argv[4]);
-	least = atol(argv[5]);
+	end = begin + atof(argv[5]);
+	least = atol(argv[6]);
 	gate = mmap(NULL, sizeof(*gate), PROT_READ | PROT_WRITE,
 		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
-	if (kinds[kind].intercepted && command(REQUEST_SYSCALL_INTERCEPT, 0))
+	if (kinds[kind].intercepted && command(commands.intercept, 0))
 		fail("intercept: %s", strerror(errno));
 	for (i = 0; i < THREADS; i++)
 		pthread_create(&thread[i], NULL, kinds[kind].run, (void *)i);

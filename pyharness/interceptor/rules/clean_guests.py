@@ -7,6 +7,7 @@ from pyharness.guest.pool import with_cpus
 from pyharness.host import cache, json_store
 from pyharness.host.closing import Closes
 from pyharness.host.progress import Progress
+from pyharness.interceptor import command_programs
 from pyharness.interceptor.rules import kernel, subject
 from pyharness.interceptor.rules.kernel import SyscallTable
 from pyharness.interceptor.rules.trial import Kernel, Trial
@@ -100,7 +101,11 @@ def is_clean(guest: Guest, trial: Trial) -> bool:
 def known(guest: Guest) -> Kernel:
     """Return what the rules need to know of a guest's kernel; most of it from the cache.
 
-    Each guest that is started from the same saved state has the same.
+    Each guest that is started from the same saved state has the same. The guest is clean: what is
+    compiled in it is for all modules that are checked on this host.
+
+    Args:
+        guest: a guest in which no module was loaded yet.
     """
     path = cache.folder() / "rules" / f"{guest.qemu.saved_state.folder.name}.json"
     found = json_store.read(path, {"count": int, "address": int})
@@ -111,5 +116,8 @@ def known(guest: Guest) -> Kernel:
         json_store.write(path, found)
     table = SyscallTable(found["address"], found["count"], guest.syscalls.bytes_of_long)
     return Kernel(
-        number_of_syscalls=found["count"], table=table, clean=kernel.footprint(guest, table)
+        number_of_syscalls=found["count"],
+        table=table,
+        clean=kernel.footprint(guest, table),
+        programs={name: command_programs.build(guest, name) for name in command_programs.NAMES},
     )

@@ -30,7 +30,7 @@ def _race(trial: Trial, kinds: dict[str, str]) -> None:
     for kind, call in kinds.items():
         numbers = (guest.syscalls.number(call), _ROUNDS, _SECONDS, _LEAST)
         asked = f"four threads on {guest.facts.cpus} CPUs, race {kind} {call}"
-        done = guest.run([program, kind, *map(str, numbers)], seconds=_RUN_SECONDS)
+        done = guest.run([*program, kind, *map(str, numbers)], seconds=_RUN_SECONDS)
         said = done.stdout.strip()
         if not _WENT_WELL.fullmatch(done.stdout):
             trial.fail(asked, said or f"no output, exit status {done.status}", "N rounds in S s")

@@ -65,7 +65,7 @@ def cycles(trial: Trial) -> None:
     asked = f"{_CYCLES} times: insmod, monitor {_MONITORED} processes, rmmod"
 
     def run(count: int) -> None:
-        line = [program, file, parameters, module.name, number, str(count), *pids]
+        line = [*program, file, parameters, module.name, number, str(count), *pids]
         done = guest.run(line, seconds=_RUN_SECONDS)
         wanted, said = f"{count} cycles", done.stdout.strip()
         if said != wanted:  # the exit status proves nothing: exit_group() is the module's
