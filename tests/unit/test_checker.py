@@ -16,6 +16,7 @@ import pytest
 from pyharness.errors import HostError
 from pyharness.host.progress import NoProgress
 from pyharness.interceptor.rules import catalogue, checking, scheme
+from pyharness.interceptor.rules.attempt import Decided
 from pyharness.interceptor.rules.checking import Checker
 from pyharness.interceptor.rules.rule import Rule
 from pyharness.interceptor.rules.settings import Settings
@@ -61,11 +62,11 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Check:
         def build(self: Checker, _guests: object) -> object:
             time.sleep(0.05)
             self._built = SimpleNamespace(subject=SimpleNamespace())  # type: ignore[assignment]
-            return checking._Decided(outcome("builds"))
+            return Decided(outcome("builds"))
 
         def attempt(self: Checker, rule: Rule, _guests: object) -> object:
             assert self._subject()
-            return checking._Decided(outcome(rule.id))
+            return Decided(outcome(rule.id))
 
         def outcome(rule: str) -> Outcome:
             return Outcome.FAILED if rule in broken else Outcome.PASSED

@@ -6,62 +6,40 @@ failed, or that is not as it was before the module was loaded, is discarded.
 """
 
 import tempfile
-import threading
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pyharness.errors import (
     CheckFailed,
     EmulatorFault,
-    GuestCrashed,
     GuestError,
     HarnessError,
     HostError,
 )
-from pyharness.guest.guest import Guest
 from pyharness.guest.pool import with_cpus
 from pyharness.host.closing import Closes
 from pyharness.host.progress import Progress
 from pyharness.interceptor.rules import submission
+from pyharness.interceptor.rules.attempt import Decided, attempt
 from pyharness.interceptor.rules.catalogue import BUILDS
-from pyharness.interceptor.rules.clean_guests import CleanGuests, is_clean
+from pyharness.interceptor.rules.clean_guests import CleanGuests
 from pyharness.interceptor.rules.rule import Rule
 from pyharness.interceptor.rules.settings import Settings
 from pyharness.interceptor.rules.subject import Subject
-from pyharness.interceptor.rules.trial import RuleBroken, Trial
+from pyharness.interceptor.rules.trial import Trial
 from pyharness.interceptor.rules.verdict import Checked, Outcome, Report, Verdict
-from pyharness.linux.kmsg import Record
 from pyharness.machine import guest_specs, saved_states
 
 # The guest in which a module of the classic kind works: its kernel dispatches through the table.
 GUEST = "bullseye-i386"
 # The rules that a module breaks on a kernel that does not read the table that the module changes.
 _NEED_THE_TABLE = ("loads", "takes-commands")
-_LOG_LINES = 40  # of the kernel log, in the evidence
 _ATTEMPTS = 2  # of a rule that ended because of the guest, not because of the module
-_WATCH_SECONDS = 0.5
-
-
-@dataclass
-class _Decided:
-    """What came out of one attempt to decide a rule.
-
-    Attributes:
-        outcome: whether the module keeps the rule.
-        evidence: what was asked, what came, and what should have come.
-        log: the lines of the kernel log since the rule began.
-        crash: the kernel's report of a crash.
-    """
-
-    outcome: Outcome
-    evidence: str = ""
-    log: str = ""
-    crash: str = ""
 
 
 @dataclass
@@ -193,7 +171,7 @@ class Checker(Closes):
             crash=decided.crash,
         )
 
-    def _hint(self, rule: Rule, decided: _Decided) -> str:
+    def _hint(self, rule: Rule, decided: Decided) -> str:
         """Return what is to be added to the evidence: that the guest is the wrong one, maybe."""
         by_table = guest_specs.find(self.settings.guest).dispatch == "table"
         if decided.outcome is not Outcome.FAILED or rule.id not in _NEED_THE_TABLE or by_table:
@@ -211,7 +189,7 @@ class Checker(Closes):
                 return earlier.because or earlier.rule
         return ""
 
-    def _build(self, guests: CleanGuests) -> _Decided:
+    def _build(self, guests: CleanGuests) -> Decided:
         """Build the module, in a guest that is discarded: a makefile can do anything."""
         guest, _ = guests.ready(0)
         try:
@@ -221,54 +199,39 @@ class Checker(Closes):
         except EmulatorFault:
             raise
         except (GuestError, CheckFailed) as error:
-            return _Decided(Outcome.FAILED, f"the build has made the guest unusable: {error}")
+            return Decided(Outcome.FAILED, f"the build has made the guest unusable: {error}")
         finally:
             guests.discard(0)
         if self._built.subject:
-            return _Decided(Outcome.PASSED)
+            return Decided(Outcome.PASSED)
         evidence = f"{self._built.problem}\n{self._built.output}".strip()
-        return _Decided(Outcome.FAILED, evidence=evidence)
+        return Decided(Outcome.FAILED, evidence=evidence)
 
-    def _decide(self, rule: Rule, guests: CleanGuests) -> _Decided:
+    def _decide(self, rule: Rule, guests: CleanGuests) -> Decided:
         """Try a rule; once more if the guest was at fault.
 
         Raises:
             GuestError: it was at fault twice.
         """
-        for attempt in range(_ATTEMPTS):
+        for number in range(_ATTEMPTS):
             try:
                 return self._build(guests) if rule.id == BUILDS else self._try(rule, guests)
             except EmulatorFault:
                 guests.discard(rule.cpus)
-                if attempt == _ATTEMPTS - 1:
+                if number == _ATTEMPTS - 1:
                     raise
         raise AssertionError("each attempt returns or raises")
 
-    def _try(self, rule: Rule, guests: CleanGuests) -> _Decided:
+    def _try(self, rule: Rule, guests: CleanGuests) -> Decided:
         guest, facts = guests.ready(rule.cpus)
         module = self._subject()
         trial = Trial(guest, module, facts, self.settings.scheme, f"{self.settings.seed} {rule.id}")
-        decided = _Decided(Outcome.PASSED)
-        limit = guest.limit(self.settings.scheme.rule_seconds)
-        mark = guest.log.next
+        clean = False
         try:
-            with _ended_after(guest, limit) as late:
-                try:
-                    mark = guest.log.mark()
-                    if rule.loaded:
-                        trial.load()
-                    rule.check(trial)
-                except (EmulatorFault, HostError):
-                    raise
-                except RuleBroken as error:
-                    decided = _Decided(Outcome.FAILED, str(error), _log(guest, mark))
-                except GuestCrashed as error:
-                    decided = _crashed(error, trial, late)
-                except HarnessError as error:  # such as an actor that is gone
-                    evidence = f"{error}\nbefore that:\n{trial.steps}"
-                    decided = _Decided(Outcome.FAILED, evidence, _log(guest, mark))
+            decided = attempt(rule, trial)
+            clean = decided.clean
         finally:
-            if decided.outcome is not Outcome.PASSED or not is_clean(guest, trial):
+            if not clean:
                 guests.discard(rule.cpus)
         return decided
 
@@ -296,52 +259,3 @@ def reason(error: Exception) -> tuple[str, int]:
     frames = traceback.extract_tb(error.__traceback__)
     where = " from ".join(f"{Path(at.filename).name}:{at.lineno}" for at in reversed(frames[-5:]))
     return f"a bug of pyharness: {type(error).__name__} in {where}: {error}", HostError.exit_code
-
-
-@contextmanager
-def _ended_after(guest: Guest, seconds: float) -> Iterator[threading.Event]:
-    """End a guest if a ``with`` block lasts too long; everything in the block then raises.
-
-    Args:
-        guest: the guest.
-        seconds: how long the block may last, in seconds in which the guest could run.
-
-    Yields:
-        An event that is set if it was ended.
-    """
-    over, late = threading.Event(), threading.Event()
-    end = guest.clock() + seconds
-
-    def watch() -> None:
-        while not over.wait(_WATCH_SECONDS):
-            if guest.clock() > end:
-                late.set()
-                with suppress(HarnessError):
-                    guest.backend.end()
-                return
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield late
-    finally:
-        over.set()
-        thread.join()
-
-
-def _crashed(error: GuestCrashed, trial: Trial, late: threading.Event) -> _Decided:
-    if late.is_set():
-        evidence = "the rule could not be decided in time: the module keeps the guest busy"
-        return _Decided(Outcome.FAILED, f"{evidence}\nbefore that:\n{trial.steps}")
-    first = str(error).splitlines()[0]
-    evidence = f"{first}; the last requests, the most recent last:\n{error.history}"
-    return _Decided(Outcome.FAILED, evidence, crash=error.report)
-
-
-def _log(guest: Guest, mark: int) -> str:
-    """Return the end of the kernel log since a mark; nothing if the guest does not answer."""
-    try:
-        records: list[Record] = guest.log.since(mark)
-    except HarnessError:
-        return ""
-    return "\n".join(record.text for record in records[-_LOG_LINES:])

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The guests in which rules are tried, each as it was before any module was loaded."""
 
-from pyharness.errors import GuestError, HarnessError
+from pyharness.errors import GuestCrashed, GuestError, HarnessError
 from pyharness.guest.guest import Guest
 from pyharness.guest.pool import with_cpus
 from pyharness.host import cache, json_store
@@ -84,15 +84,28 @@ class CleanGuests(Closes):
 def is_clean(guest: Guest, trial: Trial) -> bool:
     """Return whether a guest is as it was before a module was loaded, after unloading it.
 
+    A kernel that unloading crashes is not clean. Rules of their own decide about unloading; it
+    costs no other rule.
+
     Args:
         guest: the guest.
         trial: a trial of the module.
+
+    Raises:
+        GuestCrashed: the kernel crashed before the module was unloaded.
     """
     try:
         guest.dismiss()
-        if subject.is_loaded(guest, trial.subject):
-            trial.unload()
+        loaded = subject.is_loaded(guest, trial.subject)
         guest.health.check()
+    except GuestCrashed:
+        raise
+    except HarnessError:
+        return False
+    try:
+        if loaded:
+            trial.unload()
+            guest.health.check()
         return not trial.left_behind()
     except HarnessError:
         return False
