@@ -127,6 +127,9 @@ class GuestBackend(Protocol):
     def last_words(self) -> str:
         """Return the end of the console's output and what the backend itself has printed."""
 
+    def printed(self) -> str:
+        """Return what the backend itself has printed; nothing of it is from the guest."""
+
     def pause(self) -> None:
         """Stop all CPUs of the guest, and its clock."""
 

@@ -209,7 +209,7 @@ class Health:
         if fault := emulator_faults.flags_fault(report):
             return fault
         ended = self._backend.status() == "ended"
-        return emulator_faults.assertion(self._backend.last_words()) if ended else ""
+        return emulator_faults.assertion(self._backend.printed()) if ended else ""
 
     def _wait_for_console(self, quiet: float = _QUIET_SECONDS) -> None:
         """Wait until the console is quiet for some seconds and its last report is complete."""

@@ -91,6 +91,9 @@ class QemuBackend(GuestBackend):
     def last_words(self) -> str:
         return self.machine.last_words()
 
+    def printed(self) -> str:
+        return self.machine.printed()
+
     def pause(self) -> None:
         self.machine.qmp("stop")
 

@@ -74,6 +74,9 @@ class SshBackend(GuestBackend):
     def last_words(self) -> str:
         return ""
 
+    def printed(self) -> str:
+        return ""
+
     def pause(self) -> None:
         self._refuse("it can't be paused")
 

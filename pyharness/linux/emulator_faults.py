@@ -10,7 +10,14 @@ the next interrupt, or QEMU itself ends by an assertion.
 
 import re
 
-_EFLAGS = re.compile(r"\bEFLAGS: (?P<value>[0-9a-f]{8,16})\b")
+# EFLAGS in a kernel's dump of the registers, whose first line has the instruction pointer. A line
+# that only has a value of EFLAGS is any module's.
+_EFLAGS = re.compile(
+    r"^[ER]IP: .*\n(?:.*\n){0,8}?"
+    r"(?:DS: [0-9a-f]{4} .*SS: [0-9a-f]{4}|RSP: [0-9a-f]{4}:[0-9a-f]{16})"
+    r" EFLAGS: (?P<value>[0-9a-f]{8,16})\b",
+    re.MULTILINE,
+)
 # The bits of EFLAGS that are always 0 (Intel SDM, volume 1, section 3.4.3).
 _ALWAYS_0 = ~0x003F_7FD7
 _ASSERTION = re.compile(r"^ERROR:\S+\.c:\d+:\w+: assertion failed.*", re.MULTILINE)
@@ -23,7 +30,8 @@ def flags_fault(report: str) -> str:
         report: the report of a crash on x86.
 
     Returns:
-        The sentence that says so; empty if the flags are possible, or the report has none.
+        The sentence that says so; empty if the flags are possible, or the report has no dump of
+        the registers.
     """
     for found in _EFLAGS.finditer(report):
         if int(found["value"], 16) & _ALWAYS_0:
@@ -38,7 +46,7 @@ def assertion(output: str) -> str:
     """Find the failed assertion by which QEMU has ended.
 
     Args:
-        output: what QEMU has printed.
+        output: what QEMU itself has printed; a guest's console may have any text.
 
     Returns:
         The sentence that says so; empty if QEMU has ended otherwise.

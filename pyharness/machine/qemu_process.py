@@ -201,7 +201,7 @@ class Machine:
             machine._remember()
             if machine._is_up(process):
                 return machine
-            said = machine._said()
+            said = machine.printed()
             if "Could not set up host forwarding rule" not in said:  # another process took the port
                 break
         raise HostError(f"{spec.qemu} does not start: {said or 'it printed nothing'}")
@@ -261,14 +261,14 @@ class Machine:
             clock=Clock(self.pid),
         )
 
-    def _said(self) -> str:
-        """The output of QEMU itself."""
+    def printed(self) -> str:
+        """Return the output of QEMU itself, which has nothing of the guest's."""
         return _text(self.folder / QEMU_LOG).strip()
 
     def last_words(self) -> str:
         """The end of the serial console's output, and then the output of QEMU itself."""
         lines = _text(self.console_log).splitlines()[-_LAST_LINES:]
-        return "\n".join(filter(None, (*map(str.rstrip, lines), self._said())))
+        return "\n".join(filter(None, (*map(str.rstrip, lines), self.printed())))
 
     def _process(self) -> psutil.Process | None:
         try:
@@ -553,7 +553,7 @@ class Machine:
             if status == "paused":  # it was saved in this state
                 self.qmp("cont")
             if status in ("ended", "failed") or clock() > _LOAD_SECONDS:
-                said = self._said() or f"it is {status}"
+                said = self.printed() or f"it is {status}"
                 raise HostError(f"QEMU can't go on from the saved state: {said}: {fix}")
             time.sleep(0.02)
 

@@ -165,7 +165,7 @@ def test_an_assertion_of_qemu() -> None:
         "ERROR:../../target/i386/tcg/translate.c:6933:i386_tr_init_disas_context:"
         " assertion failed: (IOPL(dc) == iopl)"
     )
-    assert failed in emulator_faults.assertion(f"login:\n{failed}\nBail out! {failed}\n")
+    assert failed in emulator_faults.assertion(f"warning\n{failed}\nBail out! {failed}\n")
     assert emulator_faults.assertion("qemu: terminating on signal 15 from pid 1") == ""
 
 
