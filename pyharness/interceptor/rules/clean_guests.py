@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The guests in which rules are tried, each as it was before any module was loaded."""
 
-from pyharness.errors import GuestCrashed, GuestError, HarnessError
+from pyharness.errors import EmulatorFault, GuestCrashed, GuestError, HarnessError
 from pyharness.guest.guest import Guest
 from pyharness.guest.pool import with_cpus
 from pyharness.host import cache, json_store
@@ -11,6 +11,8 @@ from pyharness.interceptor import command_programs
 from pyharness.interceptor.rules import kernel, subject
 from pyharness.interceptor.rules.kernel import SyscallTable
 from pyharness.interceptor.rules.trial import Kernel, Trial
+
+_ATTEMPTS = 2  # to start a guest that QEMU may emulate wrongly
 
 
 class CleanGuests(Closes):
@@ -51,24 +53,54 @@ class CleanGuests(Closes):
             GuestError: close() was called.
         """
         self._check_open()
-        for other, (guest, _) in self._guests.items():
-            if other != cpus:
-                guest.pause()
-        if cpus not in self._guests:
-            spec = with_cpus(self._name, cpus)
-            guest = Guest.boot(
-                spec.name, cpus=spec.cpus, memory=spec.memory, progress=self._progress
-            )
-            try:
-                self._guests[cpus] = guest, known(guest)
-            except BaseException:
-                guest.close()
-                raise
-            self.release = guest.facts.release
-        guest, facts = self._guests[cpus]
+        for other in self._guests.keys() - {cpus}:
+            self._set_going(other, going=False)
+        self._set_going(cpus, going=True)
+        found = self._guests.get(cpus) or self._start(cpus)
         self._check_open()
-        guest.resume()
-        return guest, facts
+        return found
+
+    def _set_going(self, cpus: int, *, going: bool) -> None:
+        """Pause or resume a guest, if there is one; discard one that is lost.
+
+        What a module has left behind may end the QEMU of a guest that nobody uses.
+        """
+        guest, _ = self._guests.get(cpus, (None, None))
+        if not guest:
+            return
+        try:
+            if going:
+                guest.resume()
+            else:
+                guest.pause()
+        except GuestError:
+            self.discard(cpus)
+
+    def _start(self, cpus: int) -> tuple[Guest, Kernel]:
+        """Start a guest; once more if it can't be used by a fault of QEMU's.
+
+        Raises:
+            GuestError: it can't be started.
+        """
+        for _ in range(_ATTEMPTS):
+            try:
+                self._guests[cpus] = self._boot(cpus)
+            except EmulatorFault as error:
+                fault = error
+            else:
+                return self._guests[cpus]
+        # No EmulatorFault: that would count as the module's, which is not in this guest yet.
+        raise GuestError(str(fault)) from fault
+
+    def _boot(self, cpus: int) -> tuple[Guest, Kernel]:
+        spec = with_cpus(self._name, cpus)
+        guest = Guest.boot(spec.name, cpus=spec.cpus, memory=spec.memory, progress=self._progress)
+        try:
+            self.release = guest.facts.release
+            return guest, known(guest)
+        except BaseException:
+            guest.close()
+            raise
 
     def _check_open(self) -> None:
         if self._closed:
