@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The order in which rules are decided, two at a time; needs no guest.
+"""The order in which rules are decided, two at a time, and what ends a check; needs no guest.
 
 What a guest would show is made up: whether the module builds, and which rules it breaks.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pyharness.errors import HostError
+from pyharness.errors import EmulatorFault, HostError
 from pyharness.host.progress import NoProgress
 from pyharness.interceptor.rules import catalogue, checking, scheme
 from pyharness.interceptor.rules.attempt import Decided
@@ -57,6 +57,7 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Check:
         only: tuple[str, ...] = (),
         decided: Callable[[Any], object] = lambda _verdict: None,
         count: int = 2,
+        before: Callable[[str], object] = lambda _rule: None,
         **found: object,
     ) -> Checked:
         def build(self: Checker, _guests: object) -> object:
@@ -66,6 +67,7 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Check:
 
         def attempt(self: Checker, rule: Rule, _guests: object) -> object:
             assert self._subject()
+            before(rule.id)
             return Decided(outcome(rule.id))
 
         def outcome(rule: str) -> Outcome:
@@ -120,3 +122,22 @@ def test_the_threads_have_ended_when_a_verdict_can_not_be_printed(check: Check) 
         check(decided=broken_pipe)
     assert threading.active_count() == before
     assert all(guests.closed for guests in Guests.made)
+
+
+@pytest.mark.parametrize(("faults", "outcome"), [(1, Outcome.PASSED), (2, Outcome.FAILED)])
+def test_what_looks_twice_like_a_fault_of_qemu_is_the_modules(
+    check: Check, faults: int, outcome: Outcome
+) -> None:
+    """A module can print what a fault of QEMU's looks like; a real one is rare."""
+    left = [EmulatorFault("the kernel died", fault="QEMU did it", report="Oops")] * faults
+
+    def before(rule: str) -> None:
+        if rule == "loads" and left:
+            raise left.pop()
+
+    done = check(before=before)
+    assert (done.status, done.report.problem) == (0, "")
+    verdict = next(verdict for verdict in done.report.verdicts if verdict.rule == "loads")
+    assert verdict.outcome is outcome
+    assert verdict.crash == ("Oops" if outcome is Outcome.FAILED else "")
+    assert "QEMU did it" not in verdict.evidence
