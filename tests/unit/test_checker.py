@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pyharness.errors import EmulatorFault, HostError
+from pyharness.errors import EmulatorFault, GuestError, HostError
 from pyharness.host.progress import NoProgress
 from pyharness.interceptor.rules import catalogue, checking, scheme
 from pyharness.interceptor.rules.attempt import Decided
@@ -141,3 +141,16 @@ def test_what_looks_twice_like_a_fault_of_qemu_is_the_modules(
     assert verdict.outcome is outcome
     assert verdict.crash == ("Oops" if outcome is Outcome.FAILED else "")
     assert "QEMU did it" not in verdict.evidence
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_whatever_is_raised_becomes_the_reports_problem(check: Check, count: int) -> None:
+    def before(rule: str) -> None:
+        if rule == "start-stop":
+            raise ZeroDivisionError("oh")
+
+    done = check(before=before, count=count)
+    assert done.status == GuestError.exit_code
+    assert "a bug of pyharness: ZeroDivisionError in test_checker.py:" in done.report.problem
+    assert "loads" in [verdict.rule for verdict in done.report.verdicts]
+    assert all(guests.closed for guests in Guests.made)

@@ -23,9 +23,9 @@ from click.testing import CliRunner
 from dask_cluster import Cluster
 
 from pyharness.cli import cli
-from pyharness.errors import HostError, UsageError
+from pyharness.errors import GuestError, HostError, UsageError
 from pyharness.host.progress import NoProgress
-from pyharness.interceptor.rules import workers
+from pyharness.interceptor.rules import marking, workers
 from pyharness.interceptor.rules.class_folder import Submission, submissions
 from pyharness.interceptor.rules.marking import Check, Job, Marking, Pool, _period
 from pyharness.interceptor.rules.marks import Marks
@@ -280,9 +280,28 @@ def test_a_bug_in_a_check_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(workers, "Checker", broken)
     marked = workers.check(Job(name="a", archive="submission.tar", data=b"", settings=SETTINGS))
-    assert marked.status == HostError.exit_code
+    assert marked.status == GuestError.exit_code
     said = r"a bug of pyharness: ZeroDivisionError in test_marking\.py:\d+ from workers\.py:\d+: oh"
     assert re.fullmatch(said, marked.report.problem)
+
+
+def test_a_bug_in_packing_a_submission_stops_no_other(
+    tmp_path: Path, out: Path, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = marking.packed
+
+    def broken(path: Path) -> tuple[str, bytes]:
+        if path.name == "a":
+            raise ZeroDivisionError("oh")
+        return packed(path)
+
+    monkeypatch.setattr(marking, "packed", broken)
+    folder = hand_in(tmp_path / "class", "a", "b")
+    for _ in range(2):  # the second time there is a report, which is not kept
+        marked = {checked.report.submission: checked for checked in mark(folder, out)}
+        assert marked["a"].status == GuestError.exit_code
+        assert "a bug of pyharness: ZeroDivisionError" in marked["a"].report.problem
+    assert json_report.load((out / "b.json").read_text())
 
 
 # ---- a command that is ended ----
@@ -293,7 +312,7 @@ from pathlib import Path
 import fake_check
 from test_marking import SETTINGS, mark
 from pyharness.host import signals
-from pyharness.interceptor.rules import workers
+from pyharness.interceptor.rules import marking, workers
 if __name__ == "__main__":
     signals.install()
     with workers.local(2) as pool:

@@ -7,7 +7,6 @@ failed, or that is not as it was before the module was loaded, is discarded.
 
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, suppress
@@ -19,7 +18,6 @@ from pyharness.errors import (
     EmulatorFault,
     GuestError,
     HarnessError,
-    HostError,
 )
 from pyharness.guest.pool import with_cpus
 from pyharness.host.closing import Closes
@@ -28,6 +26,7 @@ from pyharness.interceptor.rules import submission
 from pyharness.interceptor.rules.attempt import Decided, attempt
 from pyharness.interceptor.rules.catalogue import BUILDS
 from pyharness.interceptor.rules.clean_guests import CleanGuests
+from pyharness.interceptor.rules.problem import reason
 from pyharness.interceptor.rules.rule import Rule
 from pyharness.interceptor.rules.settings import Settings
 from pyharness.interceptor.rules.subject import Subject
@@ -88,7 +87,7 @@ class Checker(Closes):
             while True:
                 try:
                     verdict = next(verdicts, None)
-                except (HarnessError, OSError) as error:
+                except Exception as error:  # a bug must not leave the check without a report
                     problem, status = reason(error)
                     return Checked(self.report(problem), status)
                 if not verdict:
@@ -245,18 +244,3 @@ class Checker(Closes):
 def _start(guests: CleanGuests) -> None:
     with suppress(HarnessError):  # it is tried again, if it is needed at all
         guests.ready(0)
-
-
-def reason(error: Exception) -> tuple[str, int]:
-    """Return why a module could not be checked, in a sentence, and the exit status of that.
-
-    Args:
-        error: what was raised.
-    """
-    if isinstance(error, HarnessError):
-        return str(error), max(error.exit_code, 2)
-    if isinstance(error, OSError):
-        return f"this host refuses: {error}", HostError.exit_code
-    frames = traceback.extract_tb(error.__traceback__)
-    where = " from ".join(f"{Path(at.filename).name}:{at.lineno}" for at in reversed(frames[-5:]))
-    return f"a bug of pyharness: {type(error).__name__} in {where}: {error}", HostError.exit_code

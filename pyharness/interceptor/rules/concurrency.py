@@ -33,7 +33,11 @@ def _race(trial: Trial, kinds: dict[str, str]) -> None:
         done = guest.run([*program, kind, *map(str, numbers)], seconds=_RUN_SECONDS)
         said = done.stdout.strip()
         if not _WENT_WELL.fullmatch(done.stdout):
-            trial.fail(asked, said or f"no output, exit status {done.status}", "N rounds in S s")
+            trial.fail(
+                asked,
+                said or f"no output, exit status {done.status}",
+                'only a line such as "80 rounds in 2 s"',
+            )
         trial.note(f"{asked}: {said}")
         # Some kinds leave the call intercepted; commands work as before.
         trial.order(Command.RELEASE, call, wanted=errno.EINVAL if kind in _RELEASED else 0)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from dataclasses import dataclass, field
 
-from pyharness.errors import HarnessError, HostError
+from pyharness.errors import HostError
 from pyharness.host.progress import Progress, Task
 from pyharness.interceptor.rules.class_folder import Submission
 from pyharness.interceptor.rules.marks import Inputs, Marks, inputs_of
+from pyharness.interceptor.rules.problem import reason
 from pyharness.interceptor.rules.settings import Settings
 from pyharness.interceptor.rules.submission import packed
 from pyharness.interceptor.rules.verdict import Checked, Report
@@ -75,7 +76,7 @@ class Marking:
             return None
         try:
             inputs = inputs_of(self.settings, *packed(submission.path))
-        except HarnessError:  # it is recorded when its turn comes
+        except Exception:  # it is recorded when its turn comes
             return None
         return self.marks.kept(submission.name, inputs)
 
@@ -130,10 +131,10 @@ class Marking:
                 submission = waiting.pop()
                 try:
                     archive, data = packed(submission.path)
-                except HarnessError as error:
-                    report = self.settings.report(submission.name, str(error))
-                    unread = inputs_of(self.settings, "", b"")
-                    yield submission, unread, Checked(report, max(error.exit_code, 2))
+                except Exception as error:  # one submission must not stop the others
+                    problem, status = reason(error)
+                    report = self.settings.report(submission.name, problem)
+                    yield submission, inputs_of(self.settings, "", b""), Checked(report, status)
                     continue
                 inputs = inputs_of(self.settings, archive, data)
                 job = Job(name=submission.name, archive=archive, data=data, settings=self.settings)

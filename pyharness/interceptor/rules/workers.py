@@ -11,9 +11,9 @@ from pathlib import Path
 from pyharness.errors import HostError, UsageError
 from pyharness.host.apart import ProcessEach
 from pyharness.host.progress import NoProgress, Progress
-from pyharness.interceptor.rules import checking
 from pyharness.interceptor.rules.checking import Checker
 from pyharness.interceptor.rules.marking import Job, Pool
+from pyharness.interceptor.rules.problem import reason
 from pyharness.interceptor.rules.verdict import Checked
 
 _CONNECT_SECONDS = 30
@@ -38,7 +38,7 @@ def check(job: Job) -> Checked:
                 checked = checker.check()
         return replace(checked, report=replace(checked.report, submission=job.name))
     except Exception as error:  # one submission must not stop the others
-        problem, status = checking.reason(error)
+        problem, status = reason(error)
         return Checked(job.settings.report(job.name, problem), status)
 
 
