@@ -32,6 +32,7 @@ from pyharness.interceptor.rules.marks import Marks
 from pyharness.interceptor.rules.reports import json_report
 from pyharness.interceptor.rules.scheme import Scheme
 from pyharness.interceptor.rules.settings import Settings
+from pyharness.interceptor.rules.submission import packed
 from pyharness.interceptor.rules.verdict import Checked
 from pyharness.machine import saved_states
 
@@ -288,8 +289,6 @@ def test_a_bug_in_a_check_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_bug_in_packing_a_submission_stops_no_other(
     tmp_path: Path, out: Path, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    packed = marking.packed
-
     def broken(path: Path) -> tuple[str, bytes]:
         if path.name == "a":
             raise ZeroDivisionError("oh")
