@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pyharness.errors import GuestError
 from pyharness.interceptor.rules import concurrency, slabs, unloading
 from pyharness.interceptor.rules.trial import RuleBroken, Trial
 from pyharness.linux.syscalls import Syscalls
@@ -79,3 +80,34 @@ def test_cycles_have_to_say_how_many_they_were(said: str, status: int) -> None:
 def test_fewer_cycles_than_asked_for_are_not_enough(status: int) -> None:
     with pytest.raises(RuleBroken, match="wanted: 50 cycles"):
         unloading.cycles(Answering("1 cycles\n", status))
+
+
+MEMORY = """slabinfo - version: 2.1
+# name            <active_objs> <num_objs>
+kmalloc-64          {count}   700     64   64    1 : tunables    0    0    0 : slabdata
+pid                 100   128     64   64    1 : tunables    0    0    0 : slabdata
+""" + "".join(f"{name}:  1000 kB\n" for name in slabs._KIB)
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_memory_is_compared_whatever_the_exit_status(status: int) -> None:
+    outputs = iter((MEMORY.format(count=300), MEMORY.format(count=900)))
+    guest: Any = SimpleNamespace(
+        run=lambda *_line: Completed(command="", status=status, stdout=next(outputs), stderr=""),
+        wait=lambda _what, condition, **_options: condition(),
+    )
+    before = slabs.held(guest)
+    assert slabs.wait_back(guest, before, more={"kmalloc-64": 200, "pid": 200}) == {
+        "kmalloc-64": 600
+    }
+
+
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("said", ["", MEMORY[:200]])
+def test_memory_that_is_not_shown_has_not_come_back(said: str, status: int) -> None:
+    guest: Any = SimpleNamespace(
+        run=lambda *_line: Completed(command="", status=status, stdout=said, stderr=""),
+        wait=lambda _what, condition, **_options: condition(),
+    )
+    with pytest.raises(GuestError, match="what its kernel holds"):
+        slabs.wait_back(guest, {"pid": 100}, more={"pid": 200})

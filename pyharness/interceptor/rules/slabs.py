@@ -3,7 +3,7 @@
 
 from contextlib import suppress
 
-from pyharness.errors import CheckFailed
+from pyharness.errors import CheckFailed, GuestError
 from pyharness.guest.guest import Guest
 
 # What the module's own objects, and those that it refers to, are made in.
@@ -18,8 +18,12 @@ _KIB = ("Slab", "SUnreclaim", "KernelStack", "PageTables", "Percpu", "VmallocUse
 
 
 def held(guest: Guest) -> dict[str, int]:
-    """The objects of each of the kernel's caches, and KiB by /proc/meminfo, caches dropped."""
-    said = guest.run(f"echo 3 > /proc/sys/vm/drop_caches; {_SHRINK}; {_READ}").check()
+    """The objects of each of the kernel's caches, and KiB by /proc/meminfo, caches dropped.
+
+    Raises:
+        GuestError: the guest does not say.
+    """
+    said = guest.run(f"echo 3 > /proc/sys/vm/drop_caches; {_SHRINK}; {_READ}")
     found = {}
     for line in said.stdout.splitlines()[2:]:
         name, count, *_ = *line.split(), "", ""
@@ -29,6 +33,9 @@ def held(guest: Guest) -> dict[str, int]:
             found[name] = int(count)
         elif name[:-1] in _KIB:
             found[name[:-1]] = int(count)
+    # The last lines prove that all came; the exit status may be what a module has made of it.
+    if not found.keys() >= {*_KIB}:
+        raise GuestError(f"the guest does not say what its kernel holds: {said.stderr.strip()}")
     return found
 
 
@@ -45,6 +52,9 @@ def wait_back(
 
     Returns:
         What the kernel still holds in the end, beyond that: the growth of each cache or figure.
+
+    Raises:
+        GuestError: the guest does not say what its kernel holds.
     """
     grown: dict[str, int] = {}
 
