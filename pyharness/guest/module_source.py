@@ -25,7 +25,8 @@ LARGEST_BYTES = 32 << 20
 # kernel tree that was configured and built.
 _MARKS = ("pyvenv.cfg", "CACHEDIR.TAG", "include/config/auto.conf")
 # The text of a .gitignore that ignores everything; tools put one into the folders that they make.
-_IGNORES_ALL = re.compile(r"(?:\s*#.*\n|\s*\n)*\s*\*\s*")
+# Each newline can be matched in one way alone: two would be tried in all combinations.
+_IGNORES_ALL = re.compile(r"(?:[^\S\n]*(?:#.*)?\n)*[^\S\n]*\*\s*")
 
 # Hidden files and folders belong to version control, editors, caches and Kbuild itself.
 _FOLDERS = (".*", "__pycache__", "*.egg-info", "*.dist-info", "node_modules")
@@ -47,6 +48,7 @@ _ASIDE = ("test", "tests", "doc", "docs", "Documentation")
 _MAKEFILES = ("Kbuild", "Makefile", "GNUmakefile", "makefile", "*.mk", "Kbuild.*", "Makefile.*")
 _MAKES_MODULE = ("Kbuild", "Makefile")
 _INCLUDES = ("*.c", "*.h", "*.S")
+_INCLUDE = re.compile(r'^[^\S\n]*#[^\S\n]*include[^\S\n]*"([^"\n]*)"', re.MULTILINE)
 _SOURCES_OF_OBJECTS = (".c", ".S", ".s", ".rs")
 
 
@@ -216,7 +218,7 @@ def _folders_named(folder: Path, files: list[Path]) -> set[str]:
             # Lines that begin with a tab are a recipe's commands, and name no input of the build.
             lines = re.findall(r"^(?!\t)([^#\n]*)", _text(folder / path), re.MULTILINE)
         elif _matches(path.name, _INCLUDES):
-            lines = re.findall(r'^\s*#\s*include\s*"([^"]*)"', _text(folder / path), re.MULTILINE)
+            lines = _INCLUDE.findall(_text(folder / path))
         else:
             continue
         for line in lines:

@@ -61,7 +61,7 @@ _TERMINAL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\x00-\x08]")
 _PLACE = re.compile(
     r"(?:(?:[ER]?IP|pc) ?: (?:\w+:)?0x|page fault for address: |(?:^ |>\] )0x)"
     r"(?P<address>[0-9a-f]+)$"
-    r"|(?P<function>[A-Za-z_][\w.]*)\+0x(?P<offset>[0-9a-f]+)/0x(?P<size>[0-9a-f]+)"
+    r"|(?<![\w.])[\d.]*(?P<function>[A-Za-z_][\w.]*)\+0x(?P<offset>[0-9a-f]+)/0x(?P<size>[0-9a-f]+)"
     r"(?: \[(?P<module>\w+)\])?"
 )
 # How a line begins whose address is one to which a function returns.
@@ -80,6 +80,9 @@ _LINES = 400
 _CUT_HERE = "[ cut here ]"
 # How far before a report the mark is looked for (lines).
 _MESSAGE_LINES = 20
+# A kernel's message has at most 1,024 bytes (its LOG_LINE_MAX). What follows in a longer line is
+# not searched: some patterns would take a time that grows with the square of the length.
+_LONGEST = 1024
 # How many foreign lines in succession may interrupt a report.
 _STRANGERS = 8
 # A line whose timestamp is this much later than the line before is not of the same report.
@@ -134,7 +137,7 @@ class CodeLocation:
 
 def kind_of(line: str) -> str:
     """The kind of report that begins with a line; empty if none does."""
-    return next((kind for kind, pattern in _BEGIN if pattern.search(line)), "")
+    return next((kind for kind, pattern in _BEGIN if pattern.search(line, 0, _LONGEST)), "")
 
 
 def is_trouble(text: str) -> bool:
@@ -149,12 +152,17 @@ class _Line:
 
 
 def _kernel_lines(text: str) -> list[_Line]:
-    """The lines of a log that have a timestamp, and so are the kernel's; all lines if none has."""
+    """The lines of a log that have a timestamp, and so are the kernel's; all lines if none has.
+
+    What is longer than a message of the kernel is cut off.
+    """
     lines = []
     for raw in _TERMINAL.sub("", text).split("\n"):
         # The timestamp may be in mid-line: a program had begun the line.
         stamp = _STAMP.search(raw)
-        lines.append(_Line(float(stamp[1]), raw[stamp.end() :]) if stamp else _Line(None, raw))
+        begin = stamp.end() if stamp else 0
+        when = float(stamp[1]) if stamp else None
+        lines.append(_Line(when, raw[begin : begin + _LONGEST]))
     stamped = [line for line in lines if line.when is not None]
     return stamped or lines
 
@@ -171,8 +179,8 @@ class _Open:
         self.strangers = 0
         self.when = first.when
 
-    def takes(self, line: _Line) -> bool:
-        """Add a line if it belongs to the report.
+    def takes(self, line: _Line, kind: str) -> bool:
+        """Add a line, of which kind_of() is known, if it belongs to the report.
 
         Returns:
             Whether the report goes on. It does after a few foreign lines, too: those of other
@@ -184,10 +192,10 @@ class _Open:
             or (self.kind in _ANY_LINE and not self.has_stack)
             or _BODY.match(line.text)
             or _END.search(line.text)
-            or kind_of(line.text)
+            or kind
         ):
             self.lines.append(line.text.rstrip())
-            self.marked |= self.kind in _MARKED or kind_of(line.text) in _MARKED
+            self.marked |= self.kind in _MARKED or kind in _MARKED
             self.has_stack |= line.text.startswith(("Call Trace:", "Call trace:"))
             self.strangers = 0
             self.when = line.when
@@ -249,7 +257,7 @@ def _reports(lines: list[_Line]) -> Iterator[Report]:
     current: _Open | None = None
     for line in lines:
         kind = kind_of(line.text)
-        if current and (current.is_over(line, kind) or not current.takes(line)):
+        if current and (current.is_over(line, kind) or not current.takes(line, kind)):
             yield current.closed()
             current = None
         elif current and current.ends_with(line):
@@ -258,7 +266,7 @@ def _reports(lines: list[_Line]) -> Iterator[Report]:
             continue
         if kind and current is None:
             current = _Open(kind, line)
-            current.takes(line)
+            current.takes(line, kind)
     if current:
         yield current.closed()
 
@@ -310,7 +318,7 @@ def annotate(text: str, line_of: Callable[[CodeLocation], str]) -> str:
     """
 
     def annotated(line: str) -> str:
-        if not (found := _PLACE.search(line)):
+        if not (found := _PLACE.search(line, 0, _LONGEST)):
             return line
         returns = re.match(_RETURNS, line) is not None
         location = (
