@@ -117,12 +117,17 @@ class GuestBackend(Protocol):
     def console_size(self) -> int:
         """Return the size of the serial console's output so far, in bytes."""
 
-    def console_text(self, since: int = 0) -> str:
-        """Return the serial console's output, at most 512 KiB.
+    def console_text(self, since: int = 0, most: int = MOST_CONSOLE_BYTES) -> str:
+        """Return the serial console's output.
 
         Args:
             since: the offset in bytes at which it begins, as console_size() returned it earlier.
+            most: how many bytes it has at most.
         """
+
+    def console_end(self) -> str:
+        """Return the end of the serial console's output, at most 512 KiB."""
+        return self.console_text(max(0, self.console_size() - MOST_CONSOLE_BYTES))
 
     def last_words(self) -> str:
         """Return the end of the console's output and what the backend itself has printed."""

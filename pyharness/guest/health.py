@@ -27,6 +27,9 @@ _DEBUGGED_SECONDS = 0.2
 # How often, and in what intervals, to look for a CPU in a module's code after a timeout.
 _LOOKS, _LOOK_SECONDS = 10, 0.05
 _REPORTS = 3  # in the message of a crash
+# How much of the console is searched at once, in bytes; a report is shorter than half of it, and
+# the halves overlap.
+_SEARCHED_BYTES = 1 << 17
 
 
 class Health:
@@ -65,6 +68,7 @@ class Health:
         self._timeout_factor = backend.facts.timeout_factor
         self._death: GuestCrashed | None = None
         self._closed = False
+        # Where the console is read from, and up to where it was searched, in bytes.
         self._from = self._seen = 0 if fresh else self._backend.console_size()
 
     def closed(self) -> None:
@@ -137,12 +141,19 @@ class Health:
         return known.line_in(location.function, location.offset, location.size) if known else ""
 
     def _has_died(self) -> bool:
-        """Return whether the console has had more than a warning since this object watches it."""
-        if (size := self._backend.console_size()) == self._seen:
-            return False
-        self._seen = size
-        found = trouble.reports(self._backend.console_text(self._from))
-        return any(report.kind != "warning" for report in found)
+        """Return whether the console has had more than a warning since it was last searched.
+
+        What was searched is left behind, except for a report that may not have ended.
+        """
+        size = self._backend.console_size()
+        while self._seen < size:
+            found = trouble.reports(self._backend.console_text(self._from, _SEARCHED_BYTES))
+            if any(report.kind != trouble.WARNING for report in found):
+                return True
+            self._seen = min(size, self._from + _SEARCHED_BYTES)
+            if size > self._seen:
+                self._from += _SEARCHED_BYTES // 2
+        return False
 
     def _hangs(self, silent: float) -> NoReturn:
         """Raise the crash of a silent kernel, with the place where each CPU is.
@@ -189,9 +200,10 @@ class Health:
         self._backend.pause()
 
     def _crashed(self, what: str, before: str = "") -> NoReturn:
+        self._has_died()  # from where it has, if it has, the console is read
         self._wait_for_console()
         found = trouble.reports(self._backend.console_text(self._from))
-        found = found or trouble.reports(self._backend.console_text())
+        found = found or trouble.reports(self._backend.console_end())
         # The first report has the cause; the later ones of many only follow from it.
         report = self.with_lines(before + "\n\n".join(map(str, found[:_REPORTS])))
         message = f"the kernel of {self._name} {what}"

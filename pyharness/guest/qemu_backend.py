@@ -80,11 +80,11 @@ class QemuBackend(GuestBackend):
         except FileNotFoundError:
             return 0
 
-    def console_text(self, since: int = 0) -> str:
+    def console_text(self, since: int = 0, most: int = MOST_CONSOLE_BYTES) -> str:
         try:
             with self.machine.console_log.open("rb") as log:
                 log.seek(since)
-                return log.read(MOST_CONSOLE_BYTES).decode(errors="replace")
+                return log.read(most).decode(errors="replace")
         except FileNotFoundError:
             return ""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from pyharness.errors import GuestError, UsageError
-from pyharness.guest.backend import GuestBackend, GuestFacts
+from pyharness.guest.backend import MOST_CONSOLE_BYTES, GuestBackend, GuestFacts
 from pyharness.guest.compilers import Compiler
 from pyharness.guest.guest import Guest
 from pyharness.host import cache
@@ -68,7 +68,7 @@ class SshBackend(GuestBackend):
     def console_size(self) -> int:
         return 0
 
-    def console_text(self, since: int = 0) -> str:
+    def console_text(self, since: int = 0, most: int = MOST_CONSOLE_BYTES) -> str:
         return ""
 
     def last_words(self) -> str:

@@ -80,7 +80,7 @@ def find(
         if named:
             raise
         return {}
-    said = _OFFSET.search(backend.console_text())
+    said = _OFFSET.search(backend.console_end())
     if _TEXT in known:
         offset = known[_TEXT] - text
     elif said or "RANDOMIZE_BASE" not in backend.facts.kernel_options:
