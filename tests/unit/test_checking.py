@@ -114,6 +114,37 @@ def test_a_hard_link_is_packed_as_a_file(tmp_path: Path) -> None:
         assert {member.name: member.size for member in archive} == {"a.c": 7, "interceptor.c": 7}
 
 
+def test_a_folder_of_too_many_levels_is_refused(tmp_path: Path) -> None:
+    at = os.open(tmp_path, os.O_PATH)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=at)
+        below = os.open("d", os.O_PATH, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(at)
+    with pytest.raises(UsageError, match="more than 50 levels of folders: it is no module's"):
+        submission.packed(tmp_path)
+    subprocess.run(["rm", "-r", str(tmp_path / "d")], check=True)
+
+
+def test_a_folder_of_too_many_files_is_refused(tmp_path: Path) -> None:
+    for number in range(101):
+        (tmp_path / str(number)).mkdir()
+        for other in range(100):
+            (tmp_path / str(number) / str(other)).touch()
+    with pytest.raises(UsageError, match="has more than 10,000 files: it is no module's source"):
+        submission.packed(tmp_path)
+
+
+def test_a_folder_is_packed_in_one_order(tmp_path: Path) -> None:
+    for name in ("b/z/y.c", "b/a.c", "b.c", "a/x.c", "b/.git/config", "b/old.ko"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    _, data = submission.packed(tmp_path)
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        assert archive.getnames() == ["a", "a/x.c", "b", "b/a.c", "b/z", "b/z/y.c", "b.c"]
+
+
 def test_what_is_no_submission_is_refused(tmp_path: Path) -> None:
     (tmp_path / "it.rar").write_bytes(b"Rar!")
     for path in (tmp_path / "it.rar", tmp_path / "none"):

@@ -5,11 +5,9 @@ Nothing of a submission is unpacked, built or executed on the host. The guest is
 afterwards, as a makefile can do anything in it.
 """
 
-import io
 import json
 import re
 import shlex
-import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -19,13 +17,13 @@ from pyharness.guest.build import warnings_in
 from pyharness.guest.guest import Guest
 from pyharness.guest.module_source import kernel_name
 from pyharness.interceptor.interface import HEADER, Interface
+from pyharness.interceptor.rules import folder_archive
 from pyharness.interceptor.rules.scheme import Scheme
 from pyharness.interceptor.rules.subject import Subject
 from pyharness.linux.syscalls import INT_MOST, Syscalls
 
 # The archives that Python's shutil unpacks.
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
-_LARGEST_BYTES = 64 << 20  # of a submission
 _LARGEST_MODULE_BYTES = 16 << 20
 _LARGEST_OUTPUT_BYTES = 64 << 10  # of what make prints
 _USER = "nobody"
@@ -33,8 +31,6 @@ _TOP = "/srv/check"
 _INSIDE = Path(__file__).parents[1] / "inside"
 _STARTER = Path(__file__).parents[1] / "starter"
 _UNPACK_SECONDS = 20.0
-# What a submission's folder has besides its source.
-_LEFT_OUT = (".*", "__pycache__", "*.ko", "*.o", "*.mod", "*.mod.c")
 # How much of the guest a build may use: processes, the size of a file, and memory, in bytes.
 _LIMITS = f"--nproc=128 --fsize={64 << 20} --as={1 << 30}"
 _MAKE = (
@@ -89,43 +85,13 @@ def packed(path: Path) -> tuple[str, bytes]:
     """
     try:
         if path.is_file():
-            if path.stat().st_size > _LARGEST_BYTES:
-                raise _too_large(path)
+            if path.stat().st_size > folder_archive.LARGEST_BYTES:
+                raise folder_archive.too_large(path)
             kind = next(kind for kind in ARCHIVES if path.name.lower().endswith(kind))
             return f"submission{kind}", path.read_bytes()
-        return "submission.tar", _tar(path)
+        return "submission.tar", folder_archive.packed(path)
     except OSError as error:
         raise UsageError(f"{error.filename or path} can't be read: {error.strerror}") from error
-
-
-def _tar(folder: Path) -> bytes:
-    size = 0
-
-    def chosen(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-        nonlocal size
-        archive.inodes.clear()  # type: ignore[attr-defined]  # a hard link is a file as any other
-        name = PurePosixPath(member.name)
-        if name.name and any(name.match(pattern) for pattern in _LEFT_OUT):
-            return None
-        if not (member.isfile() or member.isdir() or member.issym()):
-            return None
-        if (size := size + member.size) > _LARGEST_BYTES:
-            raise _too_large(folder)
-        # The archive depends on names and content alone.
-        member.mtime = member.uid = member.gid = 0
-        member.uname = member.gname = ""
-        member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
-        return member
-
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w") as archive:
-        for entry in sorted(folder.iterdir()):
-            archive.add(entry, arcname=entry.name, filter=chosen)
-    return made.getvalue()
-
-
-def _too_large(path: Path) -> UsageError:
-    return UsageError(f"{path} has more than {_LARGEST_BYTES >> 20} MiB: it is no module's source")
 
 
 def build(guest: Guest, path: Path, scheme: Scheme, kept: Path) -> Build:
