@@ -3,16 +3,15 @@
 
 import io
 import re
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from pyharness.errors import ModuleRefused, UsageError
+from pyharness.linux import elf_size
 
 # ELF's name of each Debian architecture.
 _MACHINES = {"i386": "EM_386", "amd64": "EM_X86_64", "arm64": "EM_AARCH64"}
@@ -29,6 +28,8 @@ _TOO_LONG = re.compile(r"(\S+): string parameter too long")
 # Bytes at which the kernel separates parameters. A newline is one, too; quoted() refuses it.
 _SPACES = {*b"\t\v\f\r ", 0xA0}
 _VERSION_ENTRY = 64  # sizeof(struct modversion_info)
+_SYMBOL_BYTES = {32: 16, 64: 24}  # sizeof(Elf32_Sym), sizeof(Elf64_Sym)
+_NAMED = 10  # symbols in a message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,21 +70,31 @@ def read(data: bytes) -> ModuleFile:
     if data[:4] != b"\x7fELF":
         raise ModuleRefused("not an ELF file: build the module with make")
     try:
-        elf = ELFFile(io.BytesIO(data))
-        _refuse_truncated(elf, len(data))
-        if elf["e_type"] != "ET_REL":
-            raise ModuleRefused("an ELF file, but no kernel module: name the .ko that make made")
-        if (info := elf.get_section_by_name(".modinfo")) is None:
-            raise ModuleRefused("an object file without .modinfo: name the .ko, not the .o")
-        return ModuleFile(
-            machine=elf["e_machine"],
-            info=_modinfo(info.data()),
-            undefined=_undefined(elf),
-            versions=_versions(elf),
-            has_lines=elf.get_section_by_name(".debug_line") is not None,
-        )
-    except (ELFError, struct.error, ValueError, KeyError, AttributeError, TypeError) as error:
+        return _read(ELFFile(io.BytesIO(data)), len(data))
+    except ModuleRefused:
+        raise
+    except elf_size.TooLarge as error:
+        raise ModuleRefused(
+            "an ELF file whose sections have more than 64 MiB: build the module without compression"
+        ) from error
+    except Exception as error:  # pyelftools raises errors of any kind
         raise ModuleRefused("a damaged ELF file: build the module again") from error
+
+
+def _read(elf: Any, size: int) -> ModuleFile:
+    _refuse_truncated(elf, size)
+    elf_size.check(elf)
+    if elf["e_type"] != "ET_REL":
+        raise ModuleRefused("an ELF file, but no kernel module: name the .ko that make made")
+    if (info := elf.get_section_by_name(".modinfo")) is None:
+        raise ModuleRefused("an object file without .modinfo: name the .ko, not the .o")
+    return ModuleFile(
+        machine=elf["e_machine"],
+        info=_modinfo(_data(info)),
+        undefined=_undefined(elf),
+        versions=_versions(elf),
+        has_lines=elf.get_section_by_name(".debug_line") is not None,
+    )
 
 
 def _refuse_truncated(elf: Any, size: int) -> None:
@@ -97,19 +108,28 @@ def _refuse_truncated(elf: Any, size: int) -> None:
         raise ModuleRefused("a truncated ELF file: copy or build the module again")
 
 
+def _data(section: Any) -> bytes:
+    """The content of a section that the kernel reads, too; it decompresses none."""
+    if section.compressed:
+        raise ModuleRefused(f"its {section.name} is compressed: build the module without that")
+    return bytes(section.data())
+
+
 def _modinfo(data: bytes) -> dict[str, tuple[str, ...]]:
-    info: dict[str, tuple[str, ...]] = {}
+    info: dict[str, list[str]] = {}
     for entry in data.split(b"\0"):
         field, equals, value = entry.decode(errors="replace").partition("=")
         if equals:
-            info[field] = (*info.get(field, ()), value)
-    return info
+            info.setdefault(field, []).append(value)
+    return {field: tuple(values) for field, values in info.items()}
 
 
 def _undefined(elf: Any) -> frozenset[str]:
     table = elf.get_section_by_name(".symtab")
     if not isinstance(table, SymbolTableSection):
         return frozenset()
+    if table["sh_entsize"] != _SYMBOL_BYTES[elf.elfclass]:
+        raise ValueError("the table's symbols are of no known size")
     return frozenset(
         symbol.name
         for symbol in table.iter_symbols()
@@ -124,7 +144,7 @@ def _versions(elf: Any) -> dict[str, int]:
     if section is None:
         return {}
     width = elf.elfclass // 8
-    data = section.data()
+    data = _data(section)
     found = {}
     for at in range(0, len(data), _VERSION_ENTRY):
         entry = data[at : at + _VERSION_ENTRY]
@@ -228,9 +248,9 @@ def check(module: ModuleFile, *, architecture: str, vermagic: str, exports: dict
             ' GPL symbols: MODULE_LICENSE("GPL")'
         )
     if missing := sorted(module.undefined - exports.keys()):
-        raise ModuleRefused(
-            f"the guest's kernel exports no {', '.join(missing)}: use what it does export"
-        )
+        more = len(missing) - _NAMED
+        names = ", ".join(missing[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+        raise ModuleRefused(f"the guest's kernel exports no {names}: use what it does export")
     differing = [name for name, crc in module.versions.items() if exports.get(name, crc) != crc]
     if differing:
         raise ModuleRefused(

@@ -12,6 +12,8 @@ from typing import Any
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
+from pyharness.linux import elf_size
+
 # The offset and struct format of st_value in a symbol (Elf32_Sym, Elf64_Sym), by ELF class.
 _VALUE = {32: (4, "I"), 64: (8, "Q")}
 # The distance between sections whose address the caller did not give (bytes).
@@ -74,6 +76,7 @@ class Symbolizer:
         addresses are relocations against symbols: moving the symbols moves them all.
         """
         elf: Any = ELFFile(io.BytesIO(bytes(self._ko)))
+        elf_size.check(elf)
         bases = self._bases(elf)
         at, letter = _VALUE[elf.elfclass]
         code = ("<" if elf.little_endian else ">") + letter
