@@ -18,8 +18,9 @@ from pyharness.guest.module_source import LARGEST_BYTES, ModuleSource, kernel_na
 from pyharness.host import cache, json_store
 
 # Warnings about the guest's compiler or headers, which are not the module's fault.
-_NO_WARNING = re.compile(r"Skipping BTF generation|the compiler differs from the one")
-_WARNING = re.compile(r"\bwarning:|\bWARNING:")
+# Both are regular expressions for Python and for ``grep -E``.
+NO_WARNING = r"Skipping BTF generation|the compiler differs from the one"
+WARNING = r"\bwarning:|\bWARNING:"
 _FLAGS = ("W=1", "C=1", "KCFLAGS=-g{more}")
 # The folder in a build's folder with the .gcno files of a module whose code is counted.
 NOTES = "notes"
@@ -96,7 +97,7 @@ def warnings_in(output: str) -> list[str]:
     return [
         line
         for line in output.splitlines()
-        if _WARNING.search(line) and not _NO_WARNING.search(line)
+        if re.search(WARNING, line) and not re.search(NO_WARNING, line)
     ]
 
 

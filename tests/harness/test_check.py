@@ -120,6 +120,23 @@ def test_a_makefile_reaches_nothing_but_its_guest(tmp_path: Path, line: str) -> 
     assert folder.is_dir()
 
 
+# Kbuild is read before the compiler runs, and by modpost after it.
+HIDING = """
+$(shell yes | head -c 200000 >&2)
+$(shell python3 -c 'import os; os.ftruncate(2, 0)' 2>/dev/null)
+$(shell python3 -c 'import os; os.lseek(2, 0, 0)' 2>/dev/null)
+"""
+
+
+def test_a_makefile_hides_no_warning(tmp_path: Path) -> None:
+    folder = classic.mutant("build-warns", tmp_path / "it")
+    kbuild = folder / "Kbuild"
+    kbuild.write_text(HIDING + kbuild.read_text(encoding="utf-8"), encoding="utf-8")
+    found = classic.check(folder, "--only=no-warnings")
+    assert found.rules(Outcome.FAILED) == {"no-warnings"}
+    assert "unused variable" in found.verdicts["no-warnings"]["evidence"]
+
+
 def test_a_module_for_another_kernel_is_sent_to_its_guest() -> None:
     found = classic.check(classic.SOLUTION, "--only=takes-commands", "--guest=bookworm-i386")
     assert found.status == 1

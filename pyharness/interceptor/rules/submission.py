@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from pyharness.errors import GuestTimeout, UsageError
-from pyharness.guest.build import warnings_in
 from pyharness.guest.guest import Guest
 from pyharness.guest.module_source import kernel_name
 from pyharness.interceptor.interface import HEADER, Interface
-from pyharness.interceptor.rules import folder_archive
+from pyharness.interceptor.rules import build_output, folder_archive
 from pyharness.interceptor.rules.scheme import Scheme
 from pyharness.interceptor.rules.subject import Subject
 from pyharness.linux.syscalls import INT_MOST, Syscalls
@@ -25,20 +24,26 @@ from pyharness.linux.syscalls import INT_MOST, Syscalls
 # The archives that Python's shutil unpacks.
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
 _LARGEST_MODULE_BYTES = 16 << 20
-_LARGEST_OUTPUT_BYTES = 64 << 10  # of what make prints
+_MOST_OUTPUT_BYTES = 64 << 20  # of what make prints
+_MOST_PATHS_BYTES = 1 << 20  # of the paths of the modules
 _USER = "nobody"
 _TOP = "/srv/check"
+_OUTPUT = f"{_TOP}/output"
 _INSIDE = Path(__file__).parents[1] / "inside"
 _STARTER = Path(__file__).parents[1] / "starter"
 _UNPACK_SECONDS = 20.0
 # How much of the guest a build may use: processes, the size of a file, and memory, in bytes.
 _LIMITS = f"--nproc=128 --fsize={64 << 20} --as={1 << 30}"
+# make and all that it starts end together, as they have process IDs of their own. What it prints
+# goes through a pipe: a file could be truncated.
 _MAKE = (
-    "unshare --net -- prlimit {limits} -- runuser -u {user} --"
+    "( unshare --net --pid --fork --kill-child --mount-proc -- prlimit {limits} --"
+    " runuser -u {user} --"
     " env -i PATH=/usr/bin:/bin HOME={top} LC_ALL=C"
     " timeout --kill-after=5 {seconds:.0f}"
-    " make -C /lib/modules/$(uname -r)/build M={folder} KCFLAGS=-g modules"
-    " > {top}/output 2>&1 < /dev/null; echo $?; pkill -KILL -u {user}"
+    " make -C /lib/modules/$(uname -r)/build M={folder} KCFLAGS=-g modules;"
+    " echo $? > {top}/status ) 2>&1 < /dev/null | head -c {most} > {output};"
+    " pkill -KILL -u {user}; cat {top}/status"
 )
 _TIMED_OUT = (124, 137)
 # A comment that does not end takes the rest: to look for its end at each "/*" would be quadratic.
@@ -52,7 +57,7 @@ class Build:
     Attributes:
         subject: the module; None if it was not built.
         problem: why it was not; empty if it was.
-        output: what make printed, cut off at 64 KiB.
+        output: what make printed; of more than 64 KiB, the beginning and the end.
     """
 
     subject: Subject | None = None
@@ -129,33 +134,42 @@ def build(guest: Guest, path: Path, scheme: Scheme, kept: Path) -> Build:
 
 
 def _make(guest: Guest, folder: str, defines: str, scheme: Scheme, kept: Path) -> Build:
-    seconds = guest.limit(scheme.build_seconds)
-    where = shlex.quote(folder)
-    line = _MAKE.format(limits=_LIMITS, user=_USER, top=_TOP, seconds=seconds, folder=where)
+    line = _MAKE.format(
+        limits=_LIMITS,
+        user=_USER,
+        top=_TOP,
+        seconds=guest.limit(scheme.build_seconds),
+        folder=shlex.quote(folder),
+        most=_MOST_OUTPUT_BYTES,
+        output=_OUTPUT,
+    )
     try:
         done = guest.run(line, seconds=scheme.build_seconds + 10)
     except GuestTimeout:  # a makefile may stop what would end it
         return Build(problem="make did not end in time")
     status = int(done.stdout.split()[0])
-    output = guest.run(f"head -c {_LARGEST_OUTPUT_BYTES} {_TOP}/output").stdout
+    output = build_output.read(guest.run, _OUTPUT)
     if status in _TIMED_OUT:
         return Build(problem="make did not end in time", output=output)
     if status:
         return Build(problem="make failed", output=output)
     small = f"-{_LARGEST_MODULE_BYTES >> 10}k"
     find_modules = ["find", folder, "-type", "f", "-name", "*.ko", "-size", small, "-print0"]
-    files = guest.run(find_modules).stdout.split("\0")[:-1]
+    paths = guest.run(f"{shlex.join(find_modules)} | head -c {_MOST_PATHS_BYTES}").stdout
+    files = paths.split("\0")[:-1]
     if not files:
         return Build(problem="make has built no module", output=output)
     file = _chosen(files)
     ko = kept / PurePosixPath(file).name
-    ko.write_bytes(guest.get(file))
+    copied = f"{_TOP}/copied.ko"
+    guest.run(f"head -c {_LARGEST_MODULE_BYTES} {shlex.quote(file)} > {copied}").check()
+    ko.write_bytes(guest.get(copied))
     return Build(
         subject=Subject(
             name=kernel_name(ko.stem),
             ko=ko,
             interface=interface(defines, guest.syscalls),
-            warnings=tuple(warnings_in(output)),
+            warnings=build_output.warnings(guest.run, _OUTPUT),
         ),
         output=output,
     )
