@@ -438,14 +438,19 @@ class Guest(Closes):
             self._ssh, self.facts.cpus, self.limit(_BUILD_SECONDS)
         )
 
-    def inspect(self, ko: Path) -> module_file.ModuleFile:
+    def inspect(self, ko: Path, *, any_license: bool = False) -> module_file.ModuleFile:
         """Read a module's ``.ko`` file, and check that this guest's kernel would load it.
+
+        Args:
+            ko: the file, on the host.
+            any_license: whether a license is accepted with which a module may not use the kernel's
+                GPL symbols.
 
         Raises:
             UsageError: the file can't be read.
             ModuleRefused: the kernel would not load it.
         """
-        return inspect(ko, self.facts)
+        return inspect(ko, self.facts, any_license=any_license)
 
     def is_loaded(self, name: str) -> bool:
         """Return whether the guest's kernel has a module of that name."""
@@ -569,7 +574,7 @@ def _persistent(machine: Machine) -> QemuBackend:
     return QemuBackend(lifecycle.saved_state_of(machine), machine)
 
 
-def inspect(ko: Path, facts: GuestFacts) -> module_file.ModuleFile:
+def inspect(ko: Path, facts: GuestFacts, *, any_license: bool = False) -> module_file.ModuleFile:
     """Read a module's ``.ko`` file, and check that a guest's kernel would load it.
 
     The guest need not run.
@@ -577,6 +582,8 @@ def inspect(ko: Path, facts: GuestFacts) -> module_file.ModuleFile:
     Args:
         ko: the file, on the host.
         facts: the facts about the guest.
+        any_license: whether a license is accepted with which a module may not use the kernel's GPL
+            symbols.
 
     Raises:
         UsageError: the file can't be read.
@@ -591,5 +598,6 @@ def inspect(ko: Path, facts: GuestFacts) -> module_file.ModuleFile:
         architecture=facts.architecture,
         vermagic=facts.vermagic,
         exports=exports,
+        any_license=any_license,
     )
     return module

@@ -217,7 +217,14 @@ def parse_exports(symvers: str) -> dict[str, int]:
     return {words[1]: int(words[0], 16) for words in lines if len(words) >= 2}
 
 
-def check(module: ModuleFile, *, architecture: str, vermagic: str, exports: dict[str, int]) -> None:
+def check(
+    module: ModuleFile,
+    *,
+    architecture: str,
+    vermagic: str,
+    exports: dict[str, int],
+    any_license: bool = False,
+) -> None:
     """Refuse a module that a kernel would refuse; the checks are in the kernel's own order.
 
     Args:
@@ -225,6 +232,8 @@ def check(module: ModuleFile, *, architecture: str, vermagic: str, exports: dict
         architecture: the guest's architecture, by Debian's name.
         vermagic: the ``vermagic`` field of modules built for the guest's kernel.
         exports: the CRC of each symbol that the guest's kernel exports, by symbol.
+        any_license: whether a license is accepted with which a module may not use GPL symbols: the
+            kernel loads it if it uses none.
 
     Raises:
         ModuleRefused: the kernel would not load the module, or not let it use GPL symbols;
@@ -242,7 +251,7 @@ def check(module: ModuleFile, *, architecture: str, vermagic: str, exports: dict
             f"made for kernel {said or 'unknown'!r}, and the guest runs {vermagic!r}:"
             " build it with that kernel's headers"
         )
-    if module.get("license") not in _GPL:
+    if not any_license and module.get("license") not in _GPL:
         raise ModuleRefused(
             f"its license is {module.get('license') or 'none'!r}, which may not use the kernel's"
             ' GPL symbols: MODULE_LICENSE("GPL")'
