@@ -13,28 +13,97 @@ import json
 import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 MAKEFILES = ("Kbuild", "Makefile")
 HEADER = "interceptor.h"
+SOURCE = "interceptor.c"
+MAC = "__MACOSX"  # where macOS keeps what files have besides their content
+MOST_LEVELS = 50  # of folders
 TEXTS = (".c", ".h", ".mk")
 MOST_TEXT = 1 << 20
 PLAIN = re.compile(r"[\w/.+-]+", re.ASCII)
 BOM = b"\xef\xbb\xbf"
 
 
-def module_folder(top: Path) -> "Path | None":
-    """Return the folder nearest to the top that has a makefile, or else one with C files."""
-    with_sources = None
+def walk(top: Path) -> "Iterator[Path]":
+    """Yield the folder and the folders below it, except those that no student has made."""
+    for name, folders, _ in os.walk(top):
+        folder = Path(name)
+        deep = len(folder.relative_to(top).parts) >= MOST_LEVELS
+        folders[:] = [] if deep else sorted(n for n in folders if n[0] != "." and n != MAC)
+        yield folder
+
+
+def make_accessible(top: Path) -> None:
+    """Let the user read and write everything; an archive may have other permissions."""
+    top.chmod(0o755)
     for name, folders, files in os.walk(top):
-        folders[:] = sorted(name for name in folders if name[0] not in "._")
-        if any(makefile in files for makefile in MAKEFILES):
-            return Path(name)
-        if not with_sources and any(file.endswith(".c") for file in files):
-            with_sources = Path(name)
-    return with_sources
+        for path in (Path(name, entry) for entry in (*folders, *files)):
+            mode = path.lstat().st_mode
+            if stat.S_ISDIR(mode):
+                path.chmod(0o755)
+            elif stat.S_ISREG(mode):
+                path.chmod(stat.S_IMODE(mode) | 0o644)
+
+
+def use_slashes(top: Path) -> None:
+    """Make folders of the backslashes in names, which some programs of Windows write into a zip."""
+    for path in [path for path in top.iterdir() if "\\" in path.name]:
+        parts = [part for part in path.name.split("\\") if part]
+        if not parts or ".." in parts:
+            continue
+        target = top.joinpath(*parts)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.name.endswith("\\"):
+            target.mkdir(exist_ok=True)
+        else:
+            path.replace(target)
+
+
+def sources(folder: Path) -> "list[Path]":
+    """Return the C files of a folder; those of macOS that begin with a dot are none."""
+    found = (path for path in folder.glob("*.c") if path.name[0] != "." and path.is_file())
+    return sorted(found)
+
+
+def makefiles(folder: Path) -> "list[Path]":
+    """Return the files that Kbuild may read in a folder."""
+    return [folder / name for name in MAKEFILES if (folder / name).is_file()]
+
+
+def builds_module(folder: Path) -> bool:
+    """Return whether a makefile in a folder builds a module."""
+    for path in makefiles(folder):
+        with path.open("rb") as file:
+            if b"obj-m" in file.read(MOST_TEXT):
+                return True
+    return False
+
+
+def module_folder(top: Path) -> "Path | None":
+    """Return the folder of the module; None if there is none.
+
+    It is the one nearest to the top whose makefile builds a module, or that has the source of the
+    handout's name; or else any C file; or else a makefile.
+    """
+    found = []
+    for folder in walk(top):
+        named, builds = (folder / SOURCE).is_file(), builds_module(folder)
+        if named or builds:
+            rank = 0
+        elif sources(folder):
+            rank = 1
+        elif makefiles(folder):
+            rank = 2
+        else:
+            continue
+        found.append((rank, len(folder.parts), not builds, folder))
+    return min(found)[-1] if found else None
 
 
 def to_unix(path: Path) -> None:
@@ -49,12 +118,16 @@ def to_unix(path: Path) -> None:
 
 def fill(folder: Path, more: Path) -> str:
     """Add the files that are missing; return what is wrong with the folder, if anything is."""
-    found = [folder / name for name in MAKEFILES if (folder / name).is_file()]
-    if not any("obj-m" in path.read_text(errors="replace") for path in found):
-        sources = sorted(folder.glob("*.c"))
-        if len(sources) != 1:
-            return "there is no Kbuild or Makefile with obj-m, and not exactly one .c file"
-        (folder / "Kbuild").write_text(f"obj-m := {sources[0].stem}.o\n")
+    if not builds_module(folder):
+        found = sources(folder)
+        if named := [path for path in found if path.name == SOURCE]:
+            found = named  # beside the testers of the handout
+        if len(found) != 1:
+            return (
+                f"there is no Kbuild or Makefile with obj-m, no {SOURCE}, and not exactly one"
+                " .c file"
+            )
+        (folder / "Kbuild").write_text(f"obj-m := {found[0].stem}.o\n")
     if not (folder / HEADER).exists():
         (folder / HEADER).unlink(missing_ok=True)  # a link to somewhere else
         shutil.copy(more / HEADER, folder)
@@ -67,6 +140,8 @@ def main(archive: str, top: str, more: str) -> "dict[str, str]":
         shutil.unpack_archive(archive, top)
     except Exception as error:  # whatever somebody has handed in
         return {"problem": f"the archive can't be unpacked: {error}"}
+    make_accessible(Path(top))
+    use_slashes(Path(top))
     folder = module_folder(Path(top))
     if not folder:
         return {"problem": "there is neither a Kbuild, nor a Makefile, nor a .c file in it"}
@@ -77,6 +152,7 @@ def main(archive: str, top: str, more: str) -> "dict[str, str]":
         for path in sorted(folder.iterdir())
         if path.is_file()
         and not path.is_symlink()
+        and path.name[0] != "."
         and (path.name in MAKEFILES or path.suffix in TEXTS)
     ]
     for path in texts:
