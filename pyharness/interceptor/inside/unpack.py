@@ -24,7 +24,8 @@ HEADER = "interceptor.h"
 SOURCE = "interceptor.c"
 MAC = "__MACOSX"  # where macOS keeps what files have besides their content
 MOST_LEVELS = 50  # of folders
-TEXTS = (".c", ".h", ".mk")
+CODE = (".c", ".h")
+TEXTS = (*CODE, ".mk")
 MOST_TEXT = 1 << 20
 PLAIN = re.compile(r"[\w/.+-]+", re.ASCII)
 BOM = b"\xef\xbb\xbf"
@@ -159,7 +160,8 @@ def main(archive: str, top: str, more: str) -> "dict[str, str]":
         to_unix(path)
     if problem := fill(folder, Path(more)):
         return {"problem": problem}
-    headers_last = sorted(texts, key=lambda path: path.suffix == ".h")
+    code = [path for path in texts if path.suffix in CODE]
+    headers_last = sorted(code, key=lambda path: path.suffix == ".h")
     defines = "\n".join(path.read_text(errors="replace") for path in headers_last)
     return {"folder": str(folder), "defines": defines[-MOST_TEXT:]}
 

@@ -16,10 +16,11 @@ from pyharness.errors import GuestTimeout, UsageError
 from pyharness.guest.guest import Guest
 from pyharness.guest.module_source import kernel_name
 from pyharness.interceptor.interface import HEADER, Interface
-from pyharness.interceptor.rules import build_output, folder_archive
+from pyharness.interceptor.rules import build_output, folder_archive, preprocessor
 from pyharness.interceptor.rules.scheme import Scheme
 from pyharness.interceptor.rules.subject import Subject
 from pyharness.linux.syscalls import INT_MOST, Syscalls
+from pyharness.transport.ssh import Completed
 
 # The archives that Python's shutil unpacks.
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
@@ -168,11 +169,21 @@ def _make(guest: Guest, folder: str, defines: str, scheme: Scheme, kept: Path) -
         subject=Subject(
             name=kernel_name(ko.stem),
             ko=ko,
-            interface=interface(defines, guest.syscalls),
+            interface=interface(_definitions(guest, defines), guest.syscalls),
             warnings=build_output.warnings(guest.run, _OUTPUT),
         ),
         output=output,
     )
+
+
+def _definitions(guest: Guest, defines: str) -> str:
+    def run(line: str, code: bytes) -> Completed:
+        return guest.run(line, user=_USER, seconds=_UNPACK_SECONDS, stdin=code)
+
+    try:
+        return preprocessor.definitions(run, defines)
+    except GuestTimeout:
+        return defines
 
 
 def _chosen(files: Sequence[str]) -> str:
