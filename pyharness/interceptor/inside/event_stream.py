@@ -64,14 +64,23 @@ def write(path: str, text: str) -> None:
         file.write(text)
 
 
-def with_process(unknown: re.Match[bytes]) -> bytes:
-    """Replace what UNKNOWN has found, if the thread still runs."""
+def process_of(thread: str) -> str:
+    """Return the id of a thread's process; empty if it is not known."""
     try:
-        status = read("/proc/" + unknown[1].decode() + "/status")
-    except OSError:
+        return read("/proc/" + thread + "/status").split("Tgid:")[1].split()[0]
+    except OSError:  # it has ended by now, and so the kernel has switched from it
+        with contextlib.suppress(OSError):
+            known = dict(line.split() for line in read(TRACING + "/saved_tgids").splitlines())
+            return known.get(thread, "")
+    return ""
+
+
+def with_process(unknown: re.Match[bytes]) -> bytes:
+    """Replace what UNKNOWN has found, if the process can be found out."""
+    process = process_of(unknown[1].decode())
+    if not process:
         return unknown[0]
-    process = status.split("Tgid:")[1].split()[0].rjust(7)
-    return b"-" + unknown[1] + unknown[2] + b"(" + process.encode() + b")"
+    return b"-" + unknown[1] + unknown[2] + b"(" + process.rjust(7).encode() + b")"
 
 
 class Log:
