@@ -37,7 +37,8 @@ def crash(console: str, *, printed: str = "", status: str = "running") -> GuestC
         facts=SimpleNamespace(accelerator="tcg", timeout_factor=0),
         status=lambda: status,
         console_size=lambda: len(console),
-        console_text=lambda _since=0: console,
+        console_text=lambda _since=0, _most=0: console,
+        console_end=lambda: console,
         last_words=lambda: f"{console}\n{printed}",
         printed=lambda: printed,
     )
