@@ -88,7 +88,7 @@ class ModuleSource:
     def _found(self) -> tuple[Path, ...]:
         """All files of the source, however large."""
         top = self.folder
-        found = [path for path in _walk(top, top, ()) if _is_readable_file(top / path)]
+        found = [path for path in _walk(top) if _is_readable_file(top / path)]
         if aside := [path for path in found if _is_aside(path)]:
             named = _folders_named(top, [path for path in found if path not in aside])
             found = [path for path in found if path not in aside or _is_named(path, named)]
@@ -138,23 +138,29 @@ class ModuleSource:
         raise UsageError(f"{self.folder} has no Kbuild or Makefile with obj-m")
 
 
-def _walk(top: Path, folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
-    """Yield the paths under a folder that may belong to the source, relative to the top."""
-    real = folder.resolve()
-    if real in above:  # a symbolic link to a folder above
-        return
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError:
-        return
-    names = {entry.name for entry in entries}
-    for entry in entries:
-        path = folder / entry.name
-        if _is_folder(entry):
-            if not _matches(entry.name, _FOLDERS) and not _is_a_tools(path):
-                yield from _walk(top, path, (*above, real))
-        elif not _matches(entry.name, _FILES) and not _is_made(path, names, top):
-            yield path.relative_to(top)
+def _walk(top: Path) -> Iterator[Path]:
+    """Yield the paths under a folder that may belong to the source, relative to it.
+
+    Folders may be nested more deeply than functions of Python can call each other.
+    """
+    ahead: list[tuple[Path, tuple[Path, ...]]] = [(top, ())]
+    while ahead:
+        folder, above = ahead.pop()
+        real = folder.resolve()
+        if real in above:  # a symbolic link to a folder above
+            continue
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError:
+            continue
+        names = {entry.name for entry in entries}
+        for entry in entries:
+            path = folder / entry.name
+            if _is_folder(entry):
+                if not _matches(entry.name, _FOLDERS) and not _is_a_tools(path):
+                    ahead.append((path, (*above, real)))
+            elif not _matches(entry.name, _FILES) and not _is_made(path, names, top):
+                yield path.relative_to(top)
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

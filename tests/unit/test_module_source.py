@@ -205,3 +205,14 @@ def test_two_modules_of_the_same_name_are_refused() -> None:
 def test_a_makefile_names_the_module(tmp_path: Path, line: str) -> None:
     (tmp_path / "Makefile").write_text(f"# obj-m := x.o\n{line}\na-b-y := d.o\n", encoding="ascii")
     assert ModuleSource(tmp_path).name == "a_b"
+
+
+def test_a_deeply_nested_folder(tmp_path: Path) -> None:
+    """There may be more levels than functions of Python can call each other."""
+    (tmp_path / "Kbuild").write_text("obj-m := a.o\n", encoding="ascii")
+    folder = tmp_path
+    for _ in range(1200):
+        folder /= "a"
+        folder.mkdir()
+    (folder / "a.c").touch()
+    assert ModuleSource(tmp_path).files == (Path("Kbuild"), folder.relative_to(tmp_path) / "a.c")
