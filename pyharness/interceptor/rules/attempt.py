@@ -135,8 +135,18 @@ def _crashed(error: GuestCrashed, trial: Trial, late: threading.Event) -> Decide
     if late.is_set():
         evidence = "the rule could not be decided in time: the module keeps the guest busy"
         return Decided(Outcome.FAILED, f"{evidence}\nbefore that:\n{trial.steps}")
+    return failed_by_crash(error)
+
+
+def failed_by_crash(error: GuestCrashed, where: str = "") -> Decided:
+    """Return that a rule is broken, as the guest crashed.
+
+    Args:
+        error: the crash.
+        where: what is added to its first sentence.
+    """
     first = str(error).splitlines()[0]
-    evidence = f"{first}; the last requests, the most recent last:\n{error.history}"
+    evidence = f"{first}{where}; the last requests, the most recent last:\n{error.history}"
     return Decided(Outcome.FAILED, evidence, crash=error.report)
 
 

@@ -23,7 +23,7 @@ from pyharness.guest.pool import with_cpus
 from pyharness.host.closing import Closes
 from pyharness.host.progress import Progress
 from pyharness.interceptor.rules import submission
-from pyharness.interceptor.rules.attempt import Decided, attempt
+from pyharness.interceptor.rules.attempt import Decided, attempt, failed_by_crash
 from pyharness.interceptor.rules.catalogue import BUILDS
 from pyharness.interceptor.rules.clean_guests import CleanGuests
 from pyharness.interceptor.rules.problem import reason
@@ -217,10 +217,7 @@ class Checker(Closes):
             except EmulatorFault as error:
                 guests.discard(rule.cpus)
                 fault = error
-        first = str(fault).splitlines()[0]
-        evidence = f"{first}, in each of {_ATTEMPTS} guests; the last requests, the most recent"
-        evidence += f" last:\n{fault.history}"
-        return Decided(Outcome.FAILED, evidence, crash=fault.report)
+        return failed_by_crash(fault, f", in each of {_ATTEMPTS} guests")
 
     def _try(self, rule: Rule, guests: CleanGuests) -> Decided:
         guest, facts = guests.ready(rule.cpus)
