@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from deep_folder import deep_folder
 
 from pyharness import CheckFailed, UsageError
 from pyharness.guest import build
@@ -210,9 +211,7 @@ def test_a_makefile_names_the_module(tmp_path: Path, line: str) -> None:
 def test_a_deeply_nested_folder(tmp_path: Path) -> None:
     """There may be more levels than functions of Python can call each other."""
     (tmp_path / "Kbuild").write_text("obj-m := a.o\n", encoding="ascii")
-    folder = tmp_path
-    for _ in range(1200):
-        folder /= "a"
-        folder.mkdir()
-    (folder / "a.c").touch()
-    assert ModuleSource(tmp_path).files == (Path("Kbuild"), folder.relative_to(tmp_path) / "a.c")
+    with deep_folder(tmp_path) as folder:
+        (folder / "a.c").touch()
+        source = ModuleSource(tmp_path)
+        assert source.files == (Path("Kbuild"), folder.relative_to(tmp_path) / "a.c")
