@@ -287,6 +287,7 @@ class Guest(Closes):
             Completed.check().
 
         Raises:
+            UsageError: it is longer than the guest's shell takes, or has a null character.
             GuestTimeout: it took too long.
             GuestCrashed: the guest's kernel crashed.
             GuestError: the connection is lost.

@@ -20,7 +20,7 @@ from typing import Any
 import paramiko
 from paramiko.auth_strategy import AuthFailure, AuthStrategy, InMemoryPrivateKey
 
-from pyharness.errors import CheckFailed, GuestError, GuestTimeout
+from pyharness.errors import CheckFailed, GuestError, GuestTimeout, UsageError
 from pyharness.host.programs import environment
 
 # paramiko logs a traceback of each attempt to connect that fails. Without a handler, Python would
@@ -34,7 +34,9 @@ _ATTEMPT_SECONDS = 20.0
 WATCH_SECONDS = 2.0
 # How long to wait for a command's output before the next tick.
 _TICK_SECONDS = 0.02
-
+# sshd passes the whole line to a shell as one argument: Linux's MAX_ARG_STRLEN, which counts the
+# null character at the end. OpenSSH ends the connection over a request of more than 256 KiB.
+_MOST_LINE_BYTES = (128 << 10) - 1
 
 # Messages of paramiko's errors for a failed authentication that mean a lost connection.
 _LOST = re.compile("EOF|timeout")
@@ -84,6 +86,16 @@ class _Transport(paramiko.Transport):
 
 def _transport(connection: Any, **options: Any) -> paramiko.Transport:
     return _Transport(connection, **options)
+
+
+def _check_line(line: bytes) -> None:
+    if len(line) > _MOST_LINE_BYTES:
+        raise UsageError(
+            f"the command has {len(line):,} bytes, and the guest's shell takes {_MOST_LINE_BYTES:,}"
+            " at most: pass long data in a file or by standard input"
+        )
+    if b"\0" in line:
+        raise UsageError("a command can't have a null character")
 
 
 class Ssh:
@@ -234,6 +246,7 @@ class Ssh:
             The command's channel, which the caller reads, writes and closes.
 
         Raises:
+            UsageError: the line is too long, or has a null character.
             GuestError: there is no connection, or it is lost.
         """
         transport = self._client.get_transport() if self._client else None
@@ -241,11 +254,13 @@ class Ssh:
             raise GuestError("not connected to the guest")
         if self._user != "root":
             command = shlex.join(["sudo", "-n", "--", "sh", "-c", command])
+        line = command.encode(errors="surrogateescape")
+        _check_line(line)
         try:
             channel = transport.open_session(timeout=60)
             if terminal:
                 channel.get_pty()
-            channel.exec_command(command.encode(errors="surrogateescape"))
+            channel.exec_command(line)
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise GuestError(f"the connection to the guest is gone: {error}") from error
         return channel
@@ -259,6 +274,7 @@ class Ssh:
             stdin: the command's standard input.
 
         Raises:
+            UsageError: the line is too long, or has a null character.
             GuestTimeout: the command did not end in time.
             GuestError: there is no connection, or it is lost.
         """
