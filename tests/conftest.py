@@ -307,14 +307,16 @@ def number_of_syscalls(lab: GuestPool) -> int:
 @pytest.fixture
 def compiled(guest: Guest) -> Callable[..., str]:
     """Compiles a program of tests/programs in the guest; its path there."""
+    headers = (MODULE / HEADER, PROGRAMS / "storm.h")
 
     def make(name: str, *flags: str) -> str:
-        source = (PROGRAMS / f"{name}.c").read_bytes()
-        where = f"/root/programs/{hashlib.sha256(source).hexdigest()[:16]}"
+        sources = {path.name: path.read_bytes() for path in (PROGRAMS / f"{name}.c", *headers)}
+        digest = hashlib.sha256(b"".join(sources.values())).hexdigest()
+        where = f"/root/programs/{digest[:16]}"
         if guest.run(["test", "-x", f"{where}/{name}"]).status:
             guest.run(["mkdir", "-p", where]).check()
-            guest.put(source, f"{where}/{name}.c")
-            guest.put((MODULE / HEADER).read_bytes(), f"{where}/{HEADER}")
+            for file, data in sources.items():
+                guest.put(data, f"{where}/{file}")
             flags = flags or ("-pthread",)
             line = f"gcc -O2 -Wall -Wextra -Werror {' '.join(flags)} -o {name} {name}.c"
             guest.run(f"cd {where} && {line}", seconds=60).check()

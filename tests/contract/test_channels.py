@@ -58,6 +58,17 @@ def number(guest: Guest) -> int:
     return guest.syscalls.number(CALL)
 
 
+def check_storm(guest: Guest, reader: list[str]) -> None:
+    """Make a million calls on four CPUs: those that are read or counted as lost are all."""
+    done = guest.run([*reader, str(number(guest)), "250000"], seconds=500)
+    assert done.status == 0, done.stdout
+    counted = re.fullmatch(r"(\d+) read, (\d+) lost\n", done.stdout)
+    assert counted, done.stdout
+    read, lost = map(int, counted.groups())
+    assert read + lost == 1_000_000
+    assert read > 0
+
+
 def test_by_default_it_is_the_kernel_log(module: Interceptor, guest: Guest) -> None:
     assert guest.agent.read(PARAMETER) == "printk\n"
 
@@ -148,6 +159,23 @@ def test_unloading_with_an_event_enabled(
     guest.run(f"test ! -e {EVENTS}/events/interceptor").check()
 
 
+@pytest.mark.endurance
+@pytest.mark.cpus(4)
+@pytest.mark.test_limit(600)
+def test_no_event_is_torn_or_read_twice(
+    module: Interceptor,
+    guest: Guest,
+    channel: Callable[[str], None],
+    events: Callable[[], list[tuple[int, str, int, str]]],
+    compiled: Callable[[str], str],
+) -> None:
+    channel("event")
+    enable(guest, "syscall")
+    with module.intercepted(CALL):
+        assert module.start(CALL).value == 0
+        check_storm(guest, [compiled("events"), EVENTS])
+
+
 @pytest.mark.parametrize("value", ["", "none", "printk,event", "PRINTK", "7"])
 def test_a_channel_that_is_none_is_refused(module: Interceptor, guest: Guest, value: str) -> None:
     done = guest.run(f"echo '{value}' > {PARAMETER}")
@@ -198,23 +226,16 @@ def test_the_ring_has_each_call(
 @pytest.mark.endurance
 @pytest.mark.cpus(4)
 @pytest.mark.test_limit(600)
-def test_no_record_is_torn_or_read_twice(
+def test_no_record_of_the_ring_is_torn_or_read_twice(
     module: Interceptor,
     guest: Guest,
     channel: Callable[[str], None],
     compiled: Callable[[str], str],
 ) -> None:
-    """A million calls on four CPUs: those that are read, and those counted as lost, are all."""
     channel("ring")
     with module.intercepted(CALL):
         assert module.start(CALL).value == 0
-        done = guest.run([compiled("ring"), "storm", str(number(guest)), "250000"], seconds=500)
-    assert done.status == 0, done.stdout
-    counted = re.fullmatch(r"(\d+) read, (\d+) lost\n", done.stdout)
-    assert counted, done.stdout
-    read, lost = map(int, counted.groups())
-    assert read + lost == 1_000_000
-    assert read > 0
+        check_storm(guest, [compiled("ring"), "storm"])
 
 
 def test_an_open_ring_keeps_the_module(

@@ -14,32 +14,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
 #include "interceptor.h"
+#include "storm.h"
 
-#define PROCESSES 4
 #define MOST_CPUS 64
 
 static int fd;
 static const char *memory;
 static const struct interceptor_rings *rings;
-
-static void fail(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vprintf(format, args);
-	printf("\n");
-	exit(1);
-}
 
 static size_t size_of_all(void)
 {
@@ -112,44 +97,11 @@ static void print(void)
 
 /* ---- storm ---- */
 
-/* The second argument of each process's calls counts them; the others repeat it. */
-static void issue(int syscall_nr, long calls, int process)
-{
-	long i;
-
-	for (i = 1; i <= calls; i++)
-		syscall(syscall_nr, -1L, i, (long)process, ~i, i, ~i);
-}
-
-static unsigned long lost, taken;
+static struct storm storm;
+static unsigned long lost;
 static unsigned long next[MOST_CPUS];
-static int issued;
 
-/*
- * A process moves from CPU to CPU, so that its records are read out of order; each
- * has a call that no other has, and a bit for each says which have been read.
- */
-static unsigned char *seen[PROCESSES];
-
-static void check(const struct interceptor_record *record, long calls)
-{
-	unsigned long call = record->args[1], process = record->args[2];
-
-	if (record->nr != issued)
-		return;		/* not one of the storm's */
-	if (process >= PROCESSES || !call || call > (unsigned long)calls ||
-	    record->args[0] != -1UL || record->args[3] != ~call ||
-	    record->args[4] != call || record->args[5] != ~call)
-		fail("a torn record: %lx %lx %lx %lx %lx %lx", record->args[0],
-		     record->args[1], record->args[2], record->args[3],
-		     record->args[4], record->args[5]);
-	if (seen[process][call])
-		fail("call %lu of process %lu was read twice", call, process);
-	seen[process][call] = 1;
-	taken++;
-}
-
-static void drain(long calls)
+static void drain(void)
 {
 	struct interceptor_record record;
 	unsigned long head;
@@ -163,39 +115,29 @@ static void drain(long calls)
 		}
 		for (; next[cpu] != head; next[cpu]++) {
 			if (take(cpu, next[cpu], &record))
-				check(&record, calls);
+				storm_check(&storm, record.nr, record.args);
 			else
 				lost++;
 		}
 	}
 }
 
-static void storm(int syscall_nr, long calls)
+static void read_storm(const char *nr, const char *calls)
 {
 	struct pollfd polled = { .fd = fd, .events = POLLIN };
-	int process, status, running = PROCESSES;
-	__u64 wakes;
 	unsigned int cpu;
+	__u64 wakes;
 
-	issued = syscall_nr;
 	for (cpu = 0; cpu < rings->cpus; cpu++)
 		next[cpu] = head_of(cpu);
-	for (process = 0; process < PROCESSES; process++) {
-		seen[process] = calloc(calls + 1, 1);
-		if (!fork()) {
-			issue(syscall_nr, calls, process);
-			_exit(0);
-		}
-	}
-	while (running) {
-		while (waitpid(-1, &status, WNOHANG) > 0)
-			running--;
+	storm_begin(&storm, nr, calls);
+	while (storm_goes_on(&storm)) {
 		if (poll(&polled, 1, 10) == 1 && read(fd, &wakes, sizeof(wakes)) != sizeof(wakes))
 			fail("read: %s", strerror(errno));
-		drain(calls);
+		drain();
 	}
-	drain(calls);
-	printf("%lu read, %lu lost\n", taken, lost);
+	drain();
+	printf("%lu read, %lu lost\n", storm.read, lost);
 }
 
 /* ---- */
@@ -232,7 +174,7 @@ int main(int argc, char **argv)
 	if (argc == 2 && !strcmp(argv[1], "print"))
 		print();
 	else if (argc == 4 && !strcmp(argv[1], "storm"))
-		storm(atoi(argv[2]), atol(argv[3]));
+		read_storm(argv[2], argv[3]);
 	else if (argc == 3 && !strcmp(argv[1], "mapped"))
 		mapped(argv[2]);
 	else if (argc == 2 && !strcmp(argv[1], "write"))
