@@ -21,6 +21,19 @@ chroot "$root" systemctl --quiet mask \
     systemd-networkd-wait-online.service systemd-rfkill.service \
     systemd-rfkill.socket systemd-update-utmp.service
 
+# What Kbuild would ask the compiler before each build of a module. The folder of a kernel that has
+# no headers stays without answers.
+makefiles=/usr/local/share/try-run/try-run.mk
+echo "MAKEFILES=$makefiles" >> "$root/etc/environment"
+mkdir "$root/tmp/module"
+echo 'obj-m := empty.o' > "$root/tmp/module/Kbuild"
+printf '#include <linux/module.h>\nMODULE_LICENSE("GPL");\n' > "$root/tmp/module/empty.c"
+for kernel in "$root"/lib/modules/*; do
+    chroot "$root" env MAKEFILES="$makefiles" TRY_RUN_RECORD=1 \
+        make -s -C "/lib/modules/${kernel##*/}/build" M=/tmp/module modules || :
+done
+rm -r "$root/tmp/module"
+
 # Each guest's image has its own identity; nothing but this cache knows its key.
 chmod 700 "$root/root/.ssh"
 rm -f "$root"/etc/ssh/ssh_host_rsa_key* "$root"/etc/ssh/ssh_host_ecdsa_key*

@@ -38,6 +38,26 @@ def test_the_result_is_the_same(guest: Guest, on_host: Compiler) -> None:
     assert here.symbols == there.symbols
 
 
+@pytest.mark.test_limit(300)
+def test_kbuilds_questions_to_the_compiler_are_answered(guest: Guest) -> None:
+    """Each starts several programs; what is built is the same without the answers."""
+    where = "/root/asked"
+    source = ModuleSource(MODULE)
+    guest.ssh.put_files(source.paths, MODULE, where, seconds=guest.limit(60))
+
+    def build(make: str) -> tuple[int, str]:
+        """Build the module; the number of programs that were started, and a hash of the result."""
+        started = "awk '/^processes/ {print $2}' /proc/stat"
+        built = f"cd {where} && {make} -s clean && {make} -s && cat *.ko .*.cmd | sha256sum"
+        said = guest.run(f"{started}; {built}; {started}", seconds=200).check().stdout.splitlines()
+        return int(said[-1]) - int(said[0]), said[1]
+
+    asked, one = build("env -u MAKEFILES make")
+    answered, other = build("make")
+    assert one == other
+    assert asked > answered + 100
+
+
 @pytest.mark.architecture("arm64")
 def test_another_architecture_builds_in_the_guest(guest: Guest) -> None:
     assert guest.backend.host_compiler() is None
