@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from object_code import functions, shared_writes
 
 from pyharness import Guest, ModuleRefused, interceptor
 from pyharness.guest.module_source import ModuleSource
@@ -101,19 +102,44 @@ MASK = re.compile(r"\b(sbb|csdb)\b")
 
 def test_a_callers_number_is_masked_where_it_indexes(bare_guest: Guest, object_code: str) -> None:
     """In the object code: no CPU that guesses gets to read, or to jump, where the caller says."""
-    functions = re.findall(r"^[0-9a-f]+ <(\w+)>:\n((?:.+\n)+)", object_code, re.MULTILINE)
-    masks = {name: len(MASK.findall(body)) for name, body in functions}
+    masks = {name: len(MASK.findall(body)) for name, body in functions(object_code).items()}
     abis = 2 if bare_guest.facts.architecture == "amd64" else 1
     assert min(masks[name] for name in ("call_early", "call_next", "call_late")) >= abis
 
 
+# What runs when an intercepted call is issued, before it is recorded, and the writer of the ring.
+ON_THE_PATH = re.compile(
+    r"(call_(entry|direct|entries_|directs_|early|late|next|if_issued|probe)|before_call|"
+    r"monitored_for|pid_set_find_current|ring_write)\w*"
+)
+COUNTERS = {
+    "": "",
+    "a counter": "static unsigned long counter; WRITE_ONCE(counter, READ_ONCE(counter) + 1);",
+    "an atomic counter": "static atomic_t counter; atomic_inc(&counter);",
+}
+
+
+@pytest.mark.parametrize("counter", COUNTERS)
+def test_the_path_of_a_call_writes_no_shared_memory(
+    bare_guest: Guest, broken_module: Callable[[str, str, str], Path], counter: str
+) -> None:
+    """In the object code: CPUs would wait for each other's cache. A counter would be seen."""
+    begin = "before_call(struct pt_regs *regs, unsigned long call)\n{\n"
+    folder = broken_module("interceptor.c", begin, begin + COUNTERS[counter]) if counter else MODULE
+    bare_guest.put(bare_guest.build(folder).ko.read_bytes(), "/root/looked-at.ko")
+    text = bare_guest.run("objdump -dr --no-show-raw-insn /root/looked-at.ko", seconds=60).check()
+    path = {name: body for name, body in functions(text.stdout).items() if ON_THE_PATH.match(name)}
+    assert path.keys() >= {"call_entry", "call_early", "call_late", "ring_write", "call_entries_1"}
+    writes = [write for body in path.values() for write in shared_writes(body)]
+    assert bool(writes) == bool(counter), writes
+
+
 def test_a_table_stub_leaves_no_stack_frame(object_code: str) -> None:
     """In the object code: what stands in the table calls once, and leaves by a jump."""
-    stubs = re.findall(r"^[0-9a-f]+ <(\w+_entry)>:\n((?:.+\n)+)", object_code, re.MULTILINE)
-    assert {name for name, _ in stubs} == {
-        "call_entry", "exit_group_entry", "restart_syscall_entry"
-    }  # fmt: skip
-    for name, body in stubs:
+    found = functions(object_code)
+    stubs = {name: body for name, body in found.items() if name.endswith("_entry")}
+    assert stubs.keys() == {"call_entry", "exit_group_entry", "restart_syscall_entry"}
+    for name, body in stubs.items():
         lines = [line.split("\t")[1].split() for line in body.splitlines() if "\t" in line]
         # Debian 11's objdump writes callq and jmpq.
         code = [words[0].removesuffix("q") for words in lines]
