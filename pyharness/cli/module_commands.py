@@ -20,7 +20,7 @@ from pyharness.guest.result import Result
 from pyharness.host import signals
 from pyharness.host.progress import TerminalProgress
 from pyharness.host.wording import counted
-from pyharness.interceptor import call_log
+from pyharness.interceptor import call_log, recorded_calls
 from pyharness.interceptor import demo as demonstration
 from pyharness.linux.kmsg import Record
 from pyharness.linux.syscalls import INT_LEAST, INT_MOST, SyscallRef, Syscalls
@@ -177,31 +177,56 @@ stop_command = _four("stop", f"Stop logging the calls of SYSCALL by PID. {_PID}"
 )
 @options.named_guest
 def log_command(guest: str, follow: bool, as_json: bool) -> None:
-    """Print the calls that the module logged: time, sequence number, pid, call and arguments."""
+    """Print the calls that the module logged: time, sequence number, pid, call and arguments.
+
+    Where the module records calls by log=event or log=ring, --follow prints those that are recorded
+    from then on, without sequence numbers.
+    """
+    with _enter(guest) as entered:
+        channel = entered.run(["cat", _CHANNEL]).stdout.strip()
+        if channel not in ("event", "ring"):
+            _show_log(entered, follow=follow, as_json=as_json)
+        elif follow:
+            _show_recorded(entered, as_json=as_json)
+        else:
+            _show_log(entered, follow=False, as_json=as_json)
+            click.echo(
+                f"pyharness: log={channel}, so that calls are not in the kernel log now: print them"
+                " as they come by --follow, or load the module with log=printk",
+                err=True,
+            )
+
+
+def _show_log(entered: Guest, *, follow: bool, as_json: bool) -> None:
+    """Print the calls in the kernel log."""
 
     def show(record: Record) -> None:
         if call := call_log.parse(record, entered.syscalls):
             time = f"{record.microseconds / 1e6:12.6f}"
             click.echo(call.as_json() if as_json else f"{time} #{record.sequence} {call}")
 
-    with _enter(guest) as entered:
-        channel = entered.run(["cat", _CHANNEL]).stdout.strip()
-        if channel in ("event", "ring"):
-            click.echo(
-                f"pyharness: log={channel}, so that calls are not in the kernel log now: load the"
-                " module with log=printk",
-                err=True,
-            )
-        for record in entered.log.fetch():
+    for record in entered.log.fetch():
+        show(record)
+    if follow:
+        for record in entered.log.follow(waiting=signals.check_output):
             show(record)
-        if follow:
-            for record in entered.log.follow(waiting=signals.check_output):
-                show(record)
-        if entered.log.lost:
-            raise CheckFailed(
-                f"the kernel overwrote {counted(entered.log.lost, 'record')} of its log before"
-                " that could be read: follow the log while it is written"
-            )
+    if entered.log.lost:
+        raise CheckFailed(
+            f"the kernel overwrote {counted(entered.log.lost, 'record')} of its log before"
+            " that could be read: follow the log while it is written"
+        )
+
+
+def _show_recorded(entered: Guest, *, as_json: bool) -> None:
+    """Print the calls that the module records elsewhere, as they come."""
+
+    def note(count: int) -> None:
+        calls = counted(count, "call") if count else "some calls"
+        click.echo(f"pyharness: {calls} were overwritten before they could be read", err=True)
+
+    for call in recorded_calls.follow(entered, lost=note, waiting=signals.check_output):
+        time = f"{call.microseconds / 1e6:12.6f}"
+        click.echo(call.as_json() if as_json else f"{time} {call}")
 
 
 @click.command("demo", short_help="Demonstrate the module, step by step, in a guest of its own.")

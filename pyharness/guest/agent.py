@@ -8,6 +8,7 @@ import json
 import shlex
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import paramiko
@@ -26,20 +27,21 @@ library, program = sys.argv[1:3]
 del sys.argv[1:3]
 interceptorctl = sys.modules["interceptorctl"] = types.ModuleType("interceptorctl")
 exec(compile(library, "interceptorctl", "exec"), interceptorctl.__dict__)
-exec(compile(program, "agent.py", "exec"))
+exec(compile(program, "program", "exec"))
 """
 _CHUNK = 1 << 16
 _KMSG_MOST = 2000  # records of the kernel log in one answer
 
 
-def program(*arguments: str, user: str = "root") -> str:
-    """Return the shell command that runs ``inside/agent.py`` in the guest.
+def program(*arguments: str, user: str = "root", file: Path = bundled.IN_GUEST / "agent.py") -> str:
+    """Return the shell command that runs a program that imports ``interceptorctl`` in the guest.
 
     Args:
         *arguments: the program's arguments.
         user: the user who runs it.
+        file: the program; that of the agent by default.
     """
-    sources = (bundled.MODULE / "interceptorctl.py", bundled.IN_GUEST / "agent.py")
+    sources = (bundled.MODULE / "interceptorctl.py", file)
     texts = (source.read_text(encoding="utf-8") for source in sources)
     words = [*_PYTHON, "-c", _START, *texts, *arguments]
     if user != "root":

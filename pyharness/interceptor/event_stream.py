@@ -16,6 +16,7 @@ import paramiko
 
 from pyharness.errors import CheckFailed, GuestError, GuestTimeout
 from pyharness.guest.guest import Guest
+from pyharness.interceptor import reader_channel
 from pyharness.interceptor.module import Interceptor
 
 _PROGRAM = Path(__file__).with_name("inside") / "event_stream.py"
@@ -161,14 +162,4 @@ class EventStream:
 
     def close(self) -> None:
         """Have the guest's program restore what it has changed, and wait for its end."""
-        end = self._guest.clock() + self._guest.limit(_SECONDS)
-        try:
-            self._channel.shutdown_write()
-            while not self._channel.exit_status_ready() and self._guest.clock() < end:
-                self._guest.ssh.watch()
-                self.fetch()  # it may wait until its output is read
-                select.select([self._channel], [], [], _TICK_SECONDS)
-        except (OSError, GuestError):  # the channel is closed, or the guest has crashed
-            return
-        finally:
-            self._channel.close()
+        reader_channel.end(self._guest, self._channel)

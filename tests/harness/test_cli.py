@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,8 @@ from pyharness.machine import lifecycle
 from pyharness.machine.qemu_process import Machine
 
 SECONDS = 120
+CHANNEL = "/sys/module/interceptor/parameters/log"
+INSTANCES = "/sys/kernel/tracing/instances"
 
 
 class Cli:
@@ -378,25 +381,35 @@ def test_an_interrupted_build_ends_wherever_it_runs(cli: Cli, tmp_path: Path) ->
     assert not builds()
 
 
-def test_log_follows(loaded: Cli) -> None:
+@pytest.mark.parametrize("channel", ["printk", "event", "ring"])
+def test_log_follows(loaded: Cli, channel: str) -> None:
+    loaded("ssh", "--", f"echo {channel} > {CHANNEL}")
     loaded("intercept", "mkdir")
     loaded("start", "mkdir", "0")
-    process = loaded.start("log", "--follow")
+    process = loaded.start("log", "--follow", "--json")
     assert process.stdout
-    loaded("ssh", "--", "mkdir", "/tmp", status=1)
-    while "mkdir(" not in process.stdout.readline():
+    call = {"syscall": ""}
+    while call["syscall"] != "mkdir":
         assert process.poll() is None
+        if select.select([process.stdout], [], [], 0.1)[0]:
+            call = json.loads(process.stdout.readline())
+        else:
+            loaded("ssh", "--", "mkdir", "/tmp", status=1)
+    assert (call["abi"], len(call["args"])) == ("i386", 6)
+    assert ("sequence" in call) == (channel == "printk")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=SECONDS)
     assert process.returncode == 130
     loaded("release", "mkdir")
+    loaded("unload")  # nothing keeps it
+    assert loaded("ssh", "--", f"ls {INSTANCES}") == ""
+    loaded("load")
 
 
 def test_log_of_a_module_that_records_elsewhere(loaded: Cli) -> None:
-    parameter = "/sys/module/interceptor/parameters/log"
     assert "log=" not in loaded("log")
     for channel, is_said in (("ring", True), ("both", False), ("printk", False)):
-        loaded("ssh", "--", f"echo {channel} > {parameter}")
+        loaded("ssh", "--", f"echo {channel} > {CHANNEL}")
         assert (
             f"log={channel}, so that calls are not in the kernel log" in loaded("log")
         ) == is_said

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The calls that the module records elsewhere than in the kernel log: as events, or in its ring."""
+
+import json
+import select
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyharness.errors import CheckFailed, GuestError
+from pyharness.guest.agent import program
+from pyharness.guest.guest import Guest
+from pyharness.interceptor import reader_channel
+from pyharness.interceptor.call_log import readable
+from pyharness.linux.syscalls import SyscallRef
+
+_PROGRAM = Path(__file__).with_name("inside") / "recorded_calls.py"
+_CHUNK = 1 << 16
+_WAIT_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class RecordedCall:
+    """A system call that the module recorded.
+
+    Attributes:
+        microseconds: when it was issued, since boot.
+        pid: the id of the calling thread; for the first thread of a process, the process id.
+        syscall: the system call, with the ABI through which it was issued.
+        args: the values of its six argument registers.
+    """
+
+    microseconds: int
+    pid: int
+    syscall: SyscallRef
+    args: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """Return it in a readable form: ``[1207] mkdir(0xbf8e3a10, 0x1ff, …)``."""
+        return readable(self.pid, self.syscall, self.args)
+
+    def as_json(self) -> str:
+        """Return it as a JSON object on one line; docs/command-line.md describes the fields."""
+        return json.dumps(
+            {
+                "time": self.microseconds / 1e6,
+                "pid": self.pid,
+                "abi": self.syscall.abi,
+                "syscall": self.syscall.name,
+                "number": self.syscall.number,
+                "args": list(self.args),
+            }
+        )
+
+
+def follow(
+    guest: Guest,
+    *,
+    lost: Callable[[int], object],
+    waiting: Callable[[], object] = lambda: None,
+) -> Iterator[RecordedCall]:
+    """Yield the calls that are recorded from now on, as they come, without end.
+
+    They are read from where the module's parameter ``log`` says at the beginning.
+
+    Args:
+        guest: the guest.
+        lost: called with the number of calls that were overwritten before they were read; with 0
+            if that is not known.
+        waiting: called at least once a second; raises an exception to end the iteration.
+
+    Raises:
+        CheckFailed: no calls can be read; the message says why.
+        GuestError: the guest does not answer.
+    """
+    for line in _lines(guest, waiting):
+        fields: dict[str, Any] = json.loads(line)
+        if "refused" in fields:
+            raise CheckFailed(fields["refused"])
+        if "lost" in fields:
+            lost(fields["lost"])
+        else:
+            yield RecordedCall(
+                round(fields["seconds"] * 1e6),
+                fields["thread"],
+                guest.syscalls.ref(fields["number"]),
+                tuple(fields["args"]),
+            )
+
+
+def _lines(guest: Guest, waiting: Callable[[], object]) -> Iterator[bytes]:
+    rest = b""
+    channel = guest.ssh.open(program(file=_PROGRAM))
+    try:
+        while True:
+            waiting()
+            guest.ssh.watch()
+            if not channel.recv_ready() and channel.exit_status_ready():
+                said = channel.recv_stderr(_CHUNK).decode(errors="replace").strip()
+                raise GuestError(f"the program that reads recorded calls has ended: {said}")
+            if select.select([channel], [], [], _WAIT_SECONDS)[0]:
+                *lines, rest = (rest + channel.recv(_CHUNK)).split(b"\n")
+                yield from lines
+    finally:
+        reader_channel.end(guest, channel)
