@@ -17,7 +17,7 @@
  *	pidlist_lock	protects "monitored" and "pids" of each struct call.
  *
  * Whoever takes both takes calltable_lock first: in two orders, two CPUs could wait
- * for each other for ever. While you hold one, do not sleep, do not call what may
+ * for each other forever. While you hold one, do not sleep, do not call what may
  * sleep (kmalloc() with GFP_KERNEL, for example), and do not return without
  * unlocking it.
  */
@@ -136,9 +136,9 @@ static bool __init is_call_table(unsigned long address,
 }
 
 /*
- * Return the kernel's table of system calls, or NULL. The kernel does not tell
- * its address, but the dispatcher has it in one of its instructions. So each
- * four bytes of the dispatcher are tried as an address.
+ * Return the kernel's table of system calls, or NULL. The kernel does not export
+ * its address, but an instruction of the dispatcher contains it. So any four
+ * bytes of the dispatcher are tried as an address.
  */
 static sys_call_ptr_t * __init find_call_table(void)
 {
@@ -259,7 +259,7 @@ static void __maybe_unused del_all_pids(struct call *call)
 	}
 }
 
-/* ---- Complete: who somebody is ---- */
+/* ---- Complete: who the caller is, and whose a process is ---- */
 
 /* Is the caller root? */
 static bool __maybe_unused is_root(void)
@@ -269,8 +269,8 @@ static bool __maybe_unused is_root(void)
 
 /*
  * Is there a process of that pid, and does it belong to the caller? Returns 0 if
- * so, -EINVAL if there is none, and -EPERM if it is somebody else's. Root may want
- * it all the same: that is for you to decide.
+ * so, -EINVAL if there is none, and -EPERM if it is somebody else's. This holds for
+ * root, too, who may monitor it nevertheless: you have to check for that.
  */
 static int __maybe_unused check_owner(pid_t pid)
 {
@@ -353,8 +353,8 @@ static long __maybe_unused my_syscall(const struct pt_regs *regs)
 
 	/*
 	 * TODO: the commands, each with the checks that depend on what is
-	 * intercepted and monitored now. A check and what is done after it belong
-	 * under the same lock, or somebody else comes in between.
+	 * intercepted and monitored now. Hold the same lock during a check and what
+	 * is done after it, or another CPU may change something in between.
 	 */
 	switch (cmd) {
 	case REQUEST_SYSCALL_INTERCEPT:
