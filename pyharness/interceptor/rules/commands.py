@@ -41,7 +41,7 @@ def intercept_release(trial: Trial) -> None:
 
 @RULES.rule("results-unchanged", 4, "start-stop")
 def results_unchanged(trial: Trial) -> None:
-    """An intercepted call does, and returns, what it always did; monitored or not."""
+    """An intercepted call does and returns the same as before, monitored or not."""
     root = trial.actor()
     calls: list[tuple[str, tuple[int | str, ...]]] = [
         ("mkdirat", (_AT_FDCWD, "/tmp", 0o755)),
@@ -88,7 +88,7 @@ def unknown_command(trial: Trial) -> None:
 
 @RULES.rule("number-range", 3, "takes-commands")
 def number_range(trial: Trial) -> None:
-    """The number of a system call that is negative, or too large, is -EINVAL in each command."""
+    """A number of a system call that is negative or too large is -EINVAL in each command."""
     most = trial.kernel.number_of_syscalls
     numbers = (-1, INT_LEAST, INT_MOST, most + 1, most + trial.random.randrange(2, 1 << 20))
     for user, actor in _users(trial):
@@ -121,7 +121,7 @@ def number_custom(trial: Trial) -> None:
 
 @RULES.rule("pid-range", 3, "intercept-release")
 def pid_range(trial: Trial) -> None:
-    """REQUEST_START_MONITORING and REQUEST_STOP_MONITORING of no process are -EINVAL."""
+    """REQUEST_START_MONITORING and REQUEST_STOP_MONITORING of an unused pid are -EINVAL."""
     trial.intercept()
     for user, actor in _users(trial):
         for command in _OF_PROCESSES:
@@ -147,7 +147,7 @@ def root_only(trial: Trial) -> None:
 
 @RULES.rule("own-only", 3, "start-stop")
 def own_only(trial: Trial) -> None:
-    """Who is not root monitors processes of his own alone; all others are -EPERM."""
+    """Users other than root monitor only their own processes; anything else is -EPERM."""
     root, nobody, other = trial.actor(), trial.actor("nobody"), trial.actor("nobody")
     trial.intercept()
     for command in _OF_PROCESSES:
@@ -198,7 +198,7 @@ def start_stop(trial: Trial) -> None:
 
 @RULES.rule("not-intercepted", 2, "intercept-release")
 def not_intercepted(trial: Trial) -> None:
-    """To monitor a call that is not intercepted is -EINVAL."""
+    """Monitoring a call that is not intercepted is -EINVAL."""
     actor = trial.actor()
 
     def neither() -> None:
@@ -244,7 +244,7 @@ def stop_unmonitored(trial: Trial) -> None:
     "start-twice", "stop-unmonitored",
 )  # fmt: skip
 def error_order(trial: Trial) -> None:
-    """Of two errors the one comes that is checked first: numbers, permission, then the state."""
+    """If two errors apply, the first check decides: numbers, then permission, then the state."""
     root, nobody = trial.actor(), trial.actor("nobody")
 
     def by_nobody(command: Command | int, call: str | int, pid: int, wanted: int) -> None:

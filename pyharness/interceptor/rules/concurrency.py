@@ -47,7 +47,7 @@ def _race(trial: Trial, kinds: dict[str, str]) -> None:
 
 @RULES.rule("one-wins", 3, "intercept-twice", "start-twice", "release-twice", "stop-unmonitored")
 def one_wins(trial: Trial) -> None:
-    """Of several who issue the same command at the same moment, exactly one is served."""
+    """Of several processes that issue the same command at once, exactly one succeeds."""
     _race(trial, _ONE_WINS)
 
 

@@ -56,7 +56,7 @@ def exit_works(trial: Trial) -> None:
 # QEMU takes half a minute to list the pages of a 64-bit kernel.
 @RULES.rule("table-read-only", 2, "intercept-release", architectures=("i386",))
 def table_read_only(trial: Trial) -> None:
-    """The table of system calls is protected from writing again after each change."""
+    """The table of system calls is write-protected again after each change."""
 
     def look(after: str) -> None:
         if wrong := write_protection(trial.guest, trial.kernel.table):

@@ -71,7 +71,7 @@ def only_listed(trial: Trial) -> None:
 
 @RULES.rule("stop-ends", 2, "log-line")
 def stop_ends(trial: Trial) -> None:
-    """After REQUEST_STOP_MONITORING nothing is logged any more."""
+    """After REQUEST_STOP_MONITORING, calls are not logged."""
     actor = trial.actor()
     trial.intercept()
     for _ in range(2):
@@ -83,7 +83,7 @@ def stop_ends(trial: Trial) -> None:
 
 @RULES.rule("several-pids", 3, "log-line", "stop-ends")
 def several_pids(trial: Trial) -> None:
-    """Several processes are monitored for one call, each started and stopped by itself."""
+    """Several processes are monitored for one call, each started and stopped separately."""
     actors = [trial.actor(user) for user in ("root", "nobody", "root", "nobody")]
     trial.intercept()
     listed: set[int] = set()
@@ -106,7 +106,7 @@ def several_pids(trial: Trial) -> None:
 
 @RULES.rule("several-calls", 2, "log-line", "stop-ends")
 def several_calls(trial: Trial) -> None:
-    """A process is monitored for several calls, for each by itself."""
+    """A process is monitored for several calls, for each one separately."""
     actor = trial.actor()
     for call in (CALL, _OTHER):
         trial.intercept(call)
@@ -144,7 +144,7 @@ def release_empties(trial: Trial) -> None:
 
 @RULES.rule("all-processes", 4, "log-line", "start-twice", "stop-unmonitored")
 def all_processes(trial: Trial) -> None:
-    """With the process 0 all are monitored, also those that are born later."""
+    """With pid 0, all processes are monitored, also those that start later."""
     root, nobody = trial.actor(), trial.actor("nobody")
     trial.intercept()
     trial.order(Command.STOP, CALL, 0, wanted=errno.EINVAL)
@@ -179,7 +179,7 @@ def _stop_all_of_a_list(trial: Trial, listed: Actor) -> None:
 
 @RULES.rule("all-except", 5, "all-processes", bonus=True)
 def all_except(trial: Trial) -> None:
-    """While all are monitored, single processes are taken out, and in again."""
+    """While all are monitored, single processes can be excluded, and included again."""
     root, nobody = trial.actor(), trial.actor("nobody")
     trial.intercept()
     trial.start(0)
