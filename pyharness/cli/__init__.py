@@ -23,9 +23,9 @@ from pyharness.cli import (
 )
 from pyharness.host import signals
 
-_EPILOG = """Exit status: 0 all is well; 1 a check failed; 2 wrong usage; 3 this host lacks
-something; 4 the guest crashed or does not answer; 128 more than a signal's number. ssh and trace
-return the command's own."""
+_EPILOG = """Exit status: 0 success; 1 a check failed, or the module refused a command; 2 wrong
+usage; 3 this host lacks something; 4 the guest crashed or does not answer; 128 + N signal N ended
+the command. ssh, trace and coverage return the exit status of the command that they run."""
 
 
 class _Commands(click.Group):

@@ -65,13 +65,13 @@ _SCHEME = click.option(
     "count",
     type=click.IntRange(1),
     metavar="N",
-    help="with --class: check N modules at a time  [default: a half of the CPUs]",
+    help="with --class: check N modules at a time  [default: half of the CPUs]",
 )
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="with --class: write the results to DIR, and keep those in it that are still right"
+    help="with --class: write the results to DIR, and keep those in it that are still valid"
     "  [default: FOLDER-marks]",
 )
 @click.option(
@@ -89,12 +89,16 @@ _SCHEME = click.option(
 )
 @_SCHEME
 @click.option(
-    "--only", multiple=True, metavar="RULE", help="decide this rule, and those that it depends on"
+    "--only",
+    multiple=True,
+    metavar="RULE",
+    help="decide this rule, and those that it depends on; can be repeated",
 )
 @click.option(
     "--seed",
     type=click.IntRange(0, check_class.MOST_SEED),
-    help="choose the random arguments by this number  [default: another each time]",
+    metavar="N",
+    help="choose the random arguments by this number  [default: a random one]",
 )
 @click.option("--json", "as_json", is_flag=True, help="print a JSON object instead of text")
 @click.option("--gradescope", "as_gradescope", is_flag=True, help="print Gradescope's results.json")

@@ -38,13 +38,13 @@ from pyharness.host.programs import environment
     "--fail-under",
     type=click.FloatRange(0, 100),
     metavar="PERCENT",
-    help="fail if fewer percent of the lines have run",
+    help="fail if a smaller percentage of the lines has run",
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def coverage_command(
     formats: tuple[str, ...], output: Path, fail_under: float | None, command: tuple[str, ...]
 ) -> int:
-    """Run COMMAND, and report which code ran of the modules that were built and loaded meanwhile.
+    """Run COMMAND, and report which code of the modules that it builds and loads has run.
 
     COMMAND is a program that uses guests, such as pytest or pyharness itself. The exit status is
     that of COMMAND; if it is 0, but too few lines have run, it is 1. Modules whose source is not in

@@ -43,11 +43,11 @@ def _build(entered: Guest, folder: Path) -> Built:
 
 
 @click.command("build")
-@click.option("--anew", is_flag=True, help="build also if the cache has the result for this source")
+@click.option("--anew", is_flag=True, help="build even if the cache has the result for this source")
 @options.named_guest
 @options.module
 def build_command(guest: str, folder: Path, anew: bool) -> None:
-    """Build the module in the guest, with warnings on (W=1 C=1)."""
+    """Build the module with the guest's compiler, with warnings on (W=1 C=1)."""
     ModuleSource(folder)
     with _enter(guest) as entered:
         built = entered.build(folder, anew=True) if anew else _build(entered, folder)

@@ -136,7 +136,7 @@ def kernel(function: _Function) -> _Function:
     @click.option(
         "--memory-debug",
         is_flag=True,
-        help="have the kernel find wrong use of memory by what a distribution's kernel has for it",
+        help="switch on the memory checks that a distribution's kernel has",
     )
     @functools.wraps(function)
     def command(
@@ -217,5 +217,5 @@ as_user = click.option(
     default="root",
     show_default=True,
     metavar="USER",
-    help="the user of the guest who issues it",
+    help="the user of the guest who does this",
 )

@@ -35,13 +35,13 @@ def _write_all(folder: Path) -> None:
         raise
 
 
-@click.command("starter", short_help="Write the files to begin the assignment with into DIR.")
+@click.command("starter", short_help="Write a starter kit for the assignment into DIR.")
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 def starter_command(folder: Path) -> None:
-    """Write the files to begin the assignment with into DIR, which is made if it is missing.
+    """Write a starter kit for the assignment into DIR, which is made if it is missing.
 
-    They are a module that builds and loads, in which the parts that are yours to write are marked
-    TODO, and README.md with the rules. No file of yours is ever overwritten.
+    It has a module that builds and loads, in which the parts that are yours to write are marked
+    TODO, and README.md with the rules. Existing files are never overwritten.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _write_all(folder)

@@ -42,8 +42,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "--memory-debug": {
         "action": "store_true",
-        "help": "have the kernel find wrong use of memory by what a distribution's kernel has for"
-        " it: a test whose module writes behind an object, or to a freed one, fails",
+        "help": "switch on the memory checks that a distribution's kernel has: a test whose"
+        " module writes past the end of an object, or to a freed one, fails",
     },
     "--ssh": {
         "metavar": "HOST[:PORT]",
@@ -51,8 +51,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "--ssh-user": {
         "metavar": "USER",
-        "help": "the user for --ssh (default: as ssh has it); others than root need sudo without a"
-        " password",
+        "help": "the user for --ssh (default: the one that ssh would use); a user other than root"
+        " needs sudo without a password",
     },
     "--ssh-key": {"metavar": "FILE", "help": "the private key for --ssh"},
     "--module-coverage": {
@@ -61,13 +61,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "const": "term",
         "choices": [*coverage_report.FORMATS],
         "metavar": "FORMAT",
-        "help": "report which code of the module has run: term, as by default, prints a table;"
+        "help": "report which code of the module has run: term, the default, prints a table;"
         " html, lcov and json write files to the folder of --artifacts",
     },
     "--module-coverage-fail-under": {
         "metavar": "PERCENT",
         "type": float,
-        "help": "with --module-coverage, fail if fewer percent of the module's lines have run",
+        "help": "with --module-coverage, fail if a smaller percentage of the module's lines has"
+        " run",
     },
     "--gdb": {
         "action": "store_true",
@@ -81,8 +82,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--test-limit": {
         "metavar": "SECONDS",
         "type": float,
-        "help": "end a test that takes longer, in seconds in which its guest could run: a busy"
-        " host does not count (default: no limit)",
+        "help": "end a test that takes longer, in seconds in which its guest could run: time in"
+        " which the host was busy does not count (default: no limit)",
     },
 }
 _INI = {
@@ -102,10 +103,10 @@ MARKERS = (
     " '<7'",
     "debug_kernel(*options): run the test only on kernels that have these options of their .config,"
     " such as 'KASAN', 'FAILSLAB'",
-    "leaks_nothing: the test fails if memory was allocated during it that nothing refers to when it"
-    " ends; run only on kernels that have kmemleak, which takes 10 s and more",
-    "expects_warning(*patterns): the kernel has to warn (WARN_ON and the like) during the test,"
-    " once or more for each regular expression; any other report of the kernel fails it",
+    "leaks_nothing: fail the test if memory was allocated during it that nothing refers to when it"
+    " ends; run it only on kernels that have kmemleak, which takes 10 s or longer",
+    "expects_warning(*patterns): fail the test unless the kernel warns during it (WARN_ON and the"
+    " like), once or more for each regular expression; any other report fails it, too",
     "test_limit(seconds): end the test if it takes longer, whatever --test-limit says",
 )
 # pytest's options that list tests or fixtures and run nothing, by their names in its namespace.
