@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * /dev/ring: what is written to it is kept, up to its size, and read once.
- * Where there is no more room, the oldest bytes make way.
+ * /dev/ring keeps what is written to it, up to its size, until it is read.
+ * When it is full, each new byte replaces the oldest one.
  */
 #include <linux/fs.h>
 #include <linux/miscdevice.h>

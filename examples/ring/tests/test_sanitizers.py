@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Faults that only kernels for debugging see. Each is put into a copy of the module's source.
+"""Faults that only kernels for debugging report. Each is put into a copy of the module's source.
 
     pytest --guest=bookworm-amd64-debug --guest=bookworm-amd64-kcsan
 
-Other kernels carry out the same code without a word, so that there these tests are left out.
+Other kernels run the same code without a report, so these tests are deselected there.
 """
 
 import os
