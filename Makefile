@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
-# make demo           set up, and show the main job in a guest
-# make setup          set up alone: packages that this host lacks, and .venv
-# make check          style, types and the tests that need no guest; needs .venv alone
+# make demo           set up, and demonstrate the module in a guest
+# make setup          set up only: packages that this host lacks, and .venv
+# make check          style, types and the tests that need no guest; needs only .venv
 # make test           check, the module's contract in a guest, and a part of the harness's tests
 # make soak           the rest of the tests; SOAK=10 makes those that repeat last ten times as long,
 #                     SOAK=0.25 a quarter as long, and leaves out variants of the same test
 # make test-all       the tests in every guest, which takes hours; ends with a table;
 #                     SCHEDULER=tcp://HOST:PORT has the workers of a Dask scheduler run them
-# make mutants        break the module in many ways, and see the tests notice; takes an hour
-# make test-journeys  tests that take minutes each: fresh machines, Vagrant, DKMS, SSH alone
+# make mutants        break the module in many ways, and check that the tests notice; takes an hour
+# make test-journeys  tests that take minutes each: fresh machines, Vagrant, DKMS, SSH only
 # make lint           style and types of all files, with programs that host-setup installs
 # make container      make demo in a container (podman or docker); RUN="make test" for another command
 # make clean          remove what was set up here (the image cache stays: ~/.cache/pyharness)
