@@ -529,7 +529,7 @@ def parser() -> argparse.ArgumentParser:
     call = "a system call's name or number; on amd64 also i386:NAME"
     for name, description in (
         ("intercept", "route system calls through the interceptor; for root"),
-        ("release", "give system calls back; for root"),
+        ("release", "restore system calls; for root"),
     ):
         add(name, description).add_argument("calls", nargs="+", metavar="CALL", help=call)
     for name, description in (
@@ -539,12 +539,12 @@ def parser() -> argparse.ArgumentParser:
         kind = add(name, description)
         kind.add_argument("call", metavar="CALL", help=call)
         kind.add_argument("whom", nargs="+", metavar="PID|all", help="process or thread, or all")
-    kind = add("status", "what is intercepted and who is monitored; for root")
+    kind = add("status", "print what is intercepted and who is monitored; for root")
     kind.add_argument("--json", action="store_true", help="as JSON")
-    add("names", "the names of all system calls")
+    add("names", "print the names of all system calls")
     kind = add(
         "watch",
-        "print recorded calls as they come, until Ctrl-C; for who may read where they are recorded",
+        "print recorded calls as they come, until Ctrl-C; for root, or who may read the kernel log",
     )
     kind.add_argument("calls", nargs="*", metavar="CALL", help=f"only these: {call}")
     kind = add("record", "write recorded calls to a file as JSON lines, until Ctrl-C")
