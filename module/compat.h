@@ -99,4 +99,11 @@ static inline void compat_bear_redirection(struct ftrace_ops *ops)
 #define COMPAT_ON_EXIT(name) name(void *data, struct task_struct *task)
 #endif
 
+/*
+ * Does the kernel check what type a function has that it calls by a pointer, such
+ * as one of a table? CONFIG_CFI_CLANG is CONFIG_CFI from 6.18 on (commit
+ * 23ef9d439769).
+ */
+#define COMPAT_CFI	(IS_ENABLED(CONFIG_CFI_CLANG) || IS_ENABLED(CONFIG_CFI))
+
 #endif /* INTERCEPTOR_COMPAT_H */

@@ -17,6 +17,8 @@ static bool hook_by_table;
 
 int __init hook_choose(const char *method)
 {
+	/* A stub of assembler has no type that CFI knows. */
+	bool by_table = strcmp(method, "handler") && !COMPAT_CFI;
 	const char *through = NULL;
 	int i;
 
@@ -29,16 +31,19 @@ int __init hook_choose(const char *method)
 		       method);
 		return -EINVAL;
 	}
-	for (i = 0; i < ABIS && strcmp(method, "handler"); i++) {
+	for (i = 0; i < ABIS && by_table; i++) {
 		abis[i].table = table_find(&abis[i]);
 		if (!abis[i].table)
 			through = abis[i].dispatcher;
 	}
-	hook_by_table = !through && strcmp(method, "handler");
+	hook_by_table = by_table && !through;
 	if (hook_by_table || strcmp(method, "table"))
 		return 0;
-	pr_err("not loaded: %s() of this kernel uses no table of system calls: load with method=auto\n",
-	       through);
+	if (COMPAT_CFI)
+		pr_err("not loaded: this kernel checks the type of what its table of system calls has (CFI): load with method=auto\n");
+	else
+		pr_err("not loaded: %s() of this kernel uses no table of system calls: load with method=auto\n",
+		       through);
 	return -ENODEV;
 }
 

@@ -45,9 +45,10 @@
  *					record_size * (index % records)
  *
  * A CPU's records have the indices from 0 on; those below head are written, and at
- * most the last `records` of them are still there. Read a record, and then head
- * again: if head - index >= records, the record was overwritten meanwhile, and is
- * to be counted as lost.
+ * most the last `records` of them are still there. Load head with acquire, copy a
+ * record, and load head again behind an acquire fence: if head - index >= records,
+ * the record was overwritten meanwhile, and is to be counted as lost. On a 32-bit
+ * kernel the indices wrap.
  *
  * poll() returns POLLIN once a CPU has written another INTERCEPTOR_RING_WAKES
  * records since the last read() of the file. That returns, as a __u64, how often it
@@ -75,7 +76,7 @@ struct interceptor_ring {
 struct interceptor_record {
 	__u64 time;			/* of CLOCK_MONOTONIC, in ns */
 	__u32 pid;			/* of the thread */
-	__u16 nr;
+	__u16 nr;			/* without the bit of the x32 ABI */
 	__u8 abi;			/* 1: the 32-bit ABI of an amd64 kernel */
 	__u8 lap;			/* index / records, its lowest byte */
 	unsigned long args[6];

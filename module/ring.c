@@ -35,7 +35,12 @@ static void ring_wake(struct irq_work *work)
 
 static struct irq_work ring_waking;
 
-/* Grows each time that a ring has got another INTERCEPTOR_RING_WAKES records. */
+/*
+ * Grows each time that a ring has got another INTERCEPTOR_RING_WAKES records. It
+ * counts modulo RING_WAKES_MASK + 1, as the heads wrap.
+ */
+#define RING_WAKES_MASK		(ULONG_MAX / INTERCEPTOR_RING_WAKES)
+
 static unsigned long ring_wakes(void)
 {
 	unsigned long wakes = 0;
@@ -43,7 +48,13 @@ static unsigned long ring_wakes(void)
 
 	for_each_possible_cpu(cpu)
 		wakes += READ_ONCE(per_cpu(ring_of_cpu, cpu)->head) / INTERCEPTOR_RING_WAKES;
-	return wakes;
+	return wakes & RING_WAKES_MASK;
+}
+
+/* What the last read() of a file has reported. Several threads may read it. */
+static unsigned long *ring_reported(struct file *file)
+{
+	return (unsigned long *)&file->private_data;
 }
 
 static int ring_open(struct inode *inode, struct file *file)
@@ -52,27 +63,29 @@ static int ring_open(struct inode *inode, struct file *file)
 		return -EPERM;
 	if (file->f_mode & FMODE_WRITE)
 		return -EROFS;
-	file->private_data = (void *)ring_wakes();
+	*ring_reported(file) = ring_wakes();
 	return 0;
 }
 
 static __poll_t ring_poll(struct file *file, poll_table *wait)
 {
 	poll_wait(file, &ring_readers, wait);
-	return ring_wakes() == (unsigned long)file->private_data ? 0 : EPOLLIN | EPOLLRDNORM;
+	return ring_wakes() == READ_ONCE(*ring_reported(file)) ? 0 : EPOLLIN | EPOLLRDNORM;
 }
 
 static ssize_t ring_read(struct file *file, char __user *buffer, size_t size, loff_t *offset)
 {
-	unsigned long wakes = ring_wakes();
-	u64 count = wakes - (unsigned long)file->private_data;
+	unsigned long last, wakes;
+	u64 count;
 
 	if (size < sizeof(count))
 		return -EINVAL;
-	if (copy_to_user(buffer, &count, sizeof(count)))
-		return -EFAULT;
-	file->private_data = (void *)wakes;
-	return sizeof(count);
+	do {
+		last = READ_ONCE(*ring_reported(file));
+		wakes = ring_wakes();
+	} while (cmpxchg(ring_reported(file), last, wakes) != last);
+	count = (wakes - last) & RING_WAKES_MASK;
+	return copy_to_user(buffer, &count, sizeof(count)) ? -EFAULT : sizeof(count);
 }
 
 static int ring_mmap(struct file *file, struct vm_area_struct *vma)
@@ -135,6 +148,9 @@ int ring_create(unsigned int records)
 	if (rings)
 		return 0;
 	rings_size = PAGE_SIZE + stride * nr_cpu_ids;
+	/* The kernel would kill processes to get that much. */
+	if ((long)(rings_size >> PAGE_SHIFT) > si_mem_available())
+		return -ENOMEM;
 	rings = vmalloc_user(rings_size);
 	if (!rings)
 		return -ENOMEM;

@@ -60,6 +60,7 @@
 	    #stubs "_\\number:\n"					\
 	    stub							\
 	    ".size " #stubs "_\\number, .-" #stubs "_\\number\n"	\
+	    IBT_NOSEAL(#stubs "_\\number")				\
 	    ".org " #stubs " + (\\number + 1) * " __stringify(STUBS_SIZE) STUBS_FILL "\n" \
 	    ".endm\n"							\
 	    ".balign 16\n"						\
@@ -81,6 +82,14 @@
 /* Where indirect branches land, from 5.18 on (commit 156ff4a544ae). */
 #ifndef ASM_ENDBR
 #define ASM_ENDBR
+#endif
+/*
+ * Keeps them there: the kernel overwrites those of functions that nothing refers to
+ * by name, as of a stub in an array. From 6.0 on (commit e27e5bea956c); 5.18 and
+ * 5.19 overwrite, and have nothing against it.
+ */
+#ifndef IBT_NOSEAL
+#define IBT_NOSEAL(stub)
 #endif
 /* Counts calls for the return predictor, from 6.2 on (commit 5d8213864ade). */
 #ifndef CALL_DEPTH_ACCOUNT
@@ -174,6 +183,7 @@
 #else /* CONFIG_ARM64 */
 
 #define STUBS_FILL
+#define IBT_NOSEAL(stub)
 
 /* Lands at a "bti c", and leaves by x16, which such a landing allows. */
 #define STUB_TAIL(stub, function)					\

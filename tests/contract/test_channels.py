@@ -2,7 +2,9 @@
 """Where monitored calls are recorded: the kernel log, a trace event, or a ring that readers map."""
 
 import errno
+import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -236,6 +238,49 @@ def test_no_record_of_the_ring_is_torn_or_read_twice(
     with module.intercepted(CALL):
         assert module.start(CALL).value == 0
         check_storm(guest, [compiled("ring"), "storm"])
+
+
+def test_a_reader_is_woken_when_a_head_wraps(
+    bare_guest: Guest,
+    parameters: dict[str, str],
+    broken_module: Callable[[str, str, str], Path],
+) -> None:
+    """Which takes a 32-bit kernel 4 billion calls: these heads begin at their end."""
+    place = "per_cpu(ring_of_cpu, cpu) = rings + PAGE_SIZE + stride * cpu;"
+    begin = f"{{ {place} per_cpu(ring_of_cpu, cpu)->head = -256UL; }}"
+    module = interceptor.load(
+        bare_guest, broken_module("ring.c", place, begin), log="ring", **parameters
+    )
+    actor = bare_guest.actor("nobody")
+    bare_guest.run(["taskset", "-p", "1", str(actor.pid)]).check()
+    with bare_guest.actor().open("/dev/interceptor", os.O_RDONLY) as ring, module.intercepted(CALL):
+        assert module.start(CALL, actor.pid).value == 0
+        counts = []
+        for _ in range(3):
+            actor.begin(CALL, 0, repeat=256)
+            assert actor.finish().errno == 0
+            counts.append(int.from_bytes(ring.read(8), sys.byteorder))
+    assert counts == [1, 1, 1]
+
+
+@pytest.mark.cpus(4)
+@pytest.mark.architecture("amd64")
+def test_a_ring_that_does_not_fit_kills_nobody(
+    bare_guest: Guest, parameters: dict[str, str]
+) -> None:
+    """It needs 256 MiB, and 150 MiB are left."""
+    guest = bare_guest
+    interceptor.load(guest, ring_records=1 << 20, **parameters)
+    available = int(guest.run("awk '/^MemAvailable/ {print $2}' /proc/meminfo").check().stdout)
+    filled = available // 1024 - 150
+    guest.run("mount -o remount,size=100% /dev/shm").check()
+    guest.run(f"dd if=/dev/zero of=/dev/shm/filled bs=1M count={filled}", seconds=100).check()
+    mark = guest.log.mark()
+    assert "Cannot allocate memory" in guest.run(f"echo ring > {PARAMETER}").stderr
+    assert not [record for record in guest.log.since(mark) if "oom" in record.text]
+    assert guest.agent.read(PARAMETER) == "printk\n"
+    guest.run("rm /dev/shm/filled").check()
+    guest.run(f"echo ring > {PARAMETER}").check()
 
 
 def test_an_open_ring_keeps_the_module(

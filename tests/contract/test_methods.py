@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from object_code import functions, shared_writes
+from object_code import functions, sealed, shared_writes
 
 from pyharness import Guest, ModuleRefused, interceptor
 from pyharness.guest.module_source import ModuleSource
@@ -105,6 +105,16 @@ def test_a_callers_number_is_masked_where_it_indexes(bare_guest: Guest, object_c
     masks = {name: len(MASK.findall(body)) for name, body in functions(object_code).items()}
     abis = 2 if bare_guest.facts.architecture == "amd64" else 1
     assert min(masks[name] for name in ("call_early", "call_next", "call_late")) >= abis
+
+
+@pytest.mark.architecture("amd64")
+def test_the_kernel_keeps_the_landings_in_the_table(bare_guest: Guest) -> None:
+    """In the object code: it overwrites those that are listed, and jumps from the table to a stub.
+
+    A CPU with indirect branch tracking takes such a jump for an attack.
+    """
+    with bare_guest.build(MODULE).ko.open("rb") as file:
+        assert not [name for name in sealed(file) if re.fullmatch(r"\w+_(entry|entries_\d+)", name)]
 
 
 # What runs when an intercepted call is issued, before it is recorded, and the writer of the ring.

@@ -3,6 +3,11 @@
 
 import re
 from collections.abc import Iterator
+from typing import IO
+
+from elftools.elf.elffile import ELFFile
+from elftools.elf.relocation import RelocationSection
+from elftools.elf.sections import SymbolTableSection
 
 _FUNCTION = re.compile(r"^[0-9a-f]+ <(\w+)>:\n((?:.+\n)+)", re.MULTILINE)
 _INSTRUCTION = re.compile(r"\s+[0-9a-f]+:\t([^#<]+)")
@@ -36,3 +41,23 @@ def shared_writes(body: str) -> Iterator[str]:
                 yield instruction
         elif _STATIC_ARM64.search(line) and instruction.startswith("st"):
             yield instruction
+
+
+def sealed(file: IO[bytes]) -> set[str]:
+    """Return a module's functions whose landing for indirect branches the kernel overwrites."""
+    elf = ELFFile(file)
+    listed = elf.get_section_by_name(".rela.ibt_endbr_seal")
+    symbols = elf.get_section_by_name(".symtab")
+    assert isinstance(symbols, SymbolTableSection)
+    if not isinstance(listed, RelocationSection):  # a kernel without indirect branch tracking
+        return set()
+    names = {
+        (symbol["st_shndx"], symbol["st_value"]): symbol.name
+        for symbol in symbols.iter_symbols()
+        if symbol["st_info"]["type"] == "STT_FUNC"
+    }
+    places = [
+        (symbols.get_symbol(entry["r_info_sym"]), entry["r_addend"])
+        for entry in listed.iter_relocations()
+    ]
+    return {names[at["st_shndx"], at["st_value"] + addend] for at, addend in places}

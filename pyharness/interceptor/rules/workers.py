@@ -75,8 +75,7 @@ def dask(address: str, progress: Progress) -> Iterator[Pool]:
         distributed = importlib.import_module("distributed")
     except ImportError as error:
         raise UsageError(
-            "--scheduler needs Dask, which is not installed:"
-            " install it by pip install 'pyharness[dask]'"
+            "--scheduler needs Dask, which is not installed: pip install distributed"
         ) from error
     try:
         client = distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
