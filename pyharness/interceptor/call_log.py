@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from pyharness.linux.call_arguments import registers
 from pyharness.linux.kmsg import DEBUG, Record
 from pyharness.linux.syscalls import SyscallRef, Syscalls
 
@@ -34,7 +35,7 @@ class Call:
 
     def __str__(self) -> str:
         """Return it in a readable form: ``[1207] mkdir(0xbf8e3a10, 0x1ff, …)``."""
-        return readable(self.pid, self.syscall, self.args)
+        return readable(self.pid, self.syscall, registers(self.syscall, self.args))
 
     def as_json(self) -> str:
         """Return it as a JSON object on one line; docs/command-line.md describes the fields."""
@@ -51,15 +52,15 @@ class Call:
         )
 
 
-def readable(pid: int, syscall: SyscallRef, args: Iterable[int]) -> str:
+def readable(pid: int, syscall: SyscallRef, arguments: Iterable[str]) -> str:
     """Return a call in a readable form: ``[1207] mkdir(0xbf8e3a10, 0x1ff, …)``.
 
     Args:
         pid: the id of the calling thread.
         syscall: the system call.
-        args: the values of its argument registers.
+        arguments: its arguments.
     """
-    return f"[{pid}] {syscall}({', '.join(f'{arg:#x}' for arg in args)})"
+    return f"[{pid}] {syscall}({', '.join(arguments)})"
 
 
 def parse(record: Record, syscalls: Syscalls) -> Call | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pyharness.interceptor.call_log import Call, readable
+from pyharness.linux.call_arguments import Shown, registers
 from pyharness.linux.syscalls import I386, SyscallRef, errno_name
 
 NO_RESULT = "?"
@@ -67,8 +68,16 @@ class TracedCall:
         return str(self.syscall)
 
     def __str__(self) -> str:
-        """Return it in a readable form: ``[1207] mkdir(0xbf8e3a10, 0x1ff, …) = 0``."""
-        call = readable(self.thread, self.syscall, self.args)
+        """Return it with its registers: ``[1207] mkdir(0xbf8e3a10, 0x1ff, …) = 0``."""
+        return self.text(registers)
+
+    def text(self, shown: Shown) -> str:
+        """Return it in a readable form.
+
+        Args:
+            shown: returns its arguments as text.
+        """
+        call = readable(self.thread, self.syscall, shown(self.syscall, self.args))
         return call if self.result is None else f"{call} = {self.result}"
 
 
@@ -104,16 +113,23 @@ def time_of_day(microseconds: int, *, fraction: bool) -> str:
     return f"{text}.{rest:06}" if fraction else text
 
 
-def line(call: TracedCall, *, clock: Callable[[int], str] | None = None, took: bool = False) -> str:
+def line(
+    call: TracedCall,
+    *,
+    shown: Shown = registers,
+    clock: Callable[[int], str] | None = None,
+    took: bool = False,
+) -> str:
     """Return the line that is printed for a call.
 
     Args:
         call: the call.
+        shown: returns its arguments as text.
         clock: returns the text of a time in microseconds since the epoch, which the line begins
             with; None: the line has no such time.
         took: whether the line ends with the time that the call took, in seconds.
     """
-    text = str(call)
+    text = call.text(shown)
     if clock:
         text = f"{clock(call.microseconds)} {text}"
     if took and call.took_microseconds is not None:
