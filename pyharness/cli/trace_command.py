@@ -17,10 +17,11 @@ from pyharness.guest.undoing import undone
 from pyharness.host import signals
 from pyharness.host.progress import TerminalProgress
 from pyharness.host.writable import can_write
-from pyharness.interceptor import Interceptor, perfetto
+from pyharness.interceptor import Interceptor, call_facts, perfetto
 from pyharness.interceptor import trace as tracing
 from pyharness.interceptor.call_counts import Counts
 from pyharness.interceptor.traced_call import TracedCall, line, time_of_day
+from pyharness.linux.call_arguments import Shown, registers
 from pyharness.linux.syscalls import Syscalls
 from pyharness.machine import guest_specs
 
@@ -95,6 +96,7 @@ class _Report:
     """What is printed and written of the calls."""
 
     def __init__(self, *, count: bool, took: bool, time: int, file: Path | None) -> None:
+        self.shown: Shown = registers
         self._counts = Counts() if count else None
         self._took = took
         self._clock: Callable[[int], str] | None = None
@@ -112,7 +114,8 @@ class _Report:
         if self._counts:
             self._counts.add(call)
         else:
-            click.echo(line(call, clock=self._clock, took=self._took), err=True)
+            text = line(call, shown=self.shown, clock=self._clock, took=self._took)
+            click.echo(text, err=True)
 
     @contextmanager
     def complete(self) -> Iterator[None]:
@@ -164,6 +167,7 @@ class _Report:
 @click.option("-c", "count", is_flag=True, help="print a table of counts and times at the end")
 @click.option("-T", "took", is_flag=True, help="print the time inside each call, in seconds")
 @click.option("-t", "time", count=True, help="print the time of day; -tt: with microseconds")
+@click.option("--raw", is_flag=True, help="print the argument registers, in hexadecimal")
 @click.option(
     "--perfetto",
     "file",
@@ -185,11 +189,13 @@ def trace_command(
     count: bool,
     took: bool,
     time: int,
+    raw: bool,
     file: Path | None,
 ) -> int:
     """Run COMMAND in the guest, and print its calls to standard error while it runs.
 
-    A call is printed with its result when it returns. COMMAND uses the standard streams of this
+    A call is printed with its result when it returns, and with its arguments as strace shows them;
+    strings and structures are shown as their addresses. COMMAND uses the standard streams of this
     command, which exits with its exit status. Options end where COMMAND begins. If the module is
     not loaded, it is loaded before, and unloaded afterwards.
     """
@@ -205,6 +211,8 @@ def trace_command(
         _loaded(entered, folder, loaded) as module,
         report.complete(),
     ):
+        if not (raw or count):
+            report.shown = call_facts.read(entered, calls)
         return tracing.trace(
             entered,
             module,

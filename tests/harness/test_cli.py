@@ -358,6 +358,13 @@ def test_trace_prints_times(loaded: Cli) -> None:
     assert any(re.fullmatch(form, line) for line in said.splitlines()), said
 
 
+def test_trace_prints_arguments_or_registers(loaded: Cli) -> None:
+    for options, arguments in (((), "0777"), (("--raw",), "0x1ff(, 0x[0-9a-f]+){4}")):
+        said = loaded("trace", *options, "mkdir", "mkdir", "/tmp", status=1)
+        form = rf"\[\d+\] mkdir\(0x[0-9a-f]+, {arguments}\) = -1 EEXIST"
+        assert any(re.fullmatch(form, line) for line in said.splitlines()), said
+
+
 def test_trace_checks_its_file_before_the_command_starts(cli: Cli, tmp_path: Path) -> None:
     said = cli("trace", "--perfetto", str(tmp_path), "mkdir", "--", "echo", "on", status=2)
     assert said == f"pyharness: --perfetto: {tmp_path} is a folder: name a file\n"
