@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The command that runs a program in the guest, and shows its system calls."""
+"""The command that runs a program in the guest, and shows its system calls, signals and end."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +20,8 @@ from pyharness.host.writable import can_write
 from pyharness.interceptor import Interceptor, call_facts, perfetto
 from pyharness.interceptor import trace as tracing
 from pyharness.interceptor.call_counts import Counts
-from pyharness.interceptor.traced_call import TracedCall, line, time_of_day
+from pyharness.interceptor.traced import Traced, line, time_of_day
+from pyharness.interceptor.traced_call import TracedCall
 from pyharness.linux.call_arguments import Shown, registers
 from pyharness.linux.syscalls import Syscalls
 from pyharness.machine import guest_specs
@@ -93,7 +94,7 @@ def _loaded(entered: Guest, folder: Path, name: str) -> Iterator[Interceptor]:
 
 
 class _Report:
-    """What is printed and written of the calls."""
+    """What is printed and written of a command."""
 
     def __init__(self, *, count: bool, took: bool, time: int, file: Path | None) -> None:
         self.shown: Shown = registers
@@ -103,25 +104,25 @@ class _Report:
         if time:
             self._clock = partial(time_of_day, fraction=time > 1)
         self._file = file
-        self._calls: list[TracedCall] = []
+        self._traced: list[Traced] = []
         self._any = False
 
-    def add(self, call: TracedCall) -> None:
-        """Print a call, unless they are counted."""
+    def add(self, traced: Traced) -> None:
+        """Print what has happened; if calls are counted, count them instead."""
         self._any = True
         if self._file:
-            self._calls.append(call)
-        if self._counts:
-            self._counts.add(call)
-        else:
-            text = line(call, shown=self.shown, clock=self._clock, took=self._took)
+            self._traced.append(traced)
+        if not self._counts:
+            text = line(traced, shown=self.shown, clock=self._clock, took=self._took)
             click.echo(text, err=True)
+        elif isinstance(traced, TracedCall):
+            self._counts.add(traced)
 
     @contextmanager
     def complete(self) -> Iterator[None]:
         """Write the file and print the table at the end of a block, also if an exception ends it.
 
-        They are left out if it is an error before the first call.
+        They are left out if it is an error before there is anything to show.
 
         Raises:
             UsageError: the file can't be written, and the block has raised no exception.
@@ -147,7 +148,7 @@ class _Report:
         if self._file:
             try:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
-                self._file.write_text(perfetto.document(self._calls), encoding="utf-8")
+                self._file.write_text(perfetto.document(self._traced), encoding="utf-8")
             except OSError as error:
                 raise UsageError(
                     f"--perfetto: {self._file} can't be written: {error.strerror}"
@@ -163,7 +164,7 @@ class _Report:
     "syscalls", metavar="SYSCALL[,SYSCALL...]", shell_complete=options.complete_syscalls
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-@click.option("--follow", "-f", is_flag=True, help="show calls of child processes, too")
+@click.option("--follow", "-f", is_flag=True, help="show child processes, too")
 @click.option("-c", "count", is_flag=True, help="print a table of counts and times at the end")
 @click.option("-T", "took", is_flag=True, help="print the time inside each call, in seconds")
 @click.option("-t", "time", count=True, help="print the time of day; -tt: with microseconds")
@@ -195,7 +196,8 @@ def trace_command(
     """Run COMMAND in the guest, and print its calls to standard error while it runs.
 
     A call is printed with its result when it returns, and with its arguments as strace shows them;
-    strings and structures are shown as their addresses. COMMAND uses the standard streams of this
+    strings and structures are shown as their addresses. Signals and the end of COMMAND are printed
+    as well, as strace prints them. COMMAND uses the standard streams of this
     command, which exits with its exit status. Options end where COMMAND begins. If the module is
     not loaded, it is loaded before, and unloaded afterwards.
     """

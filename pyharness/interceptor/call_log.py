@@ -17,18 +17,18 @@ _LINE = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Call:
-    """A system call that the module logged.
+@dataclass(frozen=True, kw_only=True)
+class RecordedCall:
+    """A system call that the module recorded.
 
     Attributes:
-        record: the record of the kernel log.
+        microseconds: when it was issued, since boot.
         pid: the id of the calling thread; for the first thread of a process, the process id.
         syscall: the system call, with the ABI through which it was issued.
         args: the values of its six argument registers.
     """
 
-    record: Record
+    microseconds: int
     pid: int
     syscall: SyscallRef
     args: tuple[int, ...]
@@ -41,8 +41,8 @@ class Call:
         """Return it as a JSON object on one line; docs/command-line.md describes the fields."""
         return json.dumps(
             {
-                "time": self.record.microseconds / 1e6,
-                "sequence": self.record.sequence,
+                "time": self.microseconds / 1e6,
+                **self._place(),
                 "pid": self.pid,
                 "abi": self.syscall.abi,
                 "syscall": self.syscall.name,
@@ -50,6 +50,24 @@ class Call:
                 "args": list(self.args),
             }
         )
+
+    def _place(self) -> dict[str, int]:
+        """Return the fields that say where it is recorded."""
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call(RecordedCall):
+    """A system call that the module recorded in the kernel log.
+
+    Attributes:
+        record: the record of the kernel log.
+    """
+
+    record: Record
+
+    def _place(self) -> dict[str, int]:
+        return {"sequence": self.record.sequence}
 
 
 def readable(pid: int, syscall: SyscallRef, arguments: Iterable[str]) -> str:
@@ -82,7 +100,9 @@ def parse(record: Record, syscalls: Syscalls) -> Call | None:
     *hexadecimal, abi = found.groups()
     pid, number, *args = (int(group, 16) for group in hexadecimal)
     ref = SyscallRef(number, abi or syscalls.architecture, native=not abi)
-    return Call(record, pid, ref, tuple(args))
+    return Call(
+        microseconds=record.microseconds, pid=pid, syscall=ref, args=tuple(args), record=record
+    )
 
 
 def calls(records: Iterable[Record], syscalls: Syscalls) -> Iterator[Call]:

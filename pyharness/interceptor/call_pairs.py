@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Finds for each system call that was issued the event of its return. Pure."""
 
-from pyharness.interceptor.event_log import Entered, Event, Gap, Returned
+from pyharness.interceptor.event_log import Ended, Entered, Event, Gap, Returned
 from pyharness.interceptor.traced_call import NO_RESULT, TracedCall, is_error, result
 from pyharness.linux.syscalls import Syscalls
 
@@ -37,6 +37,9 @@ class Pairs:
             return self._enter(event)
         if isinstance(event, Returned):
             return self._leave(event)
+        if isinstance(event, Ended):
+            inside = self._inside.pop(event.thread, None)
+            return [self._call(inside)] if inside else []
         return self.rest() if isinstance(event, Gap) else []
 
     def _enter(self, event: Entered) -> list[TracedCall]:

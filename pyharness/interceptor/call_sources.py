@@ -1,35 +1,40 @@
 # SPDX-License-Identifier: GPL-2.0
 """Where a traced command's calls are read: from trace events, or from the kernel log."""
 
+import signal
+from collections.abc import Sequence
 from typing import Protocol
 
 from pyharness.guest.guest import Guest
 from pyharness.interceptor import event_log
 from pyharness.interceptor.call_pairs import Pairs
-from pyharness.interceptor.event_log import Event, Gap, InOrder, Lost
+from pyharness.interceptor.event_log import Delivered, Event, Gap, InOrder, Lost
 from pyharness.interceptor.module import Interceptor
+from pyharness.interceptor.traced import Traced
 from pyharness.interceptor.traced_call import TracedCall
+from pyharness.interceptor.traced_end import Ends
+from pyharness.interceptor.traced_signal import TracedSignal
 from pyharness.linux.syscalls import Syscalls
 
 
 class CallSource(Protocol):
-    """Calls of processes that are monitored."""
+    """Calls of processes that are monitored; from some sources, also their signals and ends."""
 
     @property
     def lost(self) -> int:
         """The number of records that were overwritten before they were read."""
 
-    def fetch(self) -> list[TracedCall]:
-        """Return the calls that were not returned yet."""
+    def fetch(self) -> Sequence[Traced]:
+        """Return what was not returned yet."""
 
     def kill(self) -> None:
         """Kill the command's descendants, as far as they are known."""
 
-    def rest(self) -> list[TracedCall]:
-        """Return the calls that are left when the command has ended."""
+    def rest(self) -> Sequence[Traced]:
+        """Return what is left when the command has ended."""
 
-    def arrived(self) -> list[TracedCall]:
-        """Return the calls that are left if the guest does not answer any more."""
+    def arrived(self) -> Sequence[Traced]:
+        """Return what is left if the guest does not answer any more."""
 
     def close(self) -> None:
         """Restore what was changed."""
@@ -94,19 +99,22 @@ class EventLines(Protocol):
 
 
 class RecordedCalls:
-    """The calls in trace events, with results."""
+    """The calls in trace events, with results, and signals and ends."""
 
-    def __init__(self, syscalls: Syscalls, stream: EventLines) -> None:
+    def __init__(self, syscalls: Syscalls, release: str, stream: EventLines) -> None:
         """Read those of a stream.
 
         Args:
             syscalls: the system calls of the guest's kernel.
+            release: the release of that kernel.
             stream: the lines.
         """
         self._syscalls = syscalls
         self._stream = stream
         self._order = InOrder()
+        self._epoch_microseconds = stream.epoch_microseconds
         self._pairs = Pairs(syscalls, epoch_microseconds=stream.epoch_microseconds)
+        self._ends = Ends(release, epoch_microseconds=stream.epoch_microseconds)
         self._lost = 0
         self._gap = False  # whether events were lost before the next one
 
@@ -115,27 +123,27 @@ class RecordedCalls:
         """The number of events that were overwritten before they were read."""
         return self._lost
 
-    def fetch(self) -> list[TracedCall]:
-        """Return the calls that are complete, and were not returned yet."""
+    def fetch(self) -> list[Traced]:
+        """Return the calls that are complete, and the rest that was not returned yet."""
         return self._feed(self._order.push(self._parsed(self._stream.fetch())))
 
     def kill(self) -> None:
         """Kill the command and all its descendants."""
         self._stream.kill()
 
-    def rest(self) -> list[TracedCall]:
-        """Return the calls that are left when the command has ended."""
+    def rest(self) -> list[Traced]:
+        """Return what is left when the command has ended."""
         return self._last(self._stream.drain())
 
-    def arrived(self) -> list[TracedCall]:
-        """Return the calls that are left if the guest does not answer any more."""
+    def arrived(self) -> list[Traced]:
+        """Return what is left if the guest does not answer any more."""
         return self._last(self._stream.fetch())
 
     def close(self) -> None:
         """End the recording, and restore the module's parameter."""
         self._stream.close()
 
-    def _last(self, lines: list[str]) -> list[TracedCall]:
+    def _last(self, lines: list[str]) -> list[Traced]:
         events = self._order.push(self._parsed(lines))
         return [*self._feed([*events, *self._order.rest()]), *self._pairs.rest()]
 
@@ -153,5 +161,20 @@ class RecordedCalls:
                 events.append(event)
         return events
 
-    def _feed(self, events: list[Event | Gap]) -> list[TracedCall]:
-        return [call for event in events for call in self._pairs.feed(event)]
+    def _feed(self, events: list[Event | Gap]) -> list[Traced]:
+        return [
+            traced
+            for event in events
+            for traced in (
+                *self._pairs.feed(event),
+                *self._signals(event),
+                *self._ends.feed(event),
+            )
+        ]
+
+    def _signals(self, event: Event | Gap) -> list[TracedSignal]:
+        # The kernel has this event of SIGKILL whenever another thread or another signal has ended
+        # the process. As strace, show the end alone.
+        if not isinstance(event, Delivered) or event.signal == signal.SIGKILL:
+            return []
+        return [TracedSignal.of_event(event, epoch_microseconds=self._epoch_microseconds)]

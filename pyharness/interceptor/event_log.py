@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Parses the interceptor's trace events, as the file trace_pipe of tracefs has them. Pure."""
+"""Parses a traced command's events, as the file trace_pipe of tracefs has them. Pure."""
 
 import re
 from collections.abc import Iterable
@@ -10,33 +10,36 @@ from pyharness.linux.syscalls import SyscallRef, Syscalls
 # "    sh-1207    (   1207) [001] ...1.   385.932026: syscall: …": the id of the process is there
 # only with the option record-tgid. The name of the program may have any characters; what follows
 # it is matched to the end of the line, so that the name can't be taken for more than it is.
+# thread_end is the kprobe of inside/event_stream.py.
 _EVENT = re.compile(
     r"\s*(?P<program>.*)-(?P<thread>\d+)\s+(?:\(\s*(?P<process>\d+|-+)\)\s+)?\[\d+\]\s+\S+\s+"
-    r"(?P<seconds>\d+)\.(?P<fraction>\d+): (?:"
+    r"(?P<seconds>\d+)\.(?P<fraction>\d+): (?:(?:"
     r"syscall: (?P<entered>[0-9a-f]{1,8})\((?P<args>[0-9a-f]{1,16}(?:,[0-9a-f]{1,16}){5})\)"
     r"|syscall_exit: (?P<returned>[0-9a-f]{1,8}) = (?P<value>[0-9a-f]{1,16})"
     r")(?: (?P<abi>i386))?"
+    r"|signal_deliver: sig=(?P<signal>\d+) errno=(?P<error>-?\d+) code=(?P<code>-?\d+)"
+    r" sa_handler=[0-9a-f]+ sa_flags=[0-9a-f]+"
+    r"|thread_end: \(\S+\) status=(?P<status>\d+) last=(?P<last>\d+)"
+    r")"
 )
 _LOST = re.compile(r"CPU:\d+ \[LOST (?:(\d+) )?EVENTS\]")
 
 
 @dataclass(frozen=True)
 class Event:
-    """What both of the module's events have.
+    """What all events have.
 
     Attributes:
         thread: the id of the thread.
         process: the id of its process; None if the kernel did not record it.
         program: the name of the thread, as in ``/proc/PID/comm``.
         microseconds: the time, by the clock of the trace.
-        syscall: the system call, with the ABI through which it was issued.
     """
 
     thread: int
     process: int | None
     program: str
     microseconds: int
-    syscall: SyscallRef
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,11 @@ class Entered(Event):
     """A call that was issued.
 
     Attributes:
+        syscall: the system call, with the ABI through which it was issued.
         args: the values of its six argument registers.
     """
 
+    syscall: SyscallRef
     args: tuple[int, ...]
 
 
@@ -55,10 +60,40 @@ class Returned(Event):
     """A call that returned.
 
     Attributes:
+        syscall: the system call, with the ABI through which it was issued.
         value: what it returned; less than 0 for an error.
     """
 
+    syscall: SyscallRef
     value: int
+
+
+@dataclass(frozen=True)
+class Delivered(Event):
+    """A signal that was delivered to the thread.
+
+    Attributes:
+        signal: its number.
+        code: its ``si_code``.
+        error: its ``si_errno``.
+    """
+
+    signal: int
+    code: int
+    error: int
+
+
+@dataclass(frozen=True)
+class Ended(Event):
+    """The end of the thread.
+
+    Attributes:
+        status: how it has ended, as wait(2) encodes it.
+        last: whether it was the last thread of its process.
+    """
+
+    status: int
+    last: bool
 
 
 @dataclass(frozen=True)
@@ -98,19 +133,23 @@ def parse(text: str, syscalls: Syscalls) -> Event | Lost | None:
     found = _EVENT.fullmatch(text)
     if not found:
         return None
-    abi = found["abi"]
-    number = int(found["entered"] or found["returned"], 16)
     process = found["process"]
     common = (
         int(found["thread"]),
         int(process) if process and process.isdigit() else None,
         found["program"],
         int(found["seconds"]) * 1_000_000 + int(found["fraction"].ljust(6, "0")[:6]),
-        SyscallRef(number, abi or syscalls.architecture, native=not abi),
     )
+    if found["signal"]:
+        return Delivered(*common, int(found["signal"]), int(found["code"]), int(found["error"]))
+    if found["status"]:
+        return Ended(*common, int(found["status"]), found["last"] != "0")
+    abi = found["abi"]
+    number = int(found["entered"] or found["returned"], 16)
+    syscall = SyscallRef(number, abi or syscalls.architecture, native=not abi)
     if found["entered"]:
-        return Entered(*common, tuple(int(arg, 16) for arg in found["args"].split(",")))
-    return Returned(*common, _signed(int(found["value"], 16), 8 * syscalls.bytes_of_long))
+        return Entered(*common, syscall, tuple(int(arg, 16) for arg in found["args"].split(",")))
+    return Returned(*common, syscall, _signed(int(found["value"], 16), 8 * syscalls.bytes_of_long))
 
 
 def _signed(value: int, bits: int) -> int:

@@ -4,7 +4,6 @@
 import json
 import select
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,46 +11,11 @@ from pyharness.errors import CheckFailed, GuestError
 from pyharness.guest.agent import program
 from pyharness.guest.guest import Guest
 from pyharness.interceptor import reader_channel
-from pyharness.interceptor.call_log import readable
-from pyharness.linux.syscalls import SyscallRef
+from pyharness.interceptor.call_log import RecordedCall
 
 _PROGRAM = Path(__file__).with_name("inside") / "recorded_calls.py"
 _CHUNK = 1 << 16
 _WAIT_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class RecordedCall:
-    """A system call that the module recorded.
-
-    Attributes:
-        microseconds: when it was issued, since boot.
-        pid: the id of the calling thread; for the first thread of a process, the process id.
-        syscall: the system call, with the ABI through which it was issued.
-        args: the values of its six argument registers.
-    """
-
-    microseconds: int
-    pid: int
-    syscall: SyscallRef
-    args: tuple[int, ...]
-
-    def __str__(self) -> str:
-        """Return it in a readable form: ``[1207] mkdir(0xbf8e3a10, 0x1ff, …)``."""
-        return readable(self.pid, self.syscall, self.args)
-
-    def as_json(self) -> str:
-        """Return it as a JSON object on one line; docs/command-line.md describes the fields."""
-        return json.dumps(
-            {
-                "time": self.microseconds / 1e6,
-                "pid": self.pid,
-                "abi": self.syscall.abi,
-                "syscall": self.syscall.name,
-                "number": self.syscall.number,
-                "args": list(self.args),
-            }
-        )
 
 
 def follow(
@@ -82,10 +46,10 @@ def follow(
             lost(fields["lost"])
         else:
             yield RecordedCall(
-                round(fields["seconds"] * 1e6),
-                fields["thread"],
-                guest.syscalls.ref(fields["number"]),
-                tuple(fields["args"]),
+                microseconds=round(fields["seconds"] * 1e6),
+                pid=fields["thread"],
+                syscall=guest.syscalls.ref(fields["number"]),
+                args=tuple(fields["args"]),
             )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Runs a command in the guest, and shows its system calls while it runs."""
+"""Runs a command in the guest, and shows its calls, signals and end while it runs."""
 
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +18,7 @@ from pyharness.interceptor.event_stream import EventStream, NoEvents
 from pyharness.interceptor.module import Interceptor
 from pyharness.interceptor.monitoring import ended_by_others, intercepted, monitored
 from pyharness.interceptor.status import LISTED
+from pyharness.interceptor.traced import Traced
 from pyharness.interceptor.traced_call import TracedCall
 from pyharness.linux.syscalls import SyscallName
 
@@ -29,7 +30,7 @@ def trace(
     argv: Sequence[str],
     *,
     user: str = "root",
-    show: Callable[[TracedCall], object],
+    show: Callable[[Traced], object],
     note: Callable[[str], object] = lambda _sentence: None,
     follow: bool = False,
     needs: str = "",
@@ -40,7 +41,8 @@ def trace(
     calls that were not intercepted before are released.
 
     Calls are read from the module's trace events, and have results; where there are no such
-    events, from the kernel log.
+    events, from the kernel log. With the events, signals that are delivered are shown as well,
+    and the ends of threads and processes.
 
     Args:
         guest: the guest.
@@ -48,9 +50,9 @@ def trace(
         calls: the system calls to show; each is shown whatever ABI it was issued through.
         argv: the command and its arguments.
         user: the user who runs it.
-        show: called with each of the command's calls.
-        note: called with a sentence if there is something to know about the calls.
-        follow: whether calls of the command's descendants are shown, too.
+        show: called with each of the command's calls, signals and ends of threads.
+        note: called with a sentence if there is something to know about what is shown.
+        follow: whether those of the command's descendants are shown, too.
         needs: what needs the trace events, for the error message; empty if the kernel log will
             do as well.
 
@@ -89,19 +91,25 @@ def trace(
                     others=any(entry.mode != LISTED or entry.pids for entry in before.values()),
                     waiting=interruption,
                 )
-                source = RecordedCalls(guest.syscalls, stream)
+                source = RecordedCalls(guest.syscalls, guest.facts.release, stream)
+                for sentence in stream.absent:
+                    note(sentence)
             except NoEvents as reason:
                 _check_log(module, str(reason), needs)
                 note(f"calls are shown without results, from the kernel log: {reason}")
 
-        def show_those(found: Iterable[TracedCall]) -> None:
-            for call in found:
-                # A call that was intercepted before may be monitored for other processes, too:
-                # of those, show only the command's own.
-                syscall = guest.syscalls.canonical(call.syscall)
-                mine = follow or syscall not in before or call.process == pid
-                if syscall in wanted and mine:
-                    show(call)
+        def is_wanted(traced: Traced) -> bool:
+            mine = follow or traced.process == pid
+            if not isinstance(traced, TracedCall):
+                return mine
+            # A call that was intercepted before may be monitored for other processes, too: of
+            # those, show only the command's own.
+            syscall = guest.syscalls.canonical(traced.syscall)
+            return syscall in wanted and (mine or syscall not in before)
+
+        def show_those(found: Iterable[Traced]) -> None:
+            for traced in filter(is_wanted, found):
+                show(traced)
 
         def look() -> None:
             interruption()
@@ -120,7 +128,7 @@ def trace(
             if source.lost:
                 note(
                     f"the kernel overwrote {counted(source.lost, 'record')} before"
-                    " they could be read: some calls, or their results, are missing"
+                    " they could be read: some calls or results, signals or ends are missing"
                 )
             if ended := ended_by_others(module, wanted, follow=follow):
                 names = ", ".join(map(str, ended))
@@ -167,14 +175,14 @@ def _shown_after_errors(
     guest: Guest,
     pid: int,
     source: CallSource,
-    show: Callable[[list[TracedCall]], object],
+    show: Callable[[Iterable[Traced]], object],
     *,
     follow: bool,
 ) -> Iterator[None]:
-    """End the command if an exception ends the block, and show the calls that are left.
+    """End the command if an exception ends the block, and show what is left.
 
     Descendants that are followed are ended, too. The call that a thread is inside is shown without
-    a result. If the guest does not answer, the calls that have arrived are shown.
+    a result. If the guest does not answer, what has arrived is shown.
 
     Raises:
         GuestCrashed: the guest's kernel crashed, which explains an error of the block.
@@ -189,10 +197,10 @@ def _shown_after_errors(
         try:
             if follow:
                 source.kill()
-            calls = source.rest()
+            rest = source.rest()
         except GuestError:
-            calls = source.arrived()
-        show(calls)
+            rest = source.arrived()
+        show(rest)
         raise
 
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A system call of a traced command with its result, and how both are printed. Pure."""
+"""A system call of a traced command with its result. Pure."""
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pyharness.interceptor.call_log import Call, readable
+from pyharness.interceptor.traced import Traced
 from pyharness.linux.call_arguments import Shown, registers
 from pyharness.linux.syscalls import I386, SyscallRef, errno_name
 
@@ -23,30 +23,20 @@ _RETURN_ADDRESSES = frozenset(("brk", "mmap", "mmap2", "mremap", "shmat"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class TracedCall:
-    """A system call of a traced command.
+class TracedCall(Traced):
+    """A system call of a traced command; it happened when it was issued.
 
     Attributes:
-        thread: the id of the thread that called it.
-        process: the id of the thread's process; that of the thread if it is not known.
-        program: the name of the thread; empty if it is not known.
         syscall: the system call, with the ABI through which it was issued.
         args: the values of its six argument registers.
-        microseconds: when it was issued, since the epoch; since boot, if the call was read from
-            the kernel log.
-        took_microseconds: the time until it returned; None if that is not known.
         result: what it returned, as strace prints it: ``0``, ``-1 ENOENT``, ``?`` if it did not
             return; None if results are not recorded.
         failed: whether the result is an error.
     """
 
-    thread: int
-    process: int
-    program: str
+    kind: ClassVar[str] = "syscall"
     syscall: SyscallRef
     args: tuple[int, ...]
-    microseconds: int
-    took_microseconds: int | None = None
     result: str | None = None
     failed: bool = False
 
@@ -59,7 +49,7 @@ class TracedCall:
             program="",
             syscall=call.syscall,
             args=call.args,
-            microseconds=call.record.microseconds,
+            microseconds=call.microseconds,
         )
 
     @property
@@ -99,39 +89,3 @@ def result(syscall: SyscallRef, value: int) -> str:
         return f"-1 {errno_name(-value)}"
     value %= 1 << (32 if syscall.abi == I386 else 64)
     return f"{value:#x}" if syscall.name in _RETURN_ADDRESSES else str(value)
-
-
-def time_of_day(microseconds: int, *, fraction: bool) -> str:
-    """Return the local time of day, ``15:04:05`` or ``15:04:05.123456``.
-
-    Args:
-        microseconds: the time since the epoch.
-        fraction: whether it has the microseconds.
-    """
-    seconds, rest = divmod(microseconds, 1_000_000)
-    text = time.strftime("%H:%M:%S", time.localtime(seconds))
-    return f"{text}.{rest:06}" if fraction else text
-
-
-def line(
-    call: TracedCall,
-    *,
-    shown: Shown = registers,
-    clock: Callable[[int], str] | None = None,
-    took: bool = False,
-) -> str:
-    """Return the line that is printed for a call.
-
-    Args:
-        call: the call.
-        shown: returns its arguments as text.
-        clock: returns the text of a time in microseconds since the epoch, which the line begins
-            with; None: the line has no such time.
-        took: whether the line ends with the time that the call took, in seconds.
-    """
-    text = call.text(shown)
-    if clock:
-        text = f"{clock(call.microseconds)} {text}"
-    if took and call.took_microseconds is not None:
-        text += f" <{call.took_microseconds / 1e6:.6f}>"
-    return text

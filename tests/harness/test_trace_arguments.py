@@ -8,6 +8,7 @@ import pytest
 
 from pyharness import Guest
 from pyharness.interceptor import Interceptor, call_facts, trace
+from pyharness.interceptor.traced import Traced
 from pyharness.interceptor.traced_call import TracedCall
 
 # Issues calls whose arguments are numbers, modes, and names.
@@ -83,8 +84,9 @@ def test_arguments_are_those_that_strace_shows(
     shown = call_facts.read(guest, calls)
     found = set()
 
-    def show(call: TracedCall) -> None:
-        found.add((call.name, comparable(", ".join(shown(call.syscall, call.args)))))
+    def show(one: Traced) -> None:
+        if isinstance(one, TracedCall):
+            found.add((one.name, comparable(", ".join(shown(one.syscall, one.args)))))
 
     assert trace.trace(guest, module, calls, program, show=show) == 0
     differ = {call for call in found ^ wanted if not is_real_time_signal(call)}

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyharness.interceptor.traced_call import TracedCall, line
+from pyharness.interceptor.traced import line
+from pyharness.interceptor.traced_call import TracedCall
 from pyharness.linux import argument_names, prototypes
 from pyharness.linux.argument_names import TAKEN
 from pyharness.linux.call_arguments import CallArguments, registers

@@ -3,6 +3,7 @@
 
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -13,10 +14,12 @@ from pyharness.interceptor.call_counts import Counts
 from pyharness.interceptor.call_pairs import Pairs
 from pyharness.interceptor.call_sources import RecordedCalls
 from pyharness.interceptor.event_log import Entered, Event, InOrder, Lost, Returned
-from pyharness.interceptor.traced_call import TracedCall, line, time_of_day
+from pyharness.interceptor.traced import Traced, line, time_of_day
+from pyharness.interceptor.traced_call import TracedCall
 from pyharness.linux.syscalls import Syscalls
 
 AMD64, I386 = Syscalls("x86_64"), Syscalls("i386")
+RELEASE = "6.1.0-50-686-pae"
 ARGS = (0xFFFFFF9C, 0x7FDA5A9F30B1, 0x80000, 0, 0, 1)
 TEXT = "syscall: 101(ffffff9c,7fda5a9f30b1,80000,0,0,1)"
 
@@ -34,6 +37,10 @@ def returned(
 def paired(*events: Event, syscalls: Syscalls = AMD64) -> list[TracedCall]:
     pairs = Pairs(syscalls)
     return [call for event in events for call in pairs.feed(event)] + pairs.rest()
+
+
+def calls_of(traced: Iterable[Traced]) -> list[TracedCall]:
+    return [one for one in traced if isinstance(one, TracedCall)]
 
 
 def table(*calls: TracedCall) -> list[str]:
@@ -247,6 +254,7 @@ READ = "sh-1 [000] ..... 1.000000: syscall: 0(1,2,3,4,5,6)"
 def test_lost_events_are_counted_over_all_cpus() -> None:
     source = RecordedCalls(
         AMD64,
+        RELEASE,
         FakeStream(
             [READ, "CPU:0 [LOST 5 EVENTS]"],
             ["CPU:1 [LOST 2 EVENTS]", "sh-1 [000] ..... 2.000000: syscall_exit: 0 = 0"],
@@ -267,8 +275,8 @@ def test_a_call_does_not_get_the_result_of_another_one_after_lost_events(at: int
         "sh-1 [000] ..... 9.000000: syscall_exit: 0 = 400",
         "sh-2 [001] ..... 2.500000: syscall_exit: 0 = 7",
     ]
-    source = RecordedCalls(AMD64, FakeStream(lines[: 3 + at], lines[3 + at :]))
-    calls = [*source.fetch(), *source.rest()]
+    source = RecordedCalls(AMD64, RELEASE, FakeStream(lines[: 3 + at], lines[3 + at :]))
+    calls = calls_of([*source.fetch(), *source.rest()])
     assert sorted((call.thread, call.result) for call in calls) == [(1, "?"), (2, "7")]
 
 
@@ -277,11 +285,13 @@ def test_calls_that_have_arrived_are_there_though_the_guest_is_not() -> None:
         def drain(self) -> list[str]:
             raise GuestError
 
-    source = RecordedCalls(AMD64, Dead([READ], [READ.replace("syscall: 0", "syscall: 53")]))
+    source = RecordedCalls(
+        AMD64, RELEASE, Dead([READ], [READ.replace("syscall: 0", "syscall: 53")])
+    )
     assert source.fetch() == []
     with pytest.raises(GuestError):
         source.rest()
-    assert [(call.name, call.result) for call in source.arrived()] == [
+    assert [(call.name, call.result) for call in calls_of(source.arrived())] == [
         ("read", "?"),
         ("mkdir", "?"),
     ]

@@ -7,10 +7,12 @@ ORDER is a JSON object: ``module`` (the module's name), ``status`` (the path of 
 null), ``pid`` (the command) and ``others`` (whether other processes are monitored).
 
 The first line of the output is a JSON object: ``epoch`` (microseconds to add to a time of an event
-for one since the epoch), or ``missing`` with the reason why there are no events. The lines of
-trace_pipe follow. The line ``kill`` on standard input ends the command and all its descendants.
-The line ``drain`` ends the recording, and READ follows what
-was recorded. At the end of standard input, everything is as it was, and the program ends.
+for one since the epoch) and ``absent`` (sentences: what is not recorded besides calls, and why), or
+``missing`` with the reason why there are no events. The lines of trace_pipe follow.
+
+The line ``kill`` on standard input ends the command and all its descendants. The line ``drain``
+ends the recording, and READ follows what was recorded. At the end of standard input, everything is
+as it was, and the program ends.
 """
 
 from __future__ import annotations
@@ -32,6 +34,13 @@ TRACING = "/sys/kernel/tracing"
 INSTANCES = TRACING + "/instances"
 EVENTS = "interceptor"
 NAMES = ("syscall", "syscall_exit")
+SIGNALS = "signal/signal_deliver"
+KPROBES = TRACING + "/kprobe_events"
+# No event of the kernel has the status with which a thread ends. Each thread that ends calls this
+# function once with it, and with 1 if it is the last one of its process. That is before somebody is
+# told of its end.
+END = "thread_end"
+END_PROBE = "acct_collect status=$arg1:u32 last=$arg2:u32"
 # An instance is called PREFIX, the id of its process, "-", and the value that the module's
 # parameter log had before the first of the instances that were there at the same time.
 PREFIX = "pyharness-"
@@ -133,10 +142,26 @@ def locked() -> Iterator[list[str]]:
         os.close(folder)
 
 
+def end_event(instance: str) -> str:
+    """The event of the ends of threads that belongs to an instance."""
+    return instance.replace("-", "_") + "/" + END
+
+
+def change_probes(line: str) -> None:
+    """Add a line to kprobe_events. A file that is opened for writing anew would lose all probes."""
+    file = os.open(KPROBES, os.O_WRONLY | os.O_APPEND)
+    try:
+        os.write(file, line.encode() + b"\n")
+    finally:
+        os.close(file)
+
+
 def remove(instance: str) -> None:
-    """Remove an instance, if nothing uses it."""
+    """Remove an instance and its event, if nothing uses them."""
     with contextlib.suppress(OSError):
         write(INSTANCES + "/" + instance + "/events/enable", "0")
+    with contextlib.suppress(OSError):
+        change_probes("-:" + end_event(instance))
     with contextlib.suppress(OSError):
         os.rmdir(INSTANCES + "/" + instance)
 
@@ -178,6 +203,7 @@ class Recording:
             self.name = PREFIX + str(os.getpid()) + "-" + before
             self.folder = INSTANCES + "/" + self.name
             os.mkdir(self.folder)
+        self.absent: list[str] = []
         self.chosen = ""
         self.pipe = -1
         try:
@@ -191,16 +217,34 @@ class Recording:
         write(self.folder + "/trace_clock", "mono")
         with contextlib.suppress(OSError):  # no memory: it is smaller
             write(self.folder + "/buffer_size_kb", str(BUFFER_KILOBYTES))
+        beside = self.beside_calls()
         write(self.folder + "/set_event_pid", str(order["pid"]))
         write(self.folder + "/options/event-fork", "1")
         with contextlib.suppress(OSError):  # no memory: a thread counts as a process
             write(self.folder + "/options/record-tgid", "1")
-        for name in NAMES:
-            write(self.folder + "/events/" + EVENTS + "/" + name + "/enable", "1")
+        for event in (*(EVENTS + "/" + name for name in NAMES), *beside):
+            write(self.folder + "/events/" + event + "/enable", "1")
         if order["status"]:
             read(order["status"])  # returns when syscall_exit is enabled
         self.pipe = os.open(self.folder + "/trace_pipe", os.O_RDONLY | os.O_NONBLOCK)
         self.chosen = self.log.choose(order["others"])
+
+    def beside_calls(self) -> list[str]:
+        """Return the events of signals and ends that there are; note which are absent."""
+        events = []
+        if os.path.isdir(TRACING + "/events/" + SIGNALS):
+            events.append(SIGNALS)
+        else:
+            self.absent.append("signals are not shown: the kernel has no trace event of them")
+        try:
+            change_probes("p:" + end_event(self.name) + " " + END_PROBE)
+            events.append(end_event(self.name))
+        except OSError as error:
+            reason = "the kernel has no kprobe events"
+            if os.path.exists(KPROBES):
+                reason = "acct_collect() can't be probed: " + str(error.strerror)
+            self.absent.append("ends of processes are not shown: " + reason)
+        return events
 
     def copy(self) -> bool:
         """Copy some lines to standard output; return whether there were any."""
@@ -278,7 +322,8 @@ def main() -> None:
         answer({"missing": "tracefs can't be used: " + str(error)})
         return
     try:
-        answer({"epoch": round((time.time() - time.monotonic()) * 1e6)})
+        epoch = round((time.time() - time.monotonic()) * 1e6)
+        answer({"epoch": epoch, "absent": recording.absent})
         serve(recording)
     except BrokenPipeError:  # nobody reads any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
