@@ -36,7 +36,7 @@ class EventStream:
 
     Attributes:
         epoch_microseconds: what to add to the time of an event for one since the epoch.
-        absent: sentences that say which events the kernel doesn't have besides the module's.
+        no_ends: why ends of threads are not recorded; empty if they are.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class EventStream:
             self.close()
             raise NoEvents(answer["missing"])
         self.epoch_microseconds: int = answer["epoch"]
-        self.absent: list[str] = answer["absent"]
+        self.no_ends: str = answer["absent"]
 
     def _first_line(self, waiting: Callable[[], object]) -> dict[str, Any]:
         lines: list[str] = []

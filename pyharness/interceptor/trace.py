@@ -92,8 +92,8 @@ def trace(
                     waiting=interruption,
                 )
                 source = RecordedCalls(guest.syscalls, guest.facts.release, stream)
-                for sentence in stream.absent:
-                    note(sentence)
+                if stream.no_ends:
+                    note(f"ends of threads and processes are not shown: {stream.no_ends}")
             except NoEvents as reason:
                 _check_log(module, str(reason), needs)
                 note(f"calls are shown without results, from the kernel log: {reason}")

@@ -248,8 +248,11 @@ def test_trace(cli: Cli) -> None:
     body = "mkdir /tmp 2>&-; echo done; echo gone >&2; exit 5"
     said = cli("trace", "mkdir,getpid", "--", "sh", "-c", body, status=5)
     assert {"done", "gone"} <= {*said.splitlines()}
-    calls = [line.split("] ")[1].split("(")[0] for line in said.splitlines() if "] " in line]
-    assert calls == ["getpid"]  # the shell's own; the mkdir is another process's
+    shown = [line.split("] ")[1].split("(")[0] for line in said.splitlines() if "] " in line]
+    # The shell's own: the mkdir is another process's, which ends before the shell does.
+    assert [text.split(" {")[0] for text in shown] == [
+        *("getpid", "--- SIGCHLD", "+++ exited with 5 +++"),
+    ]
     assert "interceptor" not in cli("ssh", "--", "cat", "/proc/modules")
 
 
@@ -259,7 +262,7 @@ def test_trace_shows_the_first_and_the_last_call(loaded: Cli, guest: Guest) -> N
     calls = [line.split("] ")[1].split("(")[0] for line in said.splitlines() if "] " in line]
     assert calls[0] == "brk"  # the dynamic linker's first
     assert calls.count("mkdir") == 1
-    assert calls[-1] == "exit_group"
+    assert calls[-2:] == ["exit_group", "+++ exited with 1 +++"]
     status = loaded("ssh", "--", "cat", "/proc/interceptor")
     assert status == f"{guest.syscalls.number('mkdir')} listed\n"
     loaded("release", "mkdir")
@@ -308,8 +311,11 @@ def test_a_trace_that_is_killed_restores_the_module(loaded: Cli) -> None:
     assert process.stdout
     while process.stdout.readline() != "on\n":
         assert process.poll() is None
-    state = "cat /sys/module/interceptor/parameters/log; ls /sys/kernel/tracing/instances"
-    assert loaded("ssh", "--", state).startswith("event\npyharness-")
+    tracing = "/sys/kernel/tracing"
+    log = "/sys/module/interceptor/parameters/log"
+    state = f"cat {log}; ls {tracing}/instances; cat {tracing}/kprobe_events"
+    during = r"event\npyharness-(\d+)-printk\np:pyharness_\1_printk/thread_end .*\n"
+    assert re.fullmatch(during, loaded("ssh", "--", state))
     process.kill()
     process.communicate()
     while loaded("ssh", "--", state) != "printk\n":
@@ -329,9 +335,13 @@ def test_trace_counts_calls_and_writes_a_file(loaded: Cli, tmp_path: Path) -> No
     assert rows["exit_group"] == ["3"]
     assert rows["total"] == ["5", "1"]
     assert "mkdir(" not in said
-    slices = [e for e in json.loads(file.read_text())["traceEvents"] if e["ph"] == "X"]
+    assert "+++" not in said
+    events = json.loads(file.read_text())["traceEvents"]
+    slices = [e for e in events if e["ph"] == "X"]
     assert sorted(e["name"] for e in slices) == ["exit_group"] * 3 + ["mkdir"] * 2
     assert {e["args"]["result"] for e in slices} == {"0", "-1 EEXIST", "?"}
+    ends = [e["name"] for e in events if e.get("cat") == "exit"]
+    assert ends == ["exited with 1", "exited with 0", "exited with 3"]
 
 
 def test_trace_whose_output_is_closed_early_counts_all_the_same(

@@ -16,6 +16,7 @@ from arch import TRACING, mount_tracing
 from pyharness import Guest, UsageError
 from pyharness.guest.agent import Agent
 from pyharness.interceptor import Interceptor, trace
+from pyharness.interceptor.traced import Traced
 from pyharness.interceptor.traced_call import TracedCall
 
 INSTANCES = f"{TRACING}/instances"
@@ -40,8 +41,13 @@ def run(guest: Guest, module: Interceptor) -> Callable[..., list[TracedCall]]:
 
     def traced(calls: str, *argv: str, **options: Any) -> list[TracedCall]:
         found: list[TracedCall] = []
-        options.setdefault("show", found.append)
-        trace.trace(guest, module, calls.split(","), argv, **options)
+        show = options.pop("show", found.append)
+
+        def show_calls(one: Traced) -> None:
+            if isinstance(one, TracedCall):
+                show(one)
+
+        trace.trace(guest, module, calls.split(","), argv, show=show_calls, **options)
         return found
 
     return traced

@@ -166,13 +166,13 @@ def test_a_thread_that_left_before_events_were_lost_is_another_one() -> None:
 def test_an_exec_replaces_the_first_thread() -> None:
     """Its thread goes on as the first one; what the first one's end was is of no importance."""
     lines = (
-        at(1, 7, ended(9, last=False)),
+        at(1, 7, ended(0, last=False)),
         at(3, 7, ended(0x300, last=True)),
-        at(4, 9, ended(0x400, last=True)),  # another process that has got the id
+        at(4, 9, ended(0, last=True)),  # another process that has got the id
     )
     assert shown(*lines, release=OLD) == [
         "[7] +++ exited with 3 +++",
-        "[9] +++ exited with 4 +++",
+        "[9] +++ exited with 0 +++",
         "[7] +++ exited +++",
     ]
 

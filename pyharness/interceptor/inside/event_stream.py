@@ -7,8 +7,8 @@ ORDER is a JSON object: ``module`` (the module's name), ``status`` (the path of 
 null), ``pid`` (the command) and ``others`` (whether other processes are monitored).
 
 The first line of the output is a JSON object: ``epoch`` (microseconds to add to a time of an event
-for one since the epoch) and ``absent`` (sentences: what is not recorded besides calls, and why), or
-``missing`` with the reason why there are no events. The lines of trace_pipe follow.
+for one since the epoch) and ``absent`` (why ends of threads are not recorded; empty if they are),
+or ``missing`` with the reason why there are no events. The lines of trace_pipe follow.
 
 The line ``kill`` on standard input ends the command and all its descendants. The line ``drain``
 ends the recording, and READ follows what was recorded. At the end of standard input, everything is
@@ -27,14 +27,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 TRACING = "/sys/kernel/tracing"
 INSTANCES = TRACING + "/instances"
 EVENTS = "interceptor"
 NAMES = ("syscall", "syscall_exit")
-SIGNALS = "signal/signal_deliver"
+SIGNALS = "signal/signal_deliver"  # wherever there are trace events
 KPROBES = TRACING + "/kprobe_events"
 # No event of the kernel has the status with which a thread ends. Each thread that ends calls this
 # function once with it, and with 1 if it is the last one of its process. That is before somebody is
@@ -203,7 +203,7 @@ class Recording:
             self.name = PREFIX + str(os.getpid()) + "-" + before
             self.folder = INSTANCES + "/" + self.name
             os.mkdir(self.folder)
-        self.absent: list[str] = []
+        self.absent = ""
         self.chosen = ""
         self.pipe = -1
         try:
@@ -217,34 +217,34 @@ class Recording:
         write(self.folder + "/trace_clock", "mono")
         with contextlib.suppress(OSError):  # no memory: it is smaller
             write(self.folder + "/buffer_size_kb", str(BUFFER_KILOBYTES))
-        beside = self.beside_calls()
+        end = end_event(self.name)
+        # Before the filter: 5.15 and earlier may not apply it to events that are defined later.
+        probed = self.attempt(lambda: change_probes("p:" + end + " " + END_PROBE))
         write(self.folder + "/set_event_pid", str(order["pid"]))
         write(self.folder + "/options/event-fork", "1")
         with contextlib.suppress(OSError):  # no memory: a thread counts as a process
             write(self.folder + "/options/record-tgid", "1")
-        for event in (*(EVENTS + "/" + name for name in NAMES), *beside):
-            write(self.folder + "/events/" + event + "/enable", "1")
+        for event in (*(EVENTS + "/" + name for name in NAMES), SIGNALS):
+            self.enable(event)
+        if probed:
+            self.attempt(lambda: self.enable(end))
         if order["status"]:
             read(order["status"])  # returns when syscall_exit is enabled
         self.pipe = os.open(self.folder + "/trace_pipe", os.O_RDONLY | os.O_NONBLOCK)
         self.chosen = self.log.choose(order["others"])
 
-    def beside_calls(self) -> list[str]:
-        """Return the events of signals and ends that there are; note which are absent."""
-        events = []
-        if os.path.isdir(TRACING + "/events/" + SIGNALS):
-            events.append(SIGNALS)
-        else:
-            self.absent.append("signals are not shown: the kernel has no trace event of them")
+    def enable(self, event: str) -> None:
+        """Have an event recorded."""
+        write(self.folder + "/events/" + event + "/enable", "1")
+
+    def attempt(self, change: Callable[[], None]) -> bool:
+        """Take a step to END; return whether the kernel lets us, and note why it does not."""
         try:
-            change_probes("p:" + end_event(self.name) + " " + END_PROBE)
-            events.append(end_event(self.name))
+            change()
         except OSError as error:
-            reason = "the kernel has no kprobe events"
-            if os.path.exists(KPROBES):
-                reason = "acct_collect() can't be probed: " + str(error.strerror)
-            self.absent.append("ends of processes are not shown: " + reason)
-        return events
+            self.absent = "acct_collect() can't be probed: " + str(error.strerror)
+            return False
+        return True
 
     def copy(self) -> bool:
         """Copy some lines to standard output; return whether there were any."""
