@@ -13,6 +13,7 @@ import broken
 import matrix
 import pytest
 from _pytest.terminal import TerminalReporter
+from command_runner import Cli
 from sampling import sample
 
 from pyharness import Guest, interceptor
@@ -333,3 +334,20 @@ def broken_module(tmp_path: Path) -> Callable[[str, str, str], Path]:
         return broken.write(tmp_path / "module", broken.Change(old, new, file))
 
     return make
+
+
+@pytest.fixture(scope="module")
+def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    """The command line, with a guest that is up."""
+    run = Cli(tmp_path_factory.mktemp("run"))
+    run("up")
+    yield run
+    run("down")
+
+
+@pytest.fixture
+def loaded(cli: Cli) -> Iterator[Cli]:
+    """The command line, with the module loaded in the guest."""
+    cli("load")
+    yield cli
+    cli("unload")
