@@ -21,16 +21,23 @@ chroot "$root" systemctl --quiet mask \
     systemd-networkd-wait-online.service systemd-rfkill.service \
     systemd-rfkill.socket systemd-update-utmp.service
 
-# What Kbuild would ask the compiler before each build of a module. The folder of a kernel that has
-# no headers stays without answers.
-makefiles=/usr/local/share/try-run/try-run.mk
-echo "MAKEFILES=$makefiles" >> "$root/etc/environment"
+# What Kbuild would ask the compiler before each build of a module: see try-run.mk. A kernel without
+# headers has no answers, nor one whose headers build nothing.
+share=/usr/local/share/try-run
+find "$root/usr/src" "$root/usr/lib" -path '*/scripts/*' -type f \
+    \( -name Kbuild.include -o -name Makefile.compiler \) -exec grep -l '^try-run = ' {} + |
+while read -r file; do
+    echo "include $share/try-run.mk" >> "$file"
+done
 mkdir "$root/tmp/module"
 echo 'obj-m := empty.o' > "$root/tmp/module/Kbuild"
 printf '#include <linux/module.h>\nMODULE_LICENSE("GPL");\n' > "$root/tmp/module/empty.c"
 for kernel in "$root"/lib/modules/*; do
-    chroot "$root" env MAKEFILES="$makefiles" TRY_RUN_RECORD=1 \
-        make -s -C "/lib/modules/${kernel##*/}/build" M=/tmp/module modules || :
+    if chroot "$root" env TRY_RUN_RECORD=/tmp/module/answers \
+        make -s -C "/lib/modules/${kernel##*/}/build" M=/tmp/module modules; then
+        cat "$root/tmp/module/answers" >> "$root$share/answers"
+    fi
+    rm -f "$root/tmp/module/answers"
 done
 rm -r "$root/tmp/module"
 

@@ -31,8 +31,6 @@ from pyharness.machine.mmdebstrap import MmdebstrapError, Packages, in_memory, o
 FORMAT = 2
 # The space that making an image needs at most (bytes).
 ROOM = 3 << 30
-# What the environment's MAKEFILES names where a module is built: the file says what it does.
-MAKEFILES = "/usr/local/share/try-run/try-run.mk"
 
 # How mmdebstrap's lines begin, the fraction of the time that has passed then (measured), and
 # what comes next.

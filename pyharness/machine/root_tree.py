@@ -25,7 +25,7 @@ from pyharness.host import cache, json_store, private_mounts
 from pyharness.host.bounded import Ran, run_until
 from pyharness.host.programs import completed, run, which
 from pyharness.host.progress import NoProgress, Progress
-from pyharness.machine.image import MAKEFILES, Image
+from pyharness.machine.image import Image
 from pyharness.machine.kernel import Kernel
 
 # To be increased when this file makes trees differently: all trees are then made again.
@@ -59,7 +59,6 @@ for device in {" ".join(_DEVICES)}; do
     mount --bind "/dev/$device" "$tree/dev/$device" || exit
 done
 exec chroot "$tree" env -i HOME=/root LC_ALL=C.UTF-8 TMPDIR=/tmp \\
-    MAKEFILES={MAKEFILES} \\
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
 """
 _LINKS = {

@@ -20,7 +20,6 @@ from pyharness.interceptor.rules import build_output, folder_archive, preprocess
 from pyharness.interceptor.rules.scheme import Scheme
 from pyharness.interceptor.rules.subject import Subject
 from pyharness.linux.syscalls import INT_MOST, Syscalls
-from pyharness.machine.image import MAKEFILES
 from pyharness.transport.ssh import Completed
 
 # The archives that Python's shutil unpacks.
@@ -41,7 +40,7 @@ _LIMITS = f"--nproc=128 --fsize={64 << 20} --as={1 << 30}"
 _MAKE = (
     "( unshare --net --pid --fork --kill-child --mount-proc -- prlimit {limits} --"
     " runuser -u {user} --"
-    " env -i PATH=/usr/bin:/bin HOME={top} LC_ALL=C MAKEFILES={makefiles}"
+    " env -i PATH=/usr/bin:/bin HOME={top} LC_ALL=C"
     " timeout --kill-after=5 {seconds:.0f}"
     " make -C /lib/modules/$(uname -r)/build M={folder} KCFLAGS=-g modules;"
     " echo $? > {top}/status ) 2>&1 < /dev/null | head -c {most} > {output};"
@@ -140,7 +139,6 @@ def _make(guest: Guest, folder: str, defines: str, scheme: Scheme, kept: Path) -
         limits=_LIMITS,
         user=_USER,
         top=_TOP,
-        makefiles=MAKEFILES,
         seconds=guest.limit(scheme.build_seconds),
         folder=shlex.quote(folder),
         most=_MOST_OUTPUT_BYTES,

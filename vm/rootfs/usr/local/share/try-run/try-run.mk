@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0
 # Before Kbuild builds a module, it starts the compiler 30 to 50 times, to test which options it has:
-# that is a third to a half of the time of a small module's build. The answers were written to the
-# file "answers" when this file system was made. A test that is not listed there, because the
+# that is a third to a half of the time of a small module's build. The file "answers" has what those
+# tests have found when this file system was made. A test that is not listed there, because the
 # compiler or another option differs, runs as usual.
 #
-# make reads this file before any other, as the environment's MAKEFILES names it.
+# Kbuild's makefile that defines try-run includes this one at its end. $(call try-run,COMMAND,YES,NO)
+# is YES if the command succeeds, and NO if it fails.
 
-try-run-answers := $(dir $(lastword $(MAKEFILE_LIST)))answers
-try-run-listed := $(file <$(try-run-answers))
+try-run-answers := $(file <$(dir $(lastword $(MAKEFILE_LIST)))answers)
 try-run-space := $(subst ,, )
-# An answer is "y" or "n", and the command that was tested: a word, between characters that do not
-# stand in such a command.
+# Kbuild's own.
+$(eval try-run-asked = $(value try-run))
+# An answer is "y" or "n", and the command as a word, between characters that it does not have.
 try-run-answer = $(1)<$(subst $(try-run-space),^,$(2))>
-try-run-is = $(findstring $(try-run-answer),$(try-run-listed))
-try-run-note = $(if $(TRY_RUN_RECORD),$(file >>$(try-run-answers),$(try-run-answer)))
-# The command, as Kbuild's own try-run runs it.
-try-run-succeeds = $(shell TMP=$(TMPOUT)/tmp; TMPO=$(TMPOUT)/tmp.o; trap "rm -rf $(TMPOUT)" EXIT; \
-	mkdir -p $(TMPOUT); if ($(1)) >/dev/null 2>&1; then echo y; fi)
-try-run-now = $(if $(try-run-succeeds),$(call try-run-note,y,$(1))$(2),$(call try-run-note,n,$(1))$(3))
-override try-run = $(if $(call try-run-is,y,$(1)),$(2),$(if $(call try-run-is,n,$(1)),$(3),$(try-run-now)))
+try-run-is = $(findstring $(try-run-answer),$(try-run-answers))
+# Kbuild has the shell print YES or NO, which changes these characters.
+try-run-plain = $(if $(or $(findstring \,$(1)),$(findstring ",$(1)),$(findstring $$,$(1)),$(findstring `,$(1))),,y)
+try-run-listed = $(or $(call try-run-is,y,$(1)),$(call try-run-is,n,$(1)))
+# With TRY_RUN_RECORD, add the answer to that file.
+try-run-note = $(file >>$(TRY_RUN_RECORD),$(call try-run-answer,$(4),$(1)))$(if $(filter y,$(4)),$(2),$(3))
+try-run-now = $(if $(TRY_RUN_RECORD),$(call try-run-note,$(1),$(2),$(3),$(call try-run-asked,$(1),y,n)),$(try-run-asked))
+try-run-known = $(if $(try-run-listed),$(if $(filter y%,$(try-run-listed)),$(2),$(3)),$(try-run-now))
+try-run = $(if $(call try-run-plain,$(2)$(3)),$(try-run-known),$(try-run-asked))
