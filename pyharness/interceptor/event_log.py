@@ -142,8 +142,8 @@ def parse(text: str, syscalls: Syscalls) -> Event | Lost | None:
     )
     if found["signal"]:
         return Delivered(*common, int(found["signal"]), int(found["code"]), int(found["error"]))
-    if found["status"]:
-        return Ended(*common, int(found["status"]), found["last"] != "0")
+    if found["status"]:  # a module may have a thread end with more than a status can have
+        return Ended(*common, int(found["status"]) & 0xFFFF, found["last"] != "0")
     abi = found["abi"]
     number = int(found["entered"] or found["returned"], 16)
     syscall = SyscallRef(number, abi or syscalls.architecture, native=not abi)

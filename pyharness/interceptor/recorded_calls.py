@@ -39,7 +39,7 @@ def follow(
         GuestError: the guest does not answer.
     """
     for line in _lines(guest, waiting):
-        fields: dict[str, Any] = json.loads(line)
+        fields = _fields(line)
         if "refused" in fields:
             raise CheckFailed(fields["refused"])
         if "lost" in fields:
@@ -53,6 +53,14 @@ def follow(
             )
 
 
+def _fields(line: bytes) -> dict[str, Any]:
+    try:
+        fields: dict[str, Any] = json.loads(line)
+    except ValueError:
+        raise GuestError("somebody else has written to the output of the program") from None
+    return fields
+
+
 def _lines(guest: Guest, waiting: Callable[[], object]) -> Iterator[bytes]:
     rest = b""
     channel = guest.ssh.open(program(file=_PROGRAM))
@@ -60,7 +68,8 @@ def _lines(guest: Guest, waiting: Callable[[], object]) -> Iterator[bytes]:
         while True:
             waiting()
             guest.ssh.watch()
-            if not channel.recv_ready() and channel.exit_status_ready():
+            # In this order: its last output comes before its end.
+            if channel.exit_status_ready() and not channel.recv_ready():
                 said = channel.recv_stderr(_CHUNK).decode(errors="replace").strip()
                 raise GuestError(f"the program that reads recorded calls has ended: {said}")
             if select.select([channel], [], [], _WAIT_SECONDS)[0]:

@@ -13,6 +13,8 @@ from pyharness.linux.signal_names import signal_name
 # Since d80f7d7b2c75 (6.0), the last thread to end decides the status of its process. Before, it did
 # so only if it has ended the process, by exit_group() or a signal; otherwise, the first thread did.
 _LAST_DECIDES = (">=6.1",)
+# The kernel does not use the id of a process again so soon.
+_LATE_MICROSECONDS = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,24 +60,39 @@ class Ends:
         self._last_decides = kernel_release.matches(release, _LAST_DECIDES)
         self._epoch_microseconds = epoch_microseconds
         self._left: dict[int, Ended] = {}  # the first threads of processes that go on
+        self._over: dict[int, int] = {}  # when processes have ended, by their ids
 
     def feed(self, event: Event | Gap) -> list[TracedEnd]:
         """Take the next event or gap in order of time, and return what has ended."""
         if isinstance(event, Gap):
-            self._left.clear()  # another process may have got the id of one of them
+            # Another process may have got the id of one of them.
+            self._left.clear()
+            self._over.clear()
         if not isinstance(event, Ended):
             return []
         if event.last:
             return self._last(event)
+        if self._is_late(event):
+            return []
         if event.process in (event.thread, None):  # it is, or may be, a first thread
             self._left[event.thread] = event
             return []
         return [self._end(event, event.status)]
 
+    def _is_late(self, event: Ended) -> bool:
+        """Whether it is the end of the first thread of a process that is shown as ended already.
+
+        The kernel counts a thread as ended a moment before its event; meanwhile, the event of the
+        last thread may come.
+        """
+        over = self._over.pop(event.thread, None)
+        return over is not None and event.microseconds - over < _LATE_MICROSECONDS
+
     def _last(self, event: Ended) -> list[TracedEnd]:
         """Return the end of a process's last thread, and that of the process."""
         own = self._end(event, event.status)
         process = event.process or event.thread
+        self._over[process] = event.microseconds
         first = self._left.pop(process, None)
         if process == event.thread:
             return [own]

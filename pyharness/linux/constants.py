@@ -5,6 +5,7 @@ import ast
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 
 # A macro without parameters, or a constant of an enum, on a line of its own.
 _MACRO = re.compile(r"#define (\w+) (\S.*)")
@@ -44,12 +45,7 @@ class Constants(Mapping[str, int]):
         for line in lines:
             if found := _MACRO.fullmatch(line) or _MEMBER.fullmatch(line):
                 texts.setdefault(found[1], found[2])  # a macro of an enum's constant is its name
-        self._values: dict[str, int] = {}
-        for name, text in texts.items():
-            try:
-                self._values[name] = _value(text, texts, frozenset((name,)))
-            except (_NotConstant, SyntaxError, ValueError, RecursionError, MemoryError):
-                continue
+        self._values = _values(texts)
 
     def __getitem__(self, name: str) -> int:
         """Return the value of a constant."""
@@ -64,31 +60,43 @@ class Constants(Mapping[str, int]):
         return len(self._values)
 
 
-def _value(text: str, texts: Mapping[str, str], used: frozenset[str]) -> int:
-    """Calculate an expression.
+def _values(texts: Mapping[str, str]) -> dict[str, int]:
+    """Return the values of names by their expressions, in C; without those that have none."""
+    known: dict[str, int | None] = {}
 
-    Args:
-        text: the expression, in C.
-        texts: the expressions of all names.
-        used: the names that it is part of: a header may define a name as itself.
-    """
+    def of(name: str) -> int:
+        """Return the value of a name, which is calculated once."""
+        if name not in known:
+            known[name] = None  # for the time being: it may be a part of itself
+            text = _NUMBER.sub(_python, texts[name].strip())
+            known[name] = calculate(ast.parse(text, mode="eval").body)
+        value = known[name]
+        if value is None:
+            raise _NotConstant
+        return value
 
     def calculate(node: ast.expr) -> int:
         match node:
-            case ast.Constant(value=int(number)):
+            case ast.Constant(value=int(number)) if not isinstance(number, bool):
                 return number
-            case ast.Name(id=name) if name in texts and name not in used:
-                return _value(texts[name], texts, used | {name})
+            case ast.Name(id=name) if name in texts:
+                return of(name)
             case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
                 return _UNARY[type(op)](calculate(operand))
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
                 one, other = calculate(left), calculate(right)
                 if isinstance(op, ast.LShift) and not 0 <= other < _MOST_BITS:
                     raise _NotConstant
-                return _OPERATORS[type(op)](one, other)
+                value = _OPERATORS[type(op)](one, other)
+                if value.bit_length() > _MOST_BITS:
+                    raise _NotConstant
+                return value
         raise _NotConstant
 
-    return calculate(ast.parse(_NUMBER.sub(_python, text.strip()), mode="eval").body)
+    for name in texts:
+        with suppress(_NotConstant, SyntaxError, ValueError, RecursionError, MemoryError):
+            of(name)
+    return {name: value for name in texts if (value := known[name]) is not None}
 
 
 def _python(number: re.Match[str]) -> str:

@@ -14,7 +14,7 @@ _INSTRUCTION = re.compile(r"\s+[0-9a-f]+:\t([^#<]+)")
 # Where a program's variable, as opposed to the stack or what a pointer says, is written to. On x86
 # that is the last operand, without a register, or relative to the instruction; with a segment it is
 # the CPU's own. On arm64 the linker fills the variable's address in.
-_READS = r"cmp|test|j|call|push|nop|ret"
+_READS = r"cmp(?!xchg)|test|j|call|push|nop|ret"
 _STATIC_X86 = re.compile(rf"(?!{_READS})\w+\s+(?:.*,)?(?:-?0x[0-9a-f]+(?:\(%rip\))?|\(%rip\))\s*")
 _STATIC_ARM64 = re.compile(r"R_AARCH64_LDST\d+_ABS_LO12")
 _ATOMIC = re.compile(

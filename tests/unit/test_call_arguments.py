@@ -215,11 +215,17 @@ def test_constants_of_headers() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["LOOP", "OTHER", "1 << 4096", "1 << -1", "f(1)", "1.5", '"a"', "08", "(" * 500, "~"]
+    "value",
+    ["LOOP", "OTHER", "1 << 4096", "1 << -1", "f(1)", "1.5", '"a"', "08", "(" * 500, "~", "True"],
 )
 def test_what_is_no_constant_is_left_out(value: str) -> None:
     lines = [f"#define LOOP {value}", "#define OTHER LOOP", "#define ONE 1", "#define F(a) a"]
     assert dict(Constants(lines)) == {"ONE": 1}
+
+
+def test_constants_of_constants_are_calculated_once() -> None:
+    lines = ["#define A0 1", *(f"#define A{n} A{n - 1} + A{n - 1}" for n in range(1, 200))]
+    assert len(Constants(lines)) == 64  # those of more bits are none
 
 
 @given(st.lists(st.text()))

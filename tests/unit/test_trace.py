@@ -2,6 +2,8 @@
 """How trace carries a command's streams; needs no guest."""
 
 import os
+import runpy
+import subprocess
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from pyharness.interceptor import command_streams
+from pyharness.interceptor import command_streams, event_stream
 from pyharness.interceptor.command_streams import MOST_ON_THE_WAY, Remainder
 from pyharness.transport.ssh import Feeder
 
@@ -156,3 +158,15 @@ def test_all_is_written_to_a_pipe_that_does_not_block() -> None:
     late.join()
     os.close(reader)
     assert bytes(read).lstrip(b"-") == data.lstrip(b"-")
+
+
+@pytest.mark.parametrize("name", ["sh", "Tgid:", "Tgid:\t1"])
+def test_a_program_may_be_called_as_a_field_of_its_status(name: str) -> None:
+    program = runpy.run_path(
+        str(Path(event_stream.__file__).with_name("inside") / "event_stream.py")
+    )
+    line = ["sh", "-c", 'printf %s "$1" > /proc/$$/comm; echo; read line', "sh", name]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"\n"
+        assert program["process_of"](str(process.pid)) == str(process.pid)

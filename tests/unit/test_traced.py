@@ -112,6 +112,7 @@ def test_only_the_end_shows_that_a_signal_has_killed_a_process() -> None:
         (9, "killed by SIGKILL"),
         (11 + 128, "killed by SIGSEGV (core dumped)"),
         (64, "killed by SIGRT_32"),
+        (0xFFFFFFF4, "killed by SIGRT_84 (core dumped)"),  # a module's do_exit(-ENOMEM)
     ],
 )
 def test_an_end_is_printed_as_strace_prints_it(status: int, text: str) -> None:
@@ -154,6 +155,20 @@ def test_the_last_thread_decides_how_its_process_has_ended(lines: list[str]) -> 
         for release, text in ((OLD, old), (NEW, new)):
             (_, process) = shown(first, *lines, at(2, 8, ended(last, last=True)), release=release)
             assert process == f"[7] +++ {text} +++"
+
+
+def test_the_last_thread_may_overtake_the_first_one() -> None:
+    """Its end comes a moment later then, and is not that of a process which gets its id."""
+    lines = (
+        at(1, 8, ended(0x500, last=True)),
+        at(2, 7, ended(0, last=False)),
+        at(3_000_001, 7, ended(0x600, last=False)),
+        at(3_000_002, 9, ended(0x600, last=True)),
+    )
+    assert shown(*lines) == [
+        f"[{thread}] +++ exited with {status} +++"
+        for thread, status in ((8, 5), (7, 5), (9, 6), (7, 6))
+    ]
 
 
 def test_a_thread_that_left_before_events_were_lost_is_another_one() -> None:

@@ -18,6 +18,7 @@ as it was, and the program ends.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -76,7 +77,9 @@ def write(path: str, text: str) -> None:
 def process_of(thread: str) -> str:
     """Return the id of a thread's process; empty if it is not known."""
     try:
-        return read("/proc/" + thread + "/status").split("Tgid:")[1].split()[0]
+        status = read("/proc/" + thread + "/status")
+        # The name of the program is there, too, which may be any.
+        return next(re.finditer("^Tgid:\t([0-9]+)$", status, re.MULTILINE))[1]
     except OSError:  # it has ended by now, and so the kernel has switched from it
         with contextlib.suppress(OSError):
             known = dict(line.split() for line in read(TRACING + "/saved_tgids").splitlines())
@@ -157,11 +160,14 @@ def change_probes(line: str) -> None:
 
 
 def remove(instance: str) -> None:
-    """Remove an instance and its event, if nothing uses them."""
+    """Remove an instance and its event, if nothing uses them; otherwise, a later run does so."""
     with contextlib.suppress(OSError):
         write(INSTANCES + "/" + instance + "/events/enable", "0")
-    with contextlib.suppress(OSError):
+    try:
         change_probes("-:" + end_event(instance))
+    except OSError as error:
+        if error.errno == errno.EBUSY:  # somebody else has enabled the event
+            return
     with contextlib.suppress(OSError):
         os.rmdir(INSTANCES + "/" + instance)
 
