@@ -74,7 +74,10 @@ def test_arguments_are_those_that_strace_shows(
         pytest.skip("the guest has no strace")
     monkeypatch.setattr(sys, "stdin", None)
     program = ["env", "-i", "PATH=/usr/bin:/bin", "python3", "-ISc", PROGRAM]
-    calls = [guest.syscalls.ref(name) for name in CALLS if name in guest.syscalls.numbers]
+    known = set(guest.syscalls.numbers)
+    if "socketcall" in known:  # strace takes i386's call for the one that it is about
+        known -= {"socket"}
+    calls = [guest.syscalls.ref(name) for name in CALLS if name in known]
     names = ",".join(call.name for call in calls)
     guest.run(["strace", "-qq", "-o", "/tmp/strace", "-e", f"trace={names}", *program]).check()
     lines = guest.get("/tmp/strace").decode().splitlines()
