@@ -4,7 +4,7 @@
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from functools import cache
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -82,6 +82,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="make tests that repeat something last this many times as long; below 1, leave out"
         " variants of others, too",
     )
+    parser.addoption(
+        "--part",
+        type=positive,
+        default=1.0,
+        metavar="SHARE",
+        help="run this share of each file's tests, other ones each time",
+    )
 
 
 def methods_of(config: pytest.Config) -> tuple[str, ...]:
@@ -122,6 +129,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if "method" in parameters_of(item):
             item.user_properties.append(("method", parameters_of(item)["method"]))
     left = in_short([item for item in items if is_for(item)], factor)
+    left = chosen_of(left, lambda item: (item.path, *run_of(item)), config.getoption("part"))
     chosen = {*left}
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     # A guest has the module loaded by one method after the other.
@@ -133,21 +141,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def in_short(items: list[pytest.Item], factor: float) -> list[pytest.Item]:
-    """Leave out variants of the same test where tests last a fraction of the usual time.
+    """Leave out variants of the same test where tests last a fraction of the usual time."""
+    variants = [item for item in items if item.get_closest_marker("variants")]
+    kept = chosen_of(variants, lambda item: (item.path, name_of(item), *run_of(item)), factor)
+    left_out = {*variants} - {*kept}
+    return [item for item in items if item not in left_out]
+
+
+def chosen_of(
+    items: list[pytest.Item], group: Callable[[pytest.Item], Hashable], share: float
+) -> list[pytest.Item]:
+    """Choose a share of each group of tests, in their order.
 
     The seed of pytest-randomly, which the header of a run has, chooses them: all workers of a run
     choose the same ones, and each run others.
     """
+    seed = getattr(items[0].config.option, "randomly_seed", 0) if items else 0
+    by_name = sorted(items, key=lambda item: item.nodeid)
+    chosen = {*sample(by_name, group, min(share, 1), seed)}
+    return [item for item in items if item in chosen]
 
-    def kind(item: pytest.Item) -> object:
-        parameters = parameters_of(item)
-        return item.path, name_of(item), target_of(item).name, parameters.get("method")
 
-    variants = [item for item in items if item.get_closest_marker("variants")]
-    seed = getattr(variants[0].config.option, "randomly_seed", 0) if variants else 0
-    by_name = sorted(variants, key=lambda item: item.nodeid)
-    left_out = {*variants} - {*sample(by_name, kind, min(factor, 1), seed)}
-    return [item for item in items if item not in left_out]
+def run_of(item: pytest.Item) -> tuple[str, object]:
+    """In which guest a test is run, and by which method."""
+    return target_of(item).name, parameters_of(item).get("method")
 
 
 def parameters_of(item: pytest.Item) -> dict[str, object]:
