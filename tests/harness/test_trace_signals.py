@@ -139,7 +139,8 @@ leave(3)
 @pytest.mark.parametrize("follow", [False, True])
 def test_threads_end_before_their_process(run: Run, follow: bool) -> None:
     body = (
-        "import os, threading; t = threading.Thread(target=os.getppid); t.start(); t.join();"
+        "import os, threading; threading.Thread(target=os.getppid).start()\n"
+        "while len(os.listdir('/proc/self/task')) > 1: pass\n"
         "os._exit(4)"
     )
     (call, thread, process) = run("python3", "-Ic", body, follow=follow, calls="getppid")
