@@ -22,7 +22,7 @@ for flags in (os.O_DIRECTORY, os.O_PATH | os.O_NOFOLLOW, os.O_NONBLOCK | os.O_NO
     os.close(os.open("/tmp/arguments", flags))
 os.close(os.open("/", os.O_TMPFILE | os.O_RDWR, 0o600))
 folder = os.open("/tmp/arguments", os.O_RDONLY)
-os.lseek(folder, 0, os.SEEK_END)
+os.lseek(folder, 0, os.SEEK_CUR)
 os.unlink("file", dir_fd=folder)
 os.rmdir("/tmp/arguments")
 os.stat("tmp", dir_fd=os.open("/", os.O_PATH), follow_symlinks=False)
