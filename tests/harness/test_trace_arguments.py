@@ -55,7 +55,7 @@ def comparable(arguments: str) -> tuple[str, ...]:
     Strings, structures and arrays are printed by strace, and their addresses by trace.
     """
     arguments = re.sub(r'"[^"]*"(\.\.\.)?', "P", arguments)
-    while (inner := re.sub(r"\{[^][{}]*\}|\[[^][{}]*\]", "P", arguments)) != arguments:
+    while (inner := re.sub(r"\{[^][{}]*\}|~?\[[^][{}]*\]", "P", arguments)) != arguments:
         arguments = inner
     arguments = re.sub(r"0x[0-9a-f]+", "P", arguments)
     return tuple("|".join(sorted(argument.split("|"))) for argument in arguments.split(", "))
