@@ -31,7 +31,6 @@ from pyharness.pytest_plugin.target import Target, target_of, targets_of
 
 TESTS = Path(__file__).parent
 PROGRAMS = TESTS / "programs"
-NAME = "interceptor"  # of the module in the kernel
 
 Modules = WeakKeyDictionary[Guest, Interceptor]
 
@@ -285,14 +284,12 @@ def modules(lab: GuestPool, method: str) -> Iterator[Modules]:
 
 
 @pytest.fixture
-def bare_guest(guest: Guest, modules: Modules) -> Iterator[Guest]:
-    """The guest without the module; one that the test has loaded is unloaded after it."""
+def bare_guest(guest: Guest, modules: Modules) -> Guest:
+    """The guest without the module."""
     loaded = modules.pop(guest, None)
     if loaded is not None and guest.is_loaded(loaded.name):
         loaded.unload()
-    yield guest
-    if not guest.closed and guest.is_loaded(NAME):
-        guest.run(["rmmod", NAME]).check()
+    return guest
 
 
 @pytest.fixture

@@ -260,6 +260,7 @@ def test_a_reader_is_woken_when_a_head_wraps(
             actor.begin(CALL, 0, repeat=256)
             assert actor.finish().errno == 0
             counts.append(int.from_bytes(ring.read(8), sys.byteorder))
+    module.unload()
     assert counts == [1, 1, 1]
 
 
@@ -270,7 +271,7 @@ def test_a_ring_that_does_not_fit_kills_nobody(
 ) -> None:
     """It needs 256 MiB, and 150 MiB are left."""
     guest = bare_guest
-    interceptor.load(guest, ring_records=1 << 20, **parameters)
+    module = interceptor.load(guest, ring_records=1 << 20, **parameters)
     available = int(guest.run("awk '/^MemAvailable/ {print $2}' /proc/meminfo").check().stdout)
     filled = available // 1024 - 150
     guest.run("mount -o remount,size=100% /dev/shm").check()
@@ -281,6 +282,7 @@ def test_a_ring_that_does_not_fit_kills_nobody(
     assert guest.agent.read(PARAMETER) == "printk\n"
     guest.run("rm /dev/shm/filled").check()
     guest.run(f"echo ring > {PARAMETER}").check()
+    module.unload()
 
 
 def test_an_open_ring_keeps_the_module(
