@@ -161,17 +161,17 @@ def test_threads_end_before_their_process(run: Run, follow: bool) -> None:
 def test_the_first_thread_leaves_before_the_others(
     guest: Guest, run: Run, body: str, last: str, whole: tuple[str, ...]
 ) -> None:
-    """What is shown of the process is what its parent is told, or that it is not known."""
+    """What is shown of the process is what its parent sees, or that it is not known."""
     program = LEFT.format(exit=guest.syscalls.number("exit"), body=body)
     found = run("python3", "-Ic", program)
     assert [one.thread == one.process for one in found] == [False, True]
     assert ends(found)[0] == last
     assert ends(found)[1] in whole
-    told = int(guest.run(f"{shlex.join(['python3', '-Ic', program])}; echo $?").stdout)
+    seen = int(guest.run(f"{shlex.join(['python3', '-Ic', program])}; echo $?").stdout)
     end = found[1]
     assert isinstance(end, TracedEnd)
     if end.status is not None:
-        assert end.status == (signal.SIGKILL if told == 128 + signal.SIGKILL else told << 8)
+        assert end.status == (signal.SIGKILL if seen == 128 + signal.SIGKILL else seen << 8)
 
 
 def test_an_exec_ends_the_other_threads(run: Run) -> None:

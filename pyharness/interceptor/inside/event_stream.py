@@ -38,8 +38,8 @@ NAMES = ("syscall", "syscall_exit")
 SIGNALS = "signal/signal_deliver"  # wherever there are trace events
 KPROBES = TRACING + "/kprobe_events"
 # No event of the kernel has the status with which a thread ends. Each thread that ends calls this
-# function once with it, and with 1 if it is the last one of its process. That is before somebody is
-# told of its end.
+# function once with it, and with 1 if it is the last one of its process. That is before its
+# parent can see its end.
 END = "thread_end"
 END_PROBE = "acct_collect status=$arg1:u32 last=$arg2:u32"
 # An instance is called PREFIX, the id of its process, "-", and the value that the module's
