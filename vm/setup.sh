@@ -13,7 +13,7 @@ chroot "$root" usermod --shell /bin/bash nobody
 echo 'export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
     > "$root/etc/profile.d/guest.sh"
 
-chroot "$root" systemctl --quiet enable systemd-networkd ssh
+chroot "$root" systemctl --quiet enable systemd-networkd ssh hung-task
 # What only costs time in a guest that lives for a test.
 chroot "$root" systemctl --quiet mask \
     apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \

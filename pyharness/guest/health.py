@@ -15,7 +15,7 @@ from pyharness.linux.trouble import CodeLocation
 
 # Silence for longer is a hang, in seconds in which the guest could run. The agent sends a sign of
 # life each second. The limit is this high because the kernel itself reports most hangs after 10
-# to 20 s (vm/rootfs/etc/sysctl.d), and its report says more than a guess.
+# to 20 s (see vm/rootfs/etc), and its report says more than a guess.
 _SILENCE_SECONDS = 15.0
 # A console without output for this long has printed what it had to print.
 _QUIET_SECONDS = 0.3

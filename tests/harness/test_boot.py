@@ -51,6 +51,17 @@ def test_the_kernel_warns_of_nothing_when_it_boots(guest: Guest) -> None:
     assert trouble.reports(console.read_text(encoding="utf-8", errors="replace")) == []
 
 
+def test_tasks_that_hang_are_reported_once_the_guest_has_booted(guest: Guest) -> None:
+    """On a busy host, a task of a boot may wait for longer than that."""
+    assert guest.agent.read("/proc/sys/kernel/hung_task_timeout_secs") == "10\n"
+    times = guest.run(
+        "systemctl show -P ActiveEnterTimestampMonotonic multi-user.target;"
+        " systemctl show -P ExecMainStartTimestampMonotonic hung-task"
+    )
+    booted, begun = map(int, times.check().stdout.split())
+    assert 0 < booted < begun
+
+
 class Listener(NoProgress):
     """Keeps the messages."""
 
