@@ -159,6 +159,7 @@ def known(guest: Guest) -> Kernel:
         found = {"count": count, "address": kernel.find_table(guest, count).address}
         path.parent.mkdir(exist_ok=True)
         json_store.write(path, found)
+    kernel.mount_tracefs(guest)
     table = SyscallTable(found["address"], found["count"], guest.syscalls.bytes_of_long)
     return Kernel(
         number_of_syscalls=found["count"],

@@ -2,16 +2,18 @@
 """The rules about processes that end while they are monitored."""
 
 import errno
+import os
 import signal
 
 from pyharness.guest.actor import Actor
 from pyharness.interceptor.interface import Command
+from pyharness.interceptor.rules import subject
 from pyharness.interceptor.rules.rule import Rules
 from pyharness.interceptor.rules.trial import CALL, Trial
 
 RULES = Rules()
 _CALLS = (CALL, "getpgid", "capget")
-_NEXT_PID = "/proc/sys/kernel/ns_last_pid"
+_LAST_PID = "/proc/sys/kernel/ns_last_pid"
 _ATTEMPTS = 20
 
 
@@ -54,6 +56,18 @@ def death_by_signal(trial: Trial) -> None:
     _zombie_is_forgotten(trial, child, " by SIGKILL")
 
 
+def _set_last_pid(trial: Trial, pid: int) -> None:
+    """Have the next process get the number after this one.
+
+    No program is run for it, which would take the number. That it has worked is seen by the next
+    process.
+    """
+    root, text = trial.guest.root, str(pid).encode()
+    file = trial.call(root, "openat", subject.AT_FDCWD, _LAST_PID, os.O_WRONLY).value
+    trial.call(root, "write", file, text, len(text))
+    trial.call(root, "close", file)
+
+
 @RULES.rule("pid-again", 2, "log-line")
 def pid_again(trial: Trial) -> None:
     """A process that gets the number of one that has ended is not monitored."""
@@ -64,8 +78,7 @@ def pid_again(trial: Trial) -> None:
     first.exit()
     first.reap()
     for _ in range(_ATTEMPTS):  # somebody else of the guest may get the number
-        # Without a look at the exit status, which is the module's; the pid below is the proof.
-        trial.guest.run(f"echo {first.pid - 1} > {_NEXT_PID}")
+        _set_last_pid(trial, first.pid - 1)
         second = trial.actor("nobody")
         if second.pid == first.pid:
             break

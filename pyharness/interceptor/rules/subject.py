@@ -13,7 +13,8 @@ from pyharness.linux.symbolize import Symbolizer
 
 # With it delete_module() does not wait for the users of a module.
 O_NONBLOCK = 0o4000
-_AT_FDCWD = -100
+# The current folder, for openat().
+AT_FDCWD = -100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,7 @@ def opened(guest: Guest, subject: Subject) -> Iterator[int]:
         The file descriptor, of the guest's actor ``root``.
     """
     root = guest.root
-    file = root.syscall("openat", _AT_FDCWD, path_of(subject), 0).value
+    file = root.syscall("openat", AT_FDCWD, path_of(subject), 0).value
     try:
         yield file
     finally:
@@ -78,5 +79,5 @@ def opened(guest: Guest, subject: Subject) -> Iterator[int]:
 
 def is_loaded(guest: Guest, subject: Subject) -> bool:
     """Return whether the guest's kernel has the module."""
-    found = guest.root.syscall("faccessat", _AT_FDCWD, f"/sys/module/{subject.name}", 0)
+    found = guest.root.syscall("faccessat", AT_FDCWD, f"/sys/module/{subject.name}", 0)
     return not found.errno
