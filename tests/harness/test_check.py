@@ -137,6 +137,28 @@ def test_a_makefile_hides_no_warning(tmp_path: Path) -> None:
     assert "unused variable" in found.verdicts["no-warnings"]["evidence"]
 
 
+def test_a_module_that_has_no_warnings_printed_is_found_out(tmp_path: Path) -> None:
+    folder = classic.mutant("build-warns", tmp_path / "it")
+    with (folder / "Kbuild").open("a", encoding="utf-8") as kbuild:
+        kbuild.write("ccflags-y += -w\n")
+    found = classic.check(folder, "--only=no-warnings")
+    assert found.rules(Outcome.FAILED) == {"no-warnings"}
+    evidence = found.verdicts["no-warnings"]["evidence"]
+    assert "interceptor.c: compiled with -w (hides warnings)" in evidence
+    assert "unused variable" not in evidence
+
+
+def test_a_makefile_that_fills_the_disk_is_not_a_bug(tmp_path: Path) -> None:
+    folder = tmp_path / "it"
+    shutil.copytree(classic.SOLUTION, folder)
+    kbuild = folder / "Kbuild"
+    fill = "$(shell for i in $$(seq 90); do fallocate -l 60M /tmp/$$i; done; yes > /tmp/rest)\n"
+    kbuild.write_text(fill + kbuild.read_text(encoding="utf-8"), encoding="utf-8")
+    found = classic.check(folder, "--only=loads")
+    assert found.status == 1, found.report["problem"]
+    assert found.rules(Outcome.FAILED) == {"builds"}
+
+
 def test_a_module_for_another_kernel_is_sent_to_its_guest() -> None:
     found = classic.check(classic.SOLUTION, "--only=takes-commands", "--guest=bookworm-i386")
     assert found.status == 1

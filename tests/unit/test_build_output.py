@@ -52,3 +52,31 @@ def test_the_begin_and_the_end_of_a_long_output_are_read(output: Path) -> None:
     assert found.endswith("make: *** it.o: Error 1\n")
     assert "\n(… 134,494 bytes left out …)\n" in found
     assert len(found) < 66_000
+
+
+# The end of a command line as Kbuild of 6.12 keeps it.
+COMMAND = (
+    "savedcmd_/srv/it.o := gcc -Wno-trigraphs -w -g -Wno-restrict -g -g {} -DMODULE"
+    " -DKBUILD_MODNAME='\"it\"' -c -o /srv/it.o /srv/it.c ; ./tools/objtool/objtool /srv/it.o\n"
+)
+
+
+@pytest.mark.parametrize("options", ["-w", "-Wno-unused -Wno-all"])
+def test_an_option_that_hides_warnings_is_named(tmp_path: Path, options: str) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / ".it.o.cmd").write_text(COMMAND.format(f"-DX {options}"), encoding="utf-8")
+    wanted = f"/srv/it.c: compiled with {options} (hides warnings)"
+    assert build_output.hidden(run, str(tmp_path)) == (wanted,)
+
+
+def test_a_pragma_that_hides_warnings_is_named(tmp_path: Path) -> None:
+    pragma = '# pragma  GCC diagnostic ignored "-Wunused-variable"'
+    (tmp_path / "it.h").write_text(f"int a;\n {pragma}\n", encoding="utf-8")
+    assert build_output.hidden(run, str(tmp_path)) == (f"./it.h: {pragma} (hides warnings)",)
+
+
+def test_what_hides_no_warning_is_not_named(tmp_path: Path) -> None:
+    text = COMMAND.format("-Wall -Wno-error -Wno-error=unused -Wp,-w -Dx=-w")
+    (tmp_path / ".it.o.cmd").write_text(text, encoding="utf-8")
+    (tmp_path / "it.c").write_text("/* #pragma GCC diagnostic */\n#pragma once\n", encoding="utf-8")
+    assert build_output.hidden(run, str(tmp_path)) == ()

@@ -179,17 +179,19 @@ def test_a_students_own_archive_is_not_looked_into(tmp_path: Path) -> None:
     assert len(digest(*submission.packed(archive))) == 64
 
 
-def test_whatever_is_handed_in_is_answered(tmp_path: Path) -> None:
-    """A name that is no text makes a problem, not a traceback."""
+@pytest.mark.parametrize(
+    ("name", "answer"), [("m\udcf6dul.c", "folder"), ("m\udcf6dul.txt", "problem")]
+)
+def test_whatever_is_handed_in_is_answered(tmp_path: Path, name: str, answer: str) -> None:
+    """A name that is no text makes no traceback."""
     with tarfile.open(tmp_path / "a.tar", "w") as made:
-        member = tarfile.TarInfo("m\udcf6dul.c")
-        made.addfile(member)
+        made.addfile(tarfile.TarInfo(name))
     (tmp_path / "src").mkdir()
     program = Path(submission.__file__).parents[1] / "inside" / "unpack.py"
     fill = Path(submission.__file__).parents[1] / "starter"
     line = list(map(str, (sys.executable, program, tmp_path / "a.tar", tmp_path / "src", fill)))
     done = subprocess.run(line, capture_output=True, text=True, check=True)
-    assert "can't be used" in json.loads(done.stdout)["problem"]
+    assert answer in json.loads(done.stdout)
 
 
 def test_there_are_thirty_mutants_and_every_rule_is_broken_by_one() -> None:

@@ -8,12 +8,13 @@ import stat
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from pyharness.interceptor.rules import submission
+from pyharness.interceptor.rules import folder_archive, submission
 
 PROGRAM = Path(submission.__file__).parents[1] / "inside" / "unpack.py"
 FILL = Path(submission.__file__).parents[1] / "starter"
@@ -46,7 +47,8 @@ def unpacked(archive: Path) -> dict[str, str]:
     """Unpack without root's right to write into any folder."""
     top = archive.parent / "src"
     top.mkdir()
-    line = [sys.executable, "-I", str(PROGRAM), str(archive), str(top), str(FILL)]
+    words = [str(PROGRAM), str(archive), str(top), str(FILL), *folder_archive.NO_SOURCE]
+    line = [sys.executable, "-I", *words]
     if os.geteuid() == 0:
         line = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *line]
     done = subprocess.run(line, capture_output=True, text=True, check=True)
@@ -97,6 +99,36 @@ def test_the_module_is_found(tmp_path: Path, name: str, pack: object) -> None:
     texts = [path.read_text(encoding="utf-8") for path in built if path.exists()]
     source = "mine" if "mine.c" in str(files) else "interceptor"
     assert any(f"obj-m := {source}.o" in text for text in texts)
+
+
+@pytest.mark.parametrize("pack", [as_tar, as_zip])
+def test_what_an_older_build_has_left_is_not_used(tmp_path: Path, pack: object) -> None:
+    """It could be taken for what is built here."""
+    left = ("interceptor.ko", "interceptor.o", ".interceptor.o.cmd", "backup/interceptor.ko")
+    files = {"interceptor.c": CODE, "Kbuild": KBUILD, ".git/config": "", **dict.fromkeys(left, "")}
+    assert callable(pack)
+    assert unpacked(pack(tmp_path / "it", files)).get("folder") == "."
+    found = {path.name for path in (tmp_path / "src").rglob("*") if path.is_file()}
+    assert found == {"interceptor.c", "interceptor.h", "Kbuild"}
+
+
+def test_no_file_is_from_the_future(tmp_path: Path) -> None:
+    """Or make would warn of that."""
+    archive = tmp_path / "it.tar"
+    with tarfile.open(archive, "w") as made:
+        member = tarfile.TarInfo("interceptor.c")
+        member.mtime = time.time() + 10_000
+        made.addfile(member)
+    assert unpacked(archive).get("folder") == "."
+    assert (tmp_path / "src" / "interceptor.c").stat().st_mtime <= time.time()
+
+
+@pytest.mark.parametrize("name", ["interceptor (1).c", "modül.c", "-o.c"])
+def test_a_source_can_have_any_name(tmp_path: Path, name: str) -> None:
+    """Such as a browser gives to what it downloads again. make can't build each."""
+    assert unpacked(as_tar(tmp_path / "it", {name: CODE})).get("folder") == "."
+    assert (tmp_path / "src" / "interceptor.c").read_text(encoding="ascii") == CODE
+    assert (tmp_path / "src" / "Kbuild").read_text(encoding="ascii") == KBUILD
 
 
 def test_backslashes_separate_folders(tmp_path: Path) -> None:

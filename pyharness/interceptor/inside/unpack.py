@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
 """Runs in the guest, as an ordinary user: unpacks what a student has handed in.
 
-    python3 unpack.py ARCHIVE FOLDER FILL
+    python3 unpack.py ARCHIVE FOLDER FILL PATTERN...
 
 FILL is a folder with the header that a module needs besides its ``.c`` files, for a submission
-that has no more than those. Prints a JSON object: ``folder``, the module's folder, and
-``defines``, the texts of its headers and sources; or ``problem``, a sentence, if there is no
-module.
+that has no more than those. The patterns are of names of files and folders that are no source.
+Prints a JSON object: ``folder``, the module's folder, and ``defines``, the texts of its headers
+and sources; or ``problem``, a sentence, if there is no module.
 """
 
+import fnmatch
 import json
 import os
 import re
@@ -28,7 +29,20 @@ CODE = (".c", ".h")
 TEXTS = (*CODE, ".mk")
 MOST_TEXT = 1 << 20
 PLAIN = re.compile(r"[\w/.+-]+", re.ASCII)
+PLAIN_NAME = re.compile(r"\w[\w.+-]*", re.ASCII)
 BOM = b"\xef\xbb\xbf"
+
+
+def remove_products(top: Path, patterns: "list[str]") -> None:
+    """Remove what is no source: an older build's module is not the one that is built now."""
+    for name, folders, files in os.walk(top):
+        for entry in (*folders, *files):
+            if any(fnmatch.fnmatchcase(entry, pattern) for pattern in patterns):
+                path = Path(name, entry)
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
 
 
 def walk(top: Path) -> "Iterator[Path]":
@@ -41,7 +55,10 @@ def walk(top: Path) -> "Iterator[Path]":
 
 
 def make_accessible(top: Path) -> None:
-    """Let the user read and write everything; an archive may have other permissions."""
+    """Let the user read and write everything; an archive may have other permissions.
+
+    Nor does it decide what is newer than what: make warns of files from the future.
+    """
     top.chmod(0o755)
     for name, folders, files in os.walk(top):
         for path in (Path(name, entry) for entry in (*folders, *files)):
@@ -50,6 +67,7 @@ def make_accessible(top: Path) -> None:
                 path.chmod(0o755)
             elif stat.S_ISREG(mode):
                 path.chmod(stat.S_IMODE(mode) | 0o644)
+                os.utime(path)
 
 
 def use_slashes(top: Path) -> None:
@@ -117,25 +135,33 @@ def to_unix(path: Path) -> None:
         path.write_bytes(unix)
 
 
+def only_source(folder: Path) -> "Path | None":
+    """Return the C file that a module without a makefile is built from; None if there is none."""
+    found = sources(folder)
+    if named := [path for path in found if path.name == SOURCE]:
+        found = named  # beside the testers of the handout
+    return found[0] if len(found) == 1 else None
+
+
 def fill(folder: Path, more: Path) -> str:
     """Add the files that are missing; return what is wrong with the folder, if anything is."""
     if not builds_module(folder):
-        found = sources(folder)
-        if named := [path for path in found if path.name == SOURCE]:
-            found = named  # beside the testers of the handout
-        if len(found) != 1:
+        source = only_source(folder)
+        if not source:
             return (
                 f"there is no Kbuild or Makefile with obj-m, no {SOURCE}, and not exactly one"
                 " .c file"
             )
-        (folder / "Kbuild").write_text(f"obj-m := {found[0].stem}.o\n")
+        if not PLAIN_NAME.fullmatch(source.name):  # make can't build "interceptor (1).c"
+            source = source.replace(folder / SOURCE)
+        (folder / "Kbuild").write_text(f"obj-m := {source.stem}.o\n")
     if not (folder / HEADER).exists():
         (folder / HEADER).unlink(missing_ok=True)  # a link to somewhere else
         shutil.copy(more / HEADER, folder)
     return ""
 
 
-def main(archive: str, top: str, more: str) -> "dict[str, str]":
+def main(archive: str, top: str, more: str, *no_source: str) -> "dict[str, str]":
     """Unpack, and return what is to be printed."""
     try:
         shutil.unpack_archive(archive, top)
@@ -143,6 +169,7 @@ def main(archive: str, top: str, more: str) -> "dict[str, str]":
         return {"problem": f"the archive can't be unpacked: {error}"}
     make_accessible(Path(top))
     use_slashes(Path(top))
+    remove_products(Path(top), [*no_source])
     folder = module_folder(Path(top))
     if not folder:
         return {"problem": "there is neither a Kbuild, nor a Makefile, nor a .c file in it"}
@@ -158,11 +185,11 @@ def main(archive: str, top: str, more: str) -> "dict[str, str]":
     ]
     for path in texts:
         to_unix(path)
-    if problem := fill(folder, Path(more)):
-        return {"problem": problem}
     code = [path for path in texts if path.suffix in CODE]
     headers_last = sorted(code, key=lambda path: path.suffix == ".h")
     defines = "\n".join(path.read_text(errors="replace") for path in headers_last)
+    if problem := fill(folder, Path(more)):
+        return {"problem": problem}
     return {"folder": str(folder), "defines": defines[-MOST_TEXT:]}
 
 

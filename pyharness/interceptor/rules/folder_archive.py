@@ -12,8 +12,8 @@ from pyharness.errors import UsageError
 LARGEST_BYTES = 64 << 20  # of a submission
 _MOST_FILES = 10_000
 _MOST_LEVELS = 50
-# What a submission's folder has besides its source.
-_LEFT_OUT = (".*", "__pycache__", "*.ko", "*.o", "*.mod", "*.mod.c")
+# What a submission's folder has besides its source, as patterns of names.
+NO_SOURCE = (".*", "__pycache__", "*.ko", "*.o", "*.mod", "*.mod.c")
 
 
 def packed(folder: Path) -> bytes:
@@ -83,4 +83,4 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _is_left_out(name: str) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in _LEFT_OUT)
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in NO_SOURCE)

@@ -9,10 +9,11 @@ import json
 import re
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from pyharness.errors import GuestTimeout, UsageError
+from pyharness.errors import CheckFailed, GuestError, GuestTimeout, UsageError
 from pyharness.guest.guest import Guest
 from pyharness.guest.module_source import kernel_name
 from pyharness.interceptor.interface import HEADER, Interface
@@ -41,12 +42,10 @@ _MAKE = (
     "( unshare --net --pid --fork --kill-child --mount-proc -- prlimit {limits} --"
     " runuser -u {user} --"
     " env -i PATH=/usr/bin:/bin HOME={top} LC_ALL=C"
-    " timeout --kill-after=5 {seconds:.0f}"
-    " make -C /lib/modules/$(uname -r)/build M={folder} KCFLAGS=-g modules;"
+    " make -C /lib/modules/$(uname -r)/build M={folder} KCFLAGS='{flags}' modules;"
     " echo $? > {top}/status ) 2>&1 < /dev/null | head -c {most} > {output};"
     " pkill -KILL -u {user}; cat {top}/status"
 )
-_TIMED_OUT = (124, 137)
 # A comment that does not end takes the rest: to look for its end at each "/*" would be quadratic.
 _COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)|//[^\n]*", re.DOTALL)
 
@@ -123,7 +122,8 @@ def build(guest: Guest, path: Path, scheme: Scheme, kept: Path) -> Build:
         guest.run(["mkdir", "-p", str(PurePosixPath(where).parent)]).check()
         guest.put(content, where)
     guest.run(f"chmod -R a+rX {_TOP} && install -d -o {_USER} -m 755 {_TOP}/src").check()
-    unpack = ["python3", f"{_TOP}/unpack.py", f"{_TOP}/{name}", f"{_TOP}/src", f"{_TOP}/fill"]
+    words = [f"{_TOP}/{word}" for word in ("unpack.py", name, "src", "fill")]
+    unpack = ["python3", *words, *folder_archive.NO_SOURCE]
     try:
         said = guest.run(unpack, user=_USER, seconds=_UNPACK_SECONDS).check().stdout
     except GuestTimeout:
@@ -139,20 +139,17 @@ def _make(guest: Guest, folder: str, defines: str, scheme: Scheme, kept: Path) -
         limits=_LIMITS,
         user=_USER,
         top=_TOP,
-        seconds=guest.limit(scheme.build_seconds),
         folder=shlex.quote(folder),
+        flags=build_output.KCFLAGS,
         most=_MOST_OUTPUT_BYTES,
         output=_OUTPUT,
     )
     try:
-        done = guest.run(line, seconds=scheme.build_seconds + 10)
-    except GuestTimeout:  # a makefile may stop what would end it
-        return Build(problem="make did not end in time")
-    status = int(done.stdout.split()[0])
+        done = guest.run(line, seconds=scheme.build_seconds)
+    except GuestTimeout:
+        return Build(problem="make did not end in time", output=_output_so_far(guest))
     output = build_output.read(guest.run, _OUTPUT)
-    if status in _TIMED_OUT:
-        return Build(problem="make did not end in time", output=output)
-    if status:
+    if done.stdout.strip() != "0":  # nothing, if the disk was too full for it
         return Build(problem="make failed", output=output)
     small = f"-{_LARGEST_MODULE_BYTES >> 10}k"
     find_modules = ["find", folder, "-type", "f", "-name", "*.ko", "-size", small, "-print0"]
@@ -170,10 +167,21 @@ def _make(guest: Guest, folder: str, defines: str, scheme: Scheme, kept: Path) -
             name=kernel_name(ko.stem),
             ko=ko,
             interface=interface(_definitions(guest, defines), guest.syscalls),
-            warnings=build_output.warnings(guest.run, _OUTPUT),
+            warnings=(
+                *build_output.warnings(guest.run, _OUTPUT),
+                *build_output.hidden(guest.run, folder),
+            ),
         ),
         output=output,
     )
+
+
+def _output_so_far(guest: Guest) -> str:
+    """Return what a build has printed that does not end; nothing if the guest does not answer."""
+    with suppress(GuestError, CheckFailed):
+        guest.run(["pkill", "-KILL", "-u", _USER])
+        return build_output.read(guest.run, _OUTPUT)
+    return ""
 
 
 def _definitions(guest: Guest, defines: str) -> str:
