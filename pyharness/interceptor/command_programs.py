@@ -5,7 +5,7 @@ from pyharness.guest.guest import Guest
 from pyharness.interceptor import guest_program
 from pyharness.interceptor.interface import Command, Interface
 
-NAMES = ("cycles", "race")
+NAMES = ("cycles", "every", "race")
 _HEADER = "commands.h"
 _ORDER = (Command.INTERCEPT, Command.RELEASE, Command.START, Command.STOP)
 
