@@ -283,9 +283,28 @@ def log_lines() -> Recorded:
 
 
 # "         bash-412     [001] .....    12.345678: syscall: 27(bf8e3a10,1ff,0,0,0,0)"
+# With the option record-tgid, "(    412) " or "(-------) " is before the CPU. The option is left as
+# it is: to clear it in one instance ends the recording of these ids for the events of all.
 EVENT = re.compile(
-    r".*-(\d+) +\[\d+\] \S+ +(\d+\.\d+): syscall: ([0-9a-f]+)\(([0-9a-f,]+)\)( i386)?\n"
+    r".*-(\d+) +(?:\([ \d-]+\) +)?\[\d+\] \S+ +(\d+\.\d+): "
+    r"syscall: ([0-9a-f]+)\(([0-9a-f,]+)\)( i386)?\n"
 )
+# An instance begins with the options of the top level, which somebody may have changed.
+OPTIONS = {
+    # the form of a line
+    "context-info": "1",
+    "irq-info": "1",
+    "latency-format": "0",
+    "bin": "0",
+    "hex": "0",
+    "raw": "0",
+    "fields": "0",
+    # records besides the events, which leave less room for them
+    "stacktrace": "0",
+    "userstacktrace": "0",
+    # without it, the kernel does not tell of events that it leaves out
+    "overwrite": "1",
+}
 LOST = re.compile(r"CPU:\d+ \[LOST (\d+) EVENTS\]\n")
 OWN = "interceptorctl-"
 
@@ -294,6 +313,15 @@ def remove_instance(instance: str) -> None:
     """Remove an instance of tracefs, unless it is gone."""
     with contextlib.suppress(OSError):
         os.rmdir(instance)
+
+
+def choose_options(instance: str) -> None:
+    """Have an instance's lines be those of EVENT and LOST, whatever the options were."""
+    for option, value in OPTIONS.items():
+        path = f"{instance}/options/{option}"
+        if os.path.exists(path):  # some depend on the kernel's release and configuration
+            with open(path, "w", encoding="ascii") as setting:
+                setting.write(value)
 
 
 def events() -> Recorded:
@@ -311,6 +339,7 @@ def events() -> Recorded:
     instance = f"{instances}/{OWN}{own}"
     os.mkdir(instance)
     try:
+        choose_options(instance)
         for file, text in (
             ("set_event_notrace_pid", str(own)),
             ("events/interceptor/syscall/enable", "1"),

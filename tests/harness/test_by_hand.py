@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from arch import TRACING, mount_tracing
+from arch import TRACING, mount_tracing, odd_tracing
 
 from pyharness import Guest, interceptor
 from pyharness.interceptor import MODULE, Interceptor
@@ -194,13 +194,20 @@ def test_a_session(by_hand: str, bare_guest: Guest, parameters: dict[str, str]) 
         module.unload()
 
 
+@pytest.fixture
+def odd_options(bare_guest: Guest) -> Iterator[None]:
+    """Have tracefs with other options than it has by default."""
+    with odd_tracing(bare_guest):
+        yield
+
+
+@pytest.mark.usefixtures("odd_options")
 @pytest.mark.parametrize("channel", ["printk", "event", "ring"])
 def test_watch_and_record(
     by_hand: str, bare_guest: Guest, parameters: dict[str, str], channel: str
 ) -> None:
     """Whatever the calls are recorded by; afterwards nothing is left enabled."""
     guest, ctl = bare_guest, f"python3 {by_hand}/interceptorctl.py"
-    mount_tracing(guest)
     module = interceptor.load(guest, log=channel, **parameters)
     actor = guest.actor("nobody")
     call = f"[{actor.pid}] getpgid(0x0, 0x1, 0x2, 0x3, 0x4, 0x5)"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from arch import TRACING, mount_tracing
+from arch import TRACING, mount_tracing, odd_tracing
 
 from pyharness import Guest, UsageError
 from pyharness.guest.agent import Agent
@@ -116,6 +116,18 @@ def test_each_call_has_its_result(
     assert re.fullmatch("0x[0-9a-f]+", calls[0].result or "")  # the dynamic linker's first brk
     assert all(call.took_microseconds is not None for call in calls[:-1])
     guest.run(["rmdir", "/tmp/new"]).check()
+    check_restored(guest, module)
+
+
+def test_options_of_tracefs_change_nothing(guest: Guest, module: Interceptor) -> None:
+    """An instance begins with the options of the top level, whoever has set them."""
+    found: list[Traced] = []
+    calls, argv = ("mkdir", "exit_group"), ("mkdir", "/tmp")
+    with odd_tracing(guest):
+        assert trace.trace(guest, module, calls, argv, show=found.append) == 1
+    assert [one.name for one in found] == [*calls, "exited with 1"]
+    assert str(found[0]).endswith(" = -1 EEXIST")
+    assert found[0].process == found[0].thread
     check_restored(guest, module)
 
 

@@ -1,12 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0
 """What system calls take and are called, whatever the guest's architecture."""
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
 from pyharness import Guest
 from pyharness.interceptor import Call, call_log
 from pyharness.interceptor.rules import kernel
 
 AT_FDCWD = -100
 TRACING = "/sys/kernel/tracing"
+# What options of tracefs are not by default, and what changes the form of events or loses some.
+_ODD_OPTIONS = (
+    *("record-tgid", "noirq-info", "nocontext-info", "latency-format", "verbose", "sym-addr"),
+    *("bin", "hex", "raw", "fields", "stacktrace", "userstacktrace", "nooverwrite"),
+)
 _HANDLER = {"i386": "__ia32_sys_", "x86_64": "__x64_sys_", "arm64": "__arm64_sys_"}
 
 
@@ -18,6 +26,24 @@ def handler_prefix(guest: Guest) -> str:
 def mount_tracing(guest: Guest) -> None:
     """Have tracefs at TRACING, if it isn't there."""
     guest.run(f"mount -t tracefs none {TRACING} 2>/dev/null; true").check()
+
+
+@contextmanager
+def odd_tracing(guest: Guest) -> Iterator[None]:
+    """Have tracefs at TRACING with options with which each new instance begins, too."""
+
+    def choose(options: Iterable[str]) -> None:
+        """Set options, or clear those with "no" before the name; a kernel may lack some."""
+        each = f"for option in {' '.join(options)}; do echo $option > {TRACING}/trace_options; done"
+        guest.run(f"{{ {each}; }} 2>/dev/null; true").check()
+
+    mount_tracing(guest)
+    before = guest.run(f"cat {TRACING}/trace_options").check().stdout.split()
+    choose(_ODD_OPTIONS)
+    try:
+        yield
+    finally:
+        choose(before)
 
 
 def longs(guest: Guest, *values: int) -> str:

@@ -48,6 +48,23 @@ PREFIX = "pyharness-"
 NAME = re.compile(PREFIX + "[0-9]+-[a-z]+")
 # Longer than the name of a thread, so that no such name can contain it.
 READ = "# pyharness: all events have been read"
+# An instance begins with the options of the top level, which somebody may have changed.
+OPTIONS = {
+    # the form of a line
+    "context-info": "1",
+    "irq-info": "1",
+    "sym-addr": "0",
+    "latency-format": "0",
+    "bin": "0",
+    "hex": "0",
+    "raw": "0",
+    "fields": "0",
+    # records besides the events, which leave less room for them
+    "stacktrace": "0",
+    "userstacktrace": "0",
+    # without it, the kernel does not tell of events that it leaves out
+    "overwrite": "1",
+}
 BUFFER_KILOBYTES = 8192  # of each CPU; each call takes about 120 bytes
 # The thread of an event whose process the kernel does not know yet: it does once it has switched
 # from the thread to another one.
@@ -177,6 +194,14 @@ def value_before(instance: str) -> str:
     return instance.split("-")[2]
 
 
+def choose_options(instance: str) -> None:
+    """Set OPTIONS in the folder of an instance."""
+    for option, value in OPTIONS.items():
+        path = instance + "/options/" + option
+        if os.path.exists(path):  # some depend on the kernel's release and configuration
+            write(path, value)
+
+
 class Recording:
     """An instance of tracefs with the events of one command."""
 
@@ -220,6 +245,7 @@ class Recording:
 
     def set_up(self, order: dict[str, Any]) -> None:
         """Enable the events, for the command and its descendants alone."""
+        choose_options(self.folder)
         write(self.folder + "/trace_clock", "mono")
         with contextlib.suppress(OSError):  # no memory: it is smaller
             write(self.folder + "/buffer_size_kb", str(BUFFER_KILOBYTES))
