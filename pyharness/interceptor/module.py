@@ -16,7 +16,7 @@ from pyharness.host.wording import counted
 from pyharness.interceptor import call_log, status
 from pyharness.interceptor.call_log import Call
 from pyharness.interceptor.interface import Command, Interface
-from pyharness.linux.syscalls import SyscallName, SyscallRef
+from pyharness.linux.syscalls import SyscallName, SyscallRef, errno_name
 
 # The value of the parameter log for lines of the kernel log.
 LOG_LINES = "printk"
@@ -202,8 +202,8 @@ class Interceptor(LoadedModule):
             CheckFailed: it had another result.
         """
         if result.errno != wanted or (not wanted and result.value):
-            name = errno.errorcode.get(wanted, "0")
-            raise CheckFailed(f"{what}: {result}, not {'-' * bool(wanted)}{name}")
+            name = f"-{errno_name(wanted)}" if wanted else "0"
+            raise CheckFailed(f"{what}: {result}, not {name}")
 
     def prove(self) -> None:
         """Prove that the module's hooks work: it takes commands, and logs an exit_group call.

@@ -14,10 +14,10 @@ NO_RESULT = "?"
 _ERRORS = 4095
 # Results of calls that a signal interrupted, which no program gets to see.
 _RESTARTS = {
-    512: "ERESTARTSYS",
-    513: "ERESTARTNOINTR",
-    514: "ERESTARTNOHAND",
-    516: "ERESTART_RESTARTBLOCK",
+    "ERESTARTSYS": "To be restarted if SA_RESTART is set",
+    "ERESTARTNOINTR": "To be restarted",
+    "ERESTARTNOHAND": "To be restarted if no handler",
+    "ERESTART_RESTARTBLOCK": "Interrupted by signal",
 }
 _RETURN_ADDRESSES = frozenset(("brk", "mmap", "mmap2", "mremap", "shmat"))
 
@@ -84,8 +84,9 @@ def result(syscall: SyscallRef, value: int) -> str:
         value: what it returned; less than 0 for an error.
     """
     if is_error(value):
-        if restart := _RESTARTS.get(-value):
-            return f"{NO_RESULT} {restart}"
-        return f"-1 {errno_name(-value)}"
+        name = errno_name(-value)
+        if name in _RESTARTS:
+            return f"{NO_RESULT} {name} ({_RESTARTS[name]})"
+        return f"-1 (errno {name})" if name.isdigit() else f"-1 {name}"
     value %= 1 << (32 if syscall.abi == I386 else 64)
     return f"{value:#x}" if syscall.name in _RETURN_ADDRESSES else str(value)

@@ -10,6 +10,32 @@ import system_calls
 from pyharness.errors import UsageError
 
 I386 = "i386"
+# What Python does not know, or calls by another of two names than the kernel and strace: its table
+# has the last one, such as ENOTSUP.
+_ERRORS = {
+    35: "EDEADLK",
+    95: "EOPNOTSUPP",
+    133: "EHWPOISON",
+    # Of the kernel alone: its include/linux/errno.h.
+    512: "ERESTARTSYS",
+    513: "ERESTARTNOINTR",
+    514: "ERESTARTNOHAND",
+    515: "ENOIOCTLCMD",
+    516: "ERESTART_RESTARTBLOCK",
+    517: "EPROBE_DEFER",
+    518: "EOPENSTALE",
+    519: "ENOPARAM",
+    521: "EBADHANDLE",
+    522: "ENOTSYNC",
+    523: "EBADCOOKIE",
+    524: "ENOTSUPP",
+    525: "ETOOSMALL",
+    526: "ESERVERFAULT",
+    527: "EBADTYPE",
+    528: "EJUKEBOX",
+    529: "EIOCBQUEUED",
+    530: "ERECALLCONFLICT",
+}
 # The range of a C int, the kernel's type for the numbers of system calls and processes.
 INT_LEAST, INT_MOST = -(1 << 31), (1 << 31) - 1
 
@@ -147,5 +173,8 @@ def _given(call: str | int) -> int | None:
 
 
 def errno_name(number: int) -> str:
-    """The name of an errno value, such as ``EPERM`` for 1; the number if it has no name."""
-    return errno.errorcode.get(number, str(number))
+    """The name of an errno value, such as ``EPERM`` for 1; the number if it has no name.
+
+    Of two names, it is the one that strace prints.
+    """
+    return _ERRORS.get(number) or errno.errorcode.get(number, str(number))

@@ -173,7 +173,22 @@ def test_names_and_numbers() -> None:
     assert I386.number("mkdir") == I386.number("39") == I386.number(39) == 39
     assert I386.number("0x27") == 39
     assert (I386.name(39), I386.name(100_000)) == ("mkdir", "100000")
-    assert (errno_name(1), errno_name(100_000)) == ("EPERM", "100000")
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [
+        (1, "EPERM"),
+        (11, "EAGAIN"),
+        (35, "EDEADLK"),
+        (95, "EOPNOTSUPP"),
+        (133, "EHWPOISON"),
+        (524, "ENOTSUPP"),
+        (531, "531"),
+    ],
+)
+def test_names_of_errors_are_those_of_strace(number: int, name: str) -> None:
+    assert errno_name(number) == name
 
 
 def test_a_call_is_a_number_and_an_abi() -> None:

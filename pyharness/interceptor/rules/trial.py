@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """What the check of a rule has: the module in a guest, actors, and a record of what it asked."""
 
-import errno
 import hashlib
 import random
 from collections import deque
@@ -21,7 +20,7 @@ from pyharness.interceptor.rules import subject as subjects
 from pyharness.interceptor.rules.kernel import Footprint, SyscallTable, footprint
 from pyharness.interceptor.rules.scheme import Scheme
 from pyharness.interceptor.rules.subject import Subject
-from pyharness.linux.syscalls import SyscallName
+from pyharness.linux.syscalls import SyscallName, errno_name
 
 # A call that nobody issues but the checks: sched_rr_get_interval(pid, 0) is -EFAULT, whatever pid.
 CALL = "sched_rr_get_interval"
@@ -382,4 +381,4 @@ class Trial:
 
 
 def _named(number: int) -> str:
-    return f"-{errno.errorcode[number]}" if number else "0"
+    return f"-{errno_name(number)}" if number else "0"
