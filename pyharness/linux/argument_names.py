@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Which constants the parameters of system calls take, and values as their names. Pure.
 
-The values are those of the guest's C headers. Neither the headers nor a library say which parameter
-takes which constants.
+The values are those of the guest's C headers; those of signals are the same everywhere. Neither the
+headers nor a library say which parameter takes which constants.
 """
 
 import re
@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
+
+from pyharness.linux.signal_names import SIGNALS
 
 # What defines the constants, in C; a header that a guest lacks is left out.
 HEADERS = (
@@ -36,26 +38,32 @@ class Names:
 
     Attributes:
         choices: those of which a value has one, in the bits of ``mask``.
-        flags: those of which a value has any number. A constant that is 0 stands for none.
+        flags: those of which a value has any number: patterns, separated by spaces, in the order
+            in which they are shown. Those of one pattern are shown in the order of their values. A
+            constant that is 0 stands for none.
         mask: the constant with the bits of the choice. Empty: all bits that are not of flags.
+        signals: whether the choices are all signals.
         choice_last: whether the choice is shown after the flags.
     """
 
     choices: str = ""
     flags: str = ""
     mask: str = ""
+    signals: bool = False
     choice_last: bool = False
 
 
-_SIGNALS = r"SIG(?!RTM|STKSZ)[A-Z0-9]+"  # also SIGSTKSZ is a number, but of bytes
-_SOCKET_FLAGS = "SOCK_(CLOEXEC|NONBLOCK)"
+_SOCKET_FLAGS = "SOCK_CLOEXEC SOCK_NONBLOCK"
 # FUNCTION.PARAMETER, by the kernel's names of both.
 _TAKERS = {
     Names(
-        "O_(RDONLY|WRONLY|RDWR|ACCMODE)", "(__)?O_[A-Z]+", "O_ACCMODE"
+        "O_(RDONLY|WRONLY|RDWR|ACCMODE)",
+        "O_CREAT O_EXCL O_NOCTTY O_TRUNC O_APPEND O_NONBLOCK O_SYNC __O_SYNC O_DSYNC O_DIRECT"
+        " O_LARGEFILE O_NOFOLLOW O_NOATIME O_CLOEXEC O_PATH O_TMPFILE __O_TMPFILE O_[A-Z]+ FASYNC",
+        "O_ACCMODE",
     ): "open.flags openat.flags",
     Names(flags="O_(CLOEXEC|DIRECT|NONBLOCK)"): "dup3.flags pipe2.flags",
-    Names(flags="[RWXF]_OK"): "access.mode faccessat.mode faccessat2.mode",
+    Names(flags="R_OK W_OK X_OK F_OK"): "access.mode faccessat.mode faccessat2.mode",
     Names(flags="AT_(SYMLINK_NOFOLLOW|NO_AUTOMOUNT|EMPTY_PATH)"): "fstatat64.flag newfstatat.flag",
     Names(flags="AT_REMOVEDIR"): "unlinkat.flag",
     Names("SEEK_[A-Z]+"): "llseek.whence lseek.whence",
@@ -63,19 +71,22 @@ _TAKERS = {
     # MAP_HUGE_2MB and the like are numbers in the uppermost bits, one of which has another name.
     Names(
         "MAP_(SHARED|PRIVATE|SHARED_VALIDATE|DROPPABLE)",
-        "MAP_(?!FILE|HUGE_|UNINITIALIZED)[A-Z0-9_]+",
+        "MAP_FIXED MAP_ANONYMOUS MAP_32BIT MAP_NORESERVE MAP_POPULATE MAP_NONBLOCK"
+        " MAP_(?!FILE|HUGE_|UNINITIALIZED)[A-Z0-9_]+",
         "MAP_TYPE",
     ): "mmap.flags mmap_pgoff.flags",
     Names(flags="MREMAP_[A-Z]+"): "mremap.flags",
     Names("MADV_[A-Z_]+"): "madvise.behavior",
     Names(flags="MFD_(?!HUGE_)[A-Z_]+"): "memfd_create.flags",
-    Names(_SIGNALS): "kill.sig pidfd_send_signal.sig rt_sigaction.sig rt_sigqueueinfo.sig"
-    " rt_tgsigqueueinfo.sig tgkill.sig tkill.sig",
+    Names(signals=True): "kill.sig pidfd_send_signal.sig rt_sigaction.sig rt_sigqueueinfo.sig"
+    " rt_tgsigqueueinfo.sig sigaction.sig signal.sig tgkill.sig tkill.sig",
     Names("SIG_[A-Z]+"): "rt_sigprocmask.how sigprocmask.how",
-    Names(_SIGNALS, "CLONE_[A-Z_]+", "CSIGNAL", choice_last=True): "clone.clone_flags",
+    Names(
+        flags="CLONE_[A-Z_]+", mask="CSIGNAL", signals=True, choice_last=True
+    ): "clone.clone_flags",
     Names(flags="CLONE_[A-Z_]+"): "setns.flags unshare.unshare_flags",
     Names(
-        flags="WNOHANG|WUNTRACED|WEXITED|WCONTINUED|WNOWAIT|__W(NOTHREAD|ALL|CLONE)"
+        flags="WNOHANG WEXITED WSTOPPED WCONTINUED WNOWAIT __WCLONE __WALL __WNOTHREAD"
     ): "wait4.options waitid.options waitpid.options",
     Names("CLOCK_[A-Z_]+"): "clock_getres.which_clock clock_gettime.which_clock"
     " clock_nanosleep.which_clock clock_settime.which_clock",
@@ -121,15 +132,13 @@ class _Values:
     """The constants that a parameter takes."""
 
     def __init__(self, names: Names, constants: Mapping[str, int]) -> None:
-        self._choices = _matching(names.choices, constants)
+        self._choices = SIGNALS if names.signals else _matching(names.choices, constants)
         flags = _matching(names.flags, constants)
         self._none = flags.pop(0, "0") if self._choices or flags else None
         self._mask = constants.get(names.mask, ~reduce(or_, flags, 0))
+        self._flags = {bits: name for bits, name in flags.items() if not bits & self._mask}
         # O_SYNC is O_DSYNC and another bit: a name for more of the bits goes before.
-        self._flags = sorted(
-            ((bits, name) for bits, name in flags.items() if not bits & self._mask),
-            key=lambda flag: -flag[0].bit_count(),
-        )
+        self._most_bits_first = sorted(self._flags, key=lambda bits: -bits.bit_count())
         self._choice_last = names.choice_last
 
     def text(self, value: int) -> str | None:
@@ -138,12 +147,12 @@ class _Values:
             return self._none
         choice = self._choices.get(value & self._mask)
         rest = value if choice is None else value & ~self._mask
-        flags = {}
-        for bits, name in self._flags:
+        found = set()
+        for bits in self._most_bits_first:
             if rest & bits == bits:
                 rest &= ~bits
-                flags[bits] = name
-        parts = [flags[bits] for bits in sorted(flags)]
+                found.add(bits)
+        parts = [name for bits, name in self._flags.items() if bits in found]
         if choice:
             parts.insert(len(parts) if self._choice_last else 0, choice)
         if parts and rest:
@@ -151,10 +160,14 @@ class _Values:
         return "|".join(parts) or None
 
 
-def _matching(pattern: str, constants: Mapping[str, int]) -> dict[int, str]:
-    """Return the first name that matches a pattern for each value."""
+def _matching(patterns: str, constants: Mapping[str, int]) -> dict[int, str]:
+    """Return the first name that matches one of the patterns for each value, in their order."""
     found: dict[int, str] = {}
-    for name, value in constants.items():
-        if value >= 0 and re.fullmatch(pattern, name):
-            found.setdefault(value, name)
+    for pattern in patterns.split():
+        these: dict[int, str] = {}
+        for name, value in constants.items():
+            if value >= 0 and re.fullmatch(pattern, name):
+                these.setdefault(value, name)
+        for value in sorted(these):
+            found.setdefault(value, these[value])
     return found

@@ -10,6 +10,7 @@ _NAMES = (
 )
 _SIGNALS = [f"SIG{name}" for name in _NAMES.split()]
 _FIRST_REAL_TIME = 32
+_MOST = 64
 
 # Of any signal: include/uapi/asm-generic/siginfo.h of the kernel.
 _CODES = {
@@ -45,6 +46,10 @@ def signal_name(number: int) -> str:
     if 0 < number <= len(_SIGNALS):
         return _SIGNALS[number - 1]
     return f"SIGRT_{number - _FIRST_REAL_TIME}"
+
+
+# All signals by their numbers.
+SIGNALS = {number: signal_name(number) for number in range(1, _MOST + 1)}
 
 
 def code_name(signal: int, code: int) -> str:

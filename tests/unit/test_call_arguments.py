@@ -21,12 +21,14 @@ from pyharness.linux.argument_names import TAKEN
 from pyharness.linux.call_arguments import CallArguments, registers
 from pyharness.linux.constants import Constants
 from pyharness.linux.prototypes import Parameter
+from pyharness.linux.signal_names import SIGNALS
 from pyharness.linux.syscalls import SyscallRef, Syscalls
 
 AMD64, I386, ARM64 = Syscalls("x86_64"), Syscalls("i386"), Syscalls("arm64")
 FIELD = "\tfield:{} {};\toffset:16;\tsize:8;\tsigned:0;"
 # A function and its parameters, as a kernel describes them.
 KERNEL = """
+access: const char * filename, int mode
 clone: unsigned long clone_flags, unsigned long newsp, int * parent_tidptr, int * child_tidptr
 clock_nanosleep: const clockid_t which_clock, int flags, const struct timespec * rqtp
 close: unsigned int fd
@@ -59,18 +61,27 @@ HEADERS = """
 #define O_WRONLY 00000001
 #define O_RDWR 00000002
 #define O_CREAT 00000100
+#define O_EXCL 00000200
 #define O_TRUNC 00001000
 #define O_NONBLOCK 00004000
 #define O_DSYNC 00010000
 #define O_DIRECT {direct}
 #define O_DIRECTORY {directory}
 #define O_CLOEXEC 02000000
+#define FASYNC 00020000
+#define O_NOFOLLOW {nofollow}
+#define O_LARGEFILE {largefile}
+#define O_PATH 010000000
 #define __O_SYNC 04000000
 #define O_SYNC (__O_SYNC|O_DSYNC)
 #define __O_TMPFILE 020000000
 #define O_TMPFILE (__O_TMPFILE | O_DIRECTORY)
 #define O_NDELAY O_NONBLOCK
 #define AT_FDCWD -100
+#define R_OK 4
+#define W_OK 2
+#define X_OK 1
+#define F_OK 0
 #define PROT_READ 0x1
 #define PROT_WRITE 0x2
 #define PROT_NONE 0x0
@@ -78,6 +89,10 @@ HEADERS = """
 #define MAP_FILE 0
 #define MAP_FIXED 0x10
 #define MAP_ANONYMOUS 0x20
+#define MAP_GROWSDOWN 0x0100
+#define MAP_LOCKED 0x2000
+#define MAP_NORESERVE 0x4000
+#define MAP_POPULATE 0x8000
 #define MAP_HUGETLB 0x040000
 #define MAP_UNINITIALIZED 0x4000000
 #define MAP_SHARED 0x01
@@ -102,6 +117,10 @@ HEADERS = """
 #define SEEK_SET 0
 #define SEEK_END 2
 #define WNOHANG 0x00000001
+#define WUNTRACED 0x00000002
+#define WSTOPPED WUNTRACED
+#define WEXITED 0x00000004
+#define __WALL 0x40000000
 #define __WCLONE 0x80000000
 #define FUTEX_WAIT 0
 #define FUTEX_WAKE 1
@@ -125,8 +144,16 @@ enum __socket_type
 #define SIG_DFL ((__sighandler_t)0)
 #define SIG_BLOCK 0
 """
-X86_HEADERS = Constants(HEADERS.format(direct="00040000", directory="00200000").splitlines())
-ARM64_HEADERS = Constants(HEADERS.format(direct="0200000", directory="040000").splitlines())
+X86_HEADERS = Constants(
+    HEADERS.format(
+        direct="00040000", largefile="0100000", directory="00200000", nofollow="00400000"
+    ).splitlines()
+)
+ARM64_HEADERS = Constants(
+    HEADERS.format(
+        directory="040000", nofollow="0100000", direct="0200000", largefile="0400000"
+    ).splitlines()
+)
 
 
 def described(*functions: str) -> list[str]:
@@ -249,7 +276,10 @@ def test_any_text_has_constants_or_none(lines: list[str]) -> None:
         ("kill", (0xFFFFFFFF, 9), "kill(-1, SIGKILL)"),
         ("kill", (1207, 6), "kill(1207, SIGABRT)"),
         ("kill", (1207, 0), "kill(1207, 0)"),
-        ("kill", (1207, 34), "kill(1207, 34)"),
+        ("kill", (1207, 32), "kill(1207, SIGRTMIN)"),
+        ("kill", (1207, 34), "kill(1207, SIGRT_2)"),
+        ("kill", (1207, 64), "kill(1207, SIGRT_32)"),
+        ("kill", (1207, 65), "kill(1207, 65)"),
         ("kill", (1207, 8192), "kill(1207, 8192)"),
         ("rt_sigaction", (17, 1, 0, 8), "rt_sigaction(SIGCHLD, 0x1, NULL, 8)"),
         ("lseek", (3, (1 << 64) - 5, 2), "lseek(3, -5, SEEK_END)"),
@@ -264,13 +294,28 @@ def test_any_text_has_constants_or_none(lines: list[str]) -> None:
         ("setitimer", (7, 0), "setitimer(0x7, NULL)"),
         ("wait4", (0xFFFFFFFF, 0, 0x80000001, 0), "wait4(-1, NULL, WNOHANG|__WCLONE, NULL)"),
         ("wait4", (5, 0, 0x40, 0), "wait4(5, NULL, 0x40, NULL)"),
+        (
+            "wait4",
+            (5, 0, 0xC0000007, 0),
+            "wait4(5, NULL, {}, NULL)".format("WNOHANG|WEXITED|WSTOPPED|__WCLONE|__WALL"),
+        ),
+        ("access", (1, 0), "access(0x1, F_OK)"),
+        ("access", (1, 5), "access(0x1, R_OK|X_OK)"),
+        ("access", (1, 15), "access(0x1, R_OK|W_OK|X_OK|0x8)"),
         ("socket", (1, 0o2000001, 0), "socket(AF_UNIX, SOCK_STREAM|SOCK_CLOEXEC, 0)"),
+        ("socket", (1, 0o2004002, 0), "socket(AF_UNIX, SOCK_DGRAM|SOCK_CLOEXEC|SOCK_NONBLOCK, 0)"),
         ("socket", (77, 9, 0), "socket(77, 9, 0)"),
         ("futex", (16, 0x180, 2), "futex(0x10, FUTEX_WAIT_PRIVATE|FUTEX_CLOCK_REALTIME, 2)"),
         (
             "mmap",
             (0, 8192, 3, 0x22, 0xFFFFFFFF, 0),
             "mmap(NULL, 8192, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0)",
+        ),
+        (
+            "mmap",
+            (0, 1, 3, 0xE122, 3, 0),
+            "mmap(NULL, 1, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS|MAP_NORESERVE"
+            "|MAP_POPULATE|MAP_GROWSDOWN|MAP_LOCKED, 3, 0)",
         ),
         (
             "mmap",
@@ -282,6 +327,7 @@ def test_any_text_has_constants_or_none(lines: list[str]) -> None:
             (0x1200011, 0, 0, 1),
             "clone(CLONE_CHILD_CLEARTID|CLONE_CHILD_SETTID|SIGCHLD, NULL, NULL, 0x1)",
         ),
+        ("clone", (0x122, 0, 0, 0), "clone(CLONE_VM|SIGRT_2, NULL, NULL, NULL)"),
         ("clone", (0x180, 0, 0, 0), "clone(CLONE_VM|0x80, NULL, NULL, NULL)"),
     ],
 )
@@ -302,6 +348,8 @@ def test_a_call_as_strace_shows_it(call: str, args: tuple[int, ...], text: str) 
         (0x40000000, "O_RDONLY|0x40000000"),
         (0o1101, "O_WRONLY|O_CREAT|O_TRUNC"),
         (0o20200002, "O_RDWR|O_TMPFILE"),
+        (0o16010300, "O_RDONLY|O_CREAT|O_EXCL|O_SYNC|O_CLOEXEC|O_PATH"),
+        (0o2620000, "O_RDONLY|O_NOFOLLOW|O_CLOEXEC|O_DIRECTORY|FASYNC"),
     ],
 )
 def test_flags_of_open(flags: int, text: str) -> None:
@@ -313,6 +361,15 @@ def test_flags_of_open(flags: int, text: str) -> None:
 def test_flags_are_those_of_the_guests_architecture() -> None:
     assert shown("openat", 3, 1, 0o40000, of=ARM64) == "openat(3, 0x1, O_RDONLY|O_DIRECTORY)"
     assert shown("openat", 3, 1, 0o40000, of=AMD64) == "openat(3, 0x1, O_RDONLY|O_DIRECT)"
+
+
+@pytest.mark.parametrize("syscalls", CALLS, ids=lambda syscalls: syscalls.architecture)
+def test_the_order_of_flags_is_the_same_whatever_their_values(syscalls: Syscalls) -> None:
+    names = ["O_DIRECT", "O_LARGEFILE", "O_NOFOLLOW", "O_CLOEXEC", "O_PATH", "O_DIRECTORY"]
+    constants = ARM64_HEADERS if syscalls is ARM64 else X86_HEADERS
+    flags = sum(constants[name] for name in names)
+    text = "|".join(["O_RDONLY", *names])
+    assert shown("openat", 3, 1, flags, of=syscalls) == f"openat(3, 0x1, {text})"
 
 
 def test_a_type_has_the_size_that_the_kernel_reads() -> None:
@@ -349,7 +406,9 @@ def test_flags_are_numbers_where_the_guest_has_no_headers() -> None:
     bare = CallArguments(FUNCTIONS, {})
     args = (0xFFFFFF9C, 1, 0o100, 0o644, 0, 0)
     assert bare(AMD64.ref("openat"), args) == ["-100", "0x1", "0x40", "0644"]
-    assert bare(AMD64.ref("kill"), (1, 9, 0, 0, 0, 0)) == ["1", "9"]
+    assert bare(AMD64.ref("kill"), (1, 9, 0, 0, 0, 0)) == ["1", "SIGKILL"]
+    assert bare(AMD64.ref("clone"), (17, 1, 0, 0, 0, 0)) == ["SIGCHLD", "0x1", "NULL", "NULL"]
+    assert bare(AMD64.ref("clone"), (0x111, 1, 0, 0, 0, 0))[0] == "0x111"
 
 
 def test_a_line_shows_registers_or_arguments() -> None:
@@ -385,7 +444,8 @@ def number(text: str, constants: Constants) -> int:
         return 0
     if re.fullmatch("0[0-7]+", text):
         return int(text, 8)
-    values = [constants[part] if part in constants else int(part, 0) for part in text.split("|")]
+    known = {**constants, **{name: value for value, name in SIGNALS.items()}}
+    values = [known[part] if part in known else int(part, 0) for part in text.split("|")]
     assert len(values) == 1 or sum(values) == reduce(or_, values)
     return sum(values)
 
