@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from pyharness.interceptor.call_log import Call, readable
 from pyharness.interceptor.traced import Traced
+from pyharness.linux import number_forms
 from pyharness.linux.call_arguments import Shown, registers
 from pyharness.linux.syscalls import I386, SyscallRef, errno_name
 
@@ -19,7 +20,11 @@ _RESTARTS = {
     "ERESTARTNOHAND": "To be restarted if no handler",
     "ERESTART_RESTARTBLOCK": "Interrupted by signal",
 }
-_RETURN_ADDRESSES = frozenset(("brk", "mmap", "mmap2", "mremap", "shmat"))
+# What makes a text of a result that is no decimal number.
+_FORMS = {
+    **dict.fromkeys(("brk", "mmap", "mmap2", "mremap", "shmat"), number_forms.hexadecimal),
+    "umask": number_forms.permissions,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,4 +94,4 @@ def result(syscall: SyscallRef, value: int) -> str:
             return f"{NO_RESULT} {name} ({_RESTARTS[name]})"
         return f"-1 (errno {name})" if name.isdigit() else f"-1 {name}"
     value %= 1 << (32 if syscall.abi == I386 else 64)
-    return f"{value:#x}" if syscall.name in _RETURN_ADDRESSES else str(value)
+    return _FORMS.get(syscall.name, str)(value)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 
+from pyharness.linux.number_forms import permissions
 from pyharness.linux.signal_names import SIGNALS
 
 # What defines the constants, in C; a header that a guest lacks is left out.
@@ -19,11 +20,13 @@ HEADERS = (
     "linux/fcntl.h",
     "linux/futex.h",
     "linux/fs.h",
+    "linux/ipc.h",
     "linux/memfd.h",
     "linux/mman.h",
     "linux/random.h",
     "linux/resource.h",
     "linux/sched.h",
+    "linux/shm.h",
     "linux/signal.h",
     "linux/time.h",
     "linux/wait.h",
@@ -44,6 +47,7 @@ class Names:
         mask: the constant with the bits of the choice. Empty: all bits that are not of flags.
         signals: whether the choices are all signals.
         choice_last: whether the choice is shown after the flags.
+        permissions: whether the last nine bits are permissions, which are shown in octal.
     """
 
     choices: str = ""
@@ -51,6 +55,7 @@ class Names:
     mask: str = ""
     signals: bool = False
     choice_last: bool = False
+    permissions: bool = False
 
 
 _SOCKET_FLAGS = "SOCK_CLOEXEC SOCK_NONBLOCK"
@@ -97,6 +102,8 @@ _TAKERS = {
     Names("SOCK_(?!CLOEXEC|NONBLOCK)[A-Z]+", _SOCKET_FLAGS): "socket.type socketpair.type",
     Names(flags=_SOCKET_FLAGS): "accept4.flags",
     Names("EPOLL_CTL_[A-Z]+"): "epoll_ctl.op",
+    Names(flags="IPC_(CREAT|EXCL|NOWAIT)", permissions=True): "msgget.msgflg semget.semflg",
+    Names(flags="IPC_(CREAT|EXCL) SHM_(HUGETLB|NORESERVE)", permissions=True): "shmget.shmflg",
     Names(flags="EPOLL_CLOEXEC"): "epoll_create1.flags",
     Names(flags="GRND_[A-Z]+"): "getrandom.flags",
     Names(
@@ -140,10 +147,11 @@ class _Values:
         # O_SYNC is O_DSYNC and another bit: a name for more of the bits goes before.
         self._most_bits_first = sorted(self._flags, key=lambda bits: -bits.bit_count())
         self._choice_last = names.choice_last
+        self._permissions = 0o777 if names.permissions else 0
 
     def text(self, value: int) -> str | None:
         """Return the names of a value; None if no part of it has one."""
-        if not value and 0 not in self._choices:
+        if not value and 0 not in self._choices and not self._permissions:
             return self._none
         choice = self._choices.get(value & self._mask)
         rest = value if choice is None else value & ~self._mask
@@ -155,8 +163,10 @@ class _Values:
         parts = [name for bits, name in self._flags.items() if bits in found]
         if choice:
             parts.insert(len(parts) if self._choice_last else 0, choice)
-        if parts and rest:
-            parts.append(f"{rest:#x}")
+        if more := rest & ~self._permissions if parts or self._permissions else 0:
+            parts.append(f"{more:#x}")
+        if self._permissions:
+            parts.append(permissions(rest & self._permissions))
         return "|".join(parts) or None
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial, reduce
 from operator import or_
 
-from pyharness.linux import argument_names, prototypes
+from pyharness.linux import argument_names, number_forms, prototypes
+from pyharness.linux.number_forms import hexadecimal
 from pyharness.linux.prototypes import Parameter, Prototypes
 from pyharness.linux.syscalls import SyscallRef, Syscalls
 
@@ -45,16 +46,21 @@ _INTEGERS = {
     "__u64": (64, False),
 }
 _IDS = ("uid_t", "gid_t", "old_uid_t", "old_gid_t")  # -1 stands for none
-_MODE = "umode_t"
+# What makes a text of a number, by its type.
+_BY_TYPE: dict[str, _Form] = {"umode_t": number_forms.permissions, "key_t": number_forms.key}
+# By FUNCTION.PARAMETER, where neither type nor name says what the number is.
+_BY_NAME: dict[str, _Form] = {
+    "umask.mask": number_forms.permissions,
+    **dict.fromkeys(("mknod.mode", "mknodat.mode"), number_forms.type_and_permissions),
+    **dict.fromkeys(("mknod.dev", "mknodat.dev"), number_forms.device),
+}
 # What an integer is by its name, where the type does not say it.
 _DESCRIPTOR = re.compile(r".*fd(_?(in|out))?|(in|out)_fd|fildes")
 _FOLDER = re.compile(r".*dfd")  # AT_FDCWD, or a descriptor
 _BITS = re.compile(r".*(flag|mask|cmd|option).*|prot")
 _ADDRESS = re.compile(r".*addr|start|brk|newsp")
 _NUMBER = re.compile(r".*(len|size|count)|nr_.*|vlen")
-# The kernel ignores the mode of these calls, their last argument, where the flags before it have
-# neither of the others.
-_MAKERS = ("open", "openat")
+# The kernel reads the mode of open() only where the flags have one of these.
 _MAKING = ("O_CREAT", "__O_TMPFILE")
 
 
@@ -81,7 +87,12 @@ class CallArguments:
         self._described = described
         self._constants = constants
         making = [constants.get(name, 0) for name in _MAKING]
-        self._making = reduce(or_, making) if all(making) else ~0
+        flags_that_make = reduce(or_, making) if all(making) else ~0
+        # Whether the kernel reads a call's last argument, by the one before it.
+        self._reads_last: dict[str, Callable[[int], object]] = {
+            **dict.fromkeys(("open", "openat"), lambda flags: flags & flags_that_make),
+            **dict.fromkeys(("mknod", "mknodat"), number_forms.is_device),
+        }
         self._forms: dict[SyscallRef, list[_Form] | None] = {}
 
     def __call__(self, syscall: SyscallRef, args: Sequence[int]) -> list[str]:
@@ -97,8 +108,8 @@ class CallArguments:
         if forms is None:
             return registers(syscall, args)
         texts = [form(arg) for form, arg in zip(forms, args, strict=False)]
-        made = syscall.name not in _MAKERS or args[len(texts) - 2] & self._making
-        return texts if made else texts[:-1]
+        reads_last = self._reads_last.get(syscall.name)
+        return texts if not reads_last or reads_last(args[len(texts) - 2]) else texts[:-1]
 
     def _forms_of(self, syscall: SyscallRef) -> list[_Form] | None:
         """Return what makes a text of each argument; None if the registers are shown."""
@@ -119,8 +130,8 @@ class CallArguments:
         if "*" in parameter.type:
             return _address
         if parameter.type not in _INTEGERS:
-            return _hexadecimal
-        number = self._number(parameter, bits)
+            return hexadecimal
+        number = _BY_NAME.get(f"{function}.{parameter.name}") or self._number(parameter, bits)
         named = argument_names.of(function, parameter.name, self._constants)
 
         def form(arg: int) -> str:
@@ -132,17 +143,17 @@ class CallArguments:
     def _number(self, parameter: Parameter, bits: int) -> _Form:
         """Return what makes a text of a number that has no name."""
         kind, name = parameter.type, parameter.name
-        if kind == _MODE:
-            return _octal
+        if kind in _BY_TYPE:
+            return _BY_TYPE[kind]
         if _DESCRIPTOR.fullmatch(name):
             cwd = self._constants.get("AT_FDCWD") if _FOLDER.fullmatch(name) else None
             return lambda value: "AT_FDCWD" if _signed(value, 32) == cwd else _decimal(value, 32)
         if kind in _IDS:
             return lambda value: "-1" if value == (1 << bits) - 1 else str(value)
         if kind == "unsigned long" and not _NUMBER.fullmatch(name):
-            return _address if _ADDRESS.fullmatch(name) else _hexadecimal
+            return _address if _ADDRESS.fullmatch(name) else hexadecimal
         if _BITS.fullmatch(name):
-            return _hexadecimal
+            return hexadecimal
         return partial(_decimal, bits=bits) if _INTEGERS[kind][1] else str
 
 
@@ -153,14 +164,6 @@ def _signed(value: int, bits: int) -> int:
 
 def _decimal(value: int, bits: int) -> str:
     return str(_signed(value, bits))
-
-
-def _hexadecimal(value: int) -> str:
-    return f"{value:#x}" if value else "0"
-
-
-def _octal(value: int) -> str:
-    return f"0{value:o}".zfill(3)
 
 
 def _address(value: int) -> str:

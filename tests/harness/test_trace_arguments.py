@@ -32,6 +32,10 @@ os.stat("tmp", dir_fd=os.open("/", os.O_PATH), follow_symlinks=False)
 for mode in (os.R_OK | os.W_OK | os.X_OK, os.R_OK | os.X_OK, os.F_OK):
     os.access("/tmp", mode)
 os.chown("/tmp", -1, 0)
+os.umask(0o22), os.umask(0)
+for mode in (0o644, 0o10755, 0o20600, 0o160600):
+    with contextlib.suppress(OSError):
+        os.mknod("/nosuch/node", mode, os.makedev(1, 300))
 memory = mmap.mmap(-1, 12345, mmap.MAP_SHARED, mmap.PROT_READ)
 memory.madvise(mmap.MADV_DONTNEED)
 os.dup2(0, 9), os.dup2(0, 8, inheritable=False), os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -50,6 +54,7 @@ os.waitpid(-1, os.WCONTINUED | os.WUNTRACED)
 CALLS = (
     *("openat", "close", "read", "lseek", "mmap", "mmap2", "mprotect", "munmap", "madvise", "brk"),
     *("mkdir", "mkdirat", "chmod", "fchmodat", "unlinkat", "rmdir", "access", "faccessat"),
+    *("umask", "mknod", "mknodat"),
     *("newfstatat", "fstatat64", "dup2", "dup3", "pipe2", "socket", "kill", "rt_sigprocmask"),
     *("rt_sigaction", "wait4", "waitpid", "chown", "chown32", "fchownat", "getrandom"),
     *("prlimit64", "exit_group", "set_robust_list", "clock_nanosleep", "clock_nanosleep_time64"),

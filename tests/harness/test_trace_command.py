@@ -119,6 +119,18 @@ def test_each_call_has_its_result(
     check_restored(guest, module)
 
 
+def test_results_in_octal_and_names_of_errors(run: Callable[..., list[TracedCall]]) -> None:
+    """A file in /proc has no extended attributes."""
+    program = (
+        "import os\n"
+        "os.umask(0o27), os.umask(0)\n"
+        "try: os.getxattr('/proc/version', 'user.x')\n"
+        "except OSError: pass\n"
+    )
+    calls = run("umask,getxattr", "python3", "-ISc", program)
+    assert [call.result for call in calls][-2:] == ["027", "-1 EOPNOTSUPP"]
+
+
 def test_options_of_tracefs_change_nothing(guest: Guest, module: Interceptor) -> None:
     """An instance begins with the options of the top level, whoever has set them."""
     found: list[Traced] = []

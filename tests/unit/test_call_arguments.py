@@ -5,7 +5,9 @@ What the kernels and the headers of guests say is made up here; that it is so in
 tests/harness/test_trace_arguments.py.
 """
 
+import os
 import re
+import stat
 from functools import reduce
 from operator import or_
 
@@ -40,6 +42,8 @@ ioctl: unsigned int fd, unsigned int cmd, unsigned long arg
 kill: pid_t pid, int sig
 lseek: unsigned int fd, off_t offset, unsigned int whence
 mkdir: const char * pathname, umode_t mode
+mknod: const char * filename, umode_t mode, unsigned int dev
+mknodat: int dfd, const char * filename, umode_t mode, unsigned int dev
 mmap: unsigned long addr, unsigned long len, unsigned long prot, unsigned long flags, unsigned long fd, unsigned long off
 mmap_pgoff: unsigned long addr, unsigned long len, unsigned long prot, unsigned long flags, unsigned long fd, unsigned long pgoff
 newstat: const char * filename, struct stat * statbuf
@@ -48,9 +52,12 @@ openat: int dfd, const char * filename, int flags, umode_t mode
 pread64: unsigned int fd, char * buf, size_t count, loff_t pos
 read: unsigned int fd, char * buf, size_t count
 rt_sigaction: int sig, const struct sigaction * act, struct sigaction * oact, size_t sigsetsize
+semget: key_t key, int nsems, int semflg
 setitimer: unknown_t which, struct itimer * value
+shmget: key_t key, size_t size, int shmflg
 socket: int family, int type, int protocol
 stat: const char * filename, struct old * statbuf
+umask: int mask
 umount: char * name, int flags
 wait4: pid_t upid, int * stat_addr, int options, struct rusage * ru
 """  # noqa: E501
@@ -141,6 +148,12 @@ enum __socket_type
 #define PF_UNIX 1
 #define AF_LOCAL PF_UNIX
 #define AF_UNIX PF_UNIX
+#define IPC_CREAT 00001000
+#define IPC_EXCL 00002000
+#define IPC_NOWAIT 00004000
+#define IPC_PRIVATE ((__kernel_key_t) 0)
+#define SHM_R 0400
+#define SHM_HUGETLB 04000
 #define SIG_DFL ((__sighandler_t)0)
 #define SIG_BLOCK 0
 """
@@ -273,6 +286,18 @@ def test_any_text_has_constants_or_none(lines: list[str]) -> None:
         ("read", (3, 0x7FFC0, (1 << 64) - 1), "read(3, 0x7ffc0, 18446744073709551615)"),
         ("mkdir", (0xBF8E3A10, 0o777), "mkdir(0xbf8e3a10, 0777)"),
         ("mkdir", (0xBF8E3A10, 0), "mkdir(0xbf8e3a10, 000)"),
+        ("mknod", (1, 0o10644, 5), "mknod(0x1, S_IFIFO|0644)"),
+        ("mknod", (1, 0o20600, 0x12345678), "mknod(0x1, S_IFCHR|0600, makedev(0x456, 0x12378))"),
+        ("mknod", (1, 0o60000, 0x500), "mknod(0x1, S_IFBLK|000, makedev(0x5, 0))"),
+        ("mknod", (1, 0o7777, 0), "mknod(0x1, S_ISUID|S_ISGID|S_ISVTX|0777)"),
+        ("mknod", (1, 0o16755, 0), "mknod(0x1, S_IFIFO|S_ISUID|S_ISGID|0755)"),
+        ("mknod", (1, 0xF0000 | 0o170644, 0), "mknod(0x1, 0170644)"),
+        ("mknodat", (0xFFFFFF9C, 1, 0o100644, 0), "mknodat(AT_FDCWD, 0x1, S_IFREG|0644)"),
+        ("umask", (0o22,), "umask(022)"),
+        ("umask", (0,), "umask(000)"),
+        ("semget", (0, 1, 0o7600), "semget(IPC_PRIVATE, 1, IPC_CREAT|IPC_EXCL|IPC_NOWAIT|0600)"),
+        ("shmget", (0x5E, 1, 0), "shmget(0x5e, 1, 000)"),
+        ("shmget", (1, 1, 0o14666), "shmget(0x1, 1, SHM_HUGETLB|0x1000|0666)"),
         ("kill", (0xFFFFFFFF, 9), "kill(-1, SIGKILL)"),
         ("kill", (1207, 6), "kill(1207, SIGABRT)"),
         ("kill", (1207, 0), "kill(1207, 0)"),
@@ -429,7 +454,7 @@ def test_a_line_shows_registers_or_arguments() -> None:
 # ---- no bit is lost ----
 
 BITS = {"int": 32, "unsigned int": 32, "u32": 32, "pid_t": 32, "uid_t": 32, "gid_t": 32}
-BITS |= {"clockid_t": 32, "umode_t": 16}
+BITS |= {"clockid_t": 32, "key_t": 32, "umode_t": 16}
 # Any number, and such as have names.
 NUMBERS = st.integers(0, (1 << 64) - 1) | st.builds(
     lambda names, more: reduce(or_, (X86_HEADERS[name] for name in names), more) % (1 << 64),
@@ -442,9 +467,15 @@ def number(text: str, constants: Constants) -> int:
     """The value that an argument's text stands for; its parts have no bit in common."""
     if text == "NULL":
         return 0
-    if re.fullmatch("0[0-7]+", text):
-        return int(text, 8)
-    known = {**constants, **{name: value for value, name in SIGNALS.items()}}
+    if text.startswith("makedev"):
+        return os.makedev(*(int(part, 0) for part in re.findall(r"\w+(?=[,)])", text)))
+    text = re.sub(r"\b0+([0-7]+)$", r"0o\1", text)  # as Python has octal numbers
+    known = {
+        **vars(stat),
+        "IPC_PRIVATE": 0,
+        **constants,
+        **{name: value for value, name in SIGNALS.items()},
+    }
     values = [known[part] if part in known else int(part, 0) for part in text.split("|")]
     assert len(values) == 1 or sum(values) == reduce(or_, values)
     return sum(values)
