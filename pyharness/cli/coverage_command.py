@@ -10,7 +10,7 @@ import click
 from pyharness.errors import HostError, UsageError
 from pyharness.guest import coverage, coverage_report
 from pyharness.host import signals
-from pyharness.host.programs import environment
+from pyharness.host.programs import environment, exit_status
 
 
 @click.command(
@@ -47,8 +47,8 @@ def coverage_command(
     """Run COMMAND, and report which code of the modules that it builds and loads has run.
 
     COMMAND is a program that uses guests, such as pytest or pyharness itself. The exit status is
-    that of COMMAND; if it is 0, but too few lines have run, it is 1. Modules whose source is not in
-    the current folder are left out.
+    that of COMMAND, or 128 + N if signal N ended it; if it is 0, but too few lines have run, it is
+    1. Modules whose source is not in the current folder are left out.
     """
     coverage_report.check()
     with tempfile.TemporaryDirectory(prefix="pyharness-") as name:
@@ -58,7 +58,7 @@ def coverage_command(
         except OSError as error:
             raise HostError(f"{command[0]} can't be run: {error.strerror}") from error
         with signals.ended(process, gently=True):
-            status = process.wait()
+            status = exit_status(process.wait())
         try:
             text, enough = coverage_report.write(
                 folder, Path(), formats, output, fail_under=fail_under

@@ -61,6 +61,15 @@ def completed(*command: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
+def exit_status(returncode: int) -> int:
+    """Return the exit status of a program that has ended: 128 + N if signal N ended it.
+
+    Args:
+        returncode: what ``subprocess`` has: -N if signal N ended it.
+    """
+    return returncode if returncode >= 0 else 128 - returncode
+
+
 def run(*command: str) -> str:
     """Run a program of this host until it ends.
 
@@ -75,7 +84,7 @@ def run(*command: str) -> str:
     """
     done = completed(*command)
     if done.returncode:
-        words = done.stderr.strip() or f"exit status {done.returncode}"
+        words = done.stderr.strip() or f"exit status {exit_status(done.returncode)}"
         raise HostError(f"{command[0]} failed: {words}")
     return done.stdout
 

@@ -507,6 +507,7 @@ def test_the_second_interrupt_comes_through_nested_holds() -> None:
     [
         (("true",), 2, "no module was loaded whose source is in"),
         (("sh", "-c", "exit 7"), 7, "no module was loaded"),
+        (("sh", "-c", "kill -SEGV $$"), 128 + signal.SIGSEGV, "no module was loaded"),
         (("nosuch-program",), 3, "nosuch-program can't be run: No such file"),
         ((), 2, "Missing argument 'COMMAND...'"),
     ],

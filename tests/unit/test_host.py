@@ -53,6 +53,8 @@ def test_a_program_that_fails_is_one_error_with_its_own_words() -> None:
         programs.run("sh", "-c", "echo no room >&2; exit 1")
     with pytest.raises(HostError, match=r"^false failed: exit status 1$"):
         programs.run("false")
+    with pytest.raises(HostError, match=r"^sh failed: exit status 139$"):
+        programs.run("sh", "-c", "kill -SEGV $$")
     with pytest.raises(HostError, match="nosuch not found"):
         programs.run("nosuch")
 

@@ -19,7 +19,7 @@ from pyharness.guest.gdb import kernel_symbols
 from pyharness.guest.guest import Guest
 from pyharness.guest.qemu_backend import QemuBackend
 from pyharness.host import packages, signals
-from pyharness.host.programs import completed, environment, which
+from pyharness.host.programs import completed, environment, exit_status, which
 from pyharness.linux import module_layout, symbol_file
 
 # in_gdb.py has its name, too.
@@ -199,7 +199,7 @@ def run(backend: QemuBackend, description: Description, arguments: Sequence[str]
         arguments: further arguments of gdb, such as ``-ex``, ``break ring_write``.
 
     Returns:
-        gdb's exit status.
+        gdb's exit status; 128 plus the signal's number if a signal ended it.
 
     Raises:
         HostError: there is no gdb for the guest's architecture.
@@ -235,4 +235,4 @@ def run(backend: QemuBackend, description: Description, arguments: Sequence[str]
                 pass_fds=descriptors,
             )
             with signals.ended(process, gently=True):
-                return process.wait()
+                return exit_status(process.wait())
