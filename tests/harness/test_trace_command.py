@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from arch import TRACING, mount_tracing, odd_tracing
+from arch import TRACING, mount_tracing
 
 from pyharness import Guest, UsageError
 from pyharness.guest.agent import Agent
@@ -129,18 +129,6 @@ def test_results_in_octal_and_names_of_errors(run: Callable[..., list[TracedCall
     )
     calls = run("umask,getxattr", "python3", "-ISc", program)
     assert [call.result for call in calls][-2:] == ["027", "-1 EOPNOTSUPP"]
-
-
-def test_options_of_tracefs_change_nothing(guest: Guest, module: Interceptor) -> None:
-    """An instance begins with the options of the top level, whoever has set them."""
-    found: list[Traced] = []
-    calls, argv = ("mkdir", "exit_group"), ("mkdir", "/tmp")
-    with odd_tracing(guest):
-        assert trace.trace(guest, module, calls, argv, show=found.append) == 1
-    assert [one.name for one in found] == [*calls, "exited with 1"]
-    assert str(found[0]).endswith(" = -1 EEXIST")
-    assert found[0].process == found[0].thread
-    check_restored(guest, module)
 
 
 def test_an_interrupted_call_says_so(guest: Guest, run: Callable[..., list[TracedCall]]) -> None:

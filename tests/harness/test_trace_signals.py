@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from arch import TRACING, mount_tracing
+from arch import TRACING, mount_tracing, odd_tracing
 
 from pyharness import Guest
 from pyharness.interceptor import Interceptor, trace
@@ -272,6 +272,14 @@ def test_a_signal_that_is_handled_or_blocked_or_ignored(run: Run) -> None:
         signal_line("SIGRT_4", "SI_USER"),
         "+++ exited with 0 +++",
     ]
+
+
+def test_options_of_tracefs_change_nothing(guest: Guest, run: Run) -> None:
+    """An instance begins with the options of the top level, whoever has set them."""
+    with odd_tracing(guest):
+        found = run("mkdir", "/tmp", calls="mkdir,exit_group")
+    assert texts(found) == ["mkdir() = -1 EEXIST", "exit_group() = ?", "+++ exited with 1 +++"]
+    assert {one.process for one in found} == {found[0].thread}
 
 
 def test_a_signal_comes_after_the_call_that_it_interrupts(run: Run) -> None:

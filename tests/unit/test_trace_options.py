@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Trace events are read whatever the options of tracefs are; needs no guest.
 
-What the kernel makes of the options is a test of tests/harness/test_trace_command.py and
+What the kernel makes of the options is a test of tests/harness/test_trace_signals.py and
 tests/harness/test_by_hand.py.
 """
 
