@@ -65,12 +65,20 @@ def hide_frames(error: BaseException) -> None:
     error.__traceback__ = kept[0] if kept else None
 
 
+def _with_causes(error: BaseException) -> list[BaseException]:
+    """Return an error, its cause, the cause of that, and so on; each once, as a cycle may occur."""
+    found: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and not any(following is one for one in found):
+        found.append(following)
+        following = following.__cause__
+    return found
+
+
 def shorten(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
     """Hide this package's frames of the error that failed a test, and of each of its causes."""
-    error: BaseException | None = excinfo.value
-    while error:
+    for error in _with_causes(excinfo.value):
         hide_frames(error)
-        error = error.__cause__
     shown = {(trace.tb_frame, trace.tb_lineno) for trace in _frames(excinfo.value)}
     excinfo.traceback = excinfo.traceback.filter(
         lambda entry: (entry.frame.raw, entry.lineno + 1) in shown
