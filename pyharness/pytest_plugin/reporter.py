@@ -22,6 +22,14 @@ class Reporter:
         self._config = config
         self._report = Report(time.time())
 
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Add a test that begins."""
+        self._report.begin(nodeid)
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Note that Ctrl-C or pytest.exit() has interrupted the run."""
+        self._report.interrupt(str(excinfo.value))
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Add the result of a phase of a test."""
         self._report.add(

@@ -312,6 +312,7 @@ def reported(project: Path) -> dict[str, Any]:
     [
         ("def test_it(:\n", "failed", 2),
         ("def test_it():\n    raise KeyboardInterrupt\n", "interrupted", 2),
+        ("import pytest\ndef test_it():\n    pytest.exit('', returncode=0)\n", "interrupted", 0),
         ("", "no tests", 5),
     ],
 )
@@ -325,6 +326,9 @@ def test_a_report_says_how_a_run_ended(
     if outcome == "failed":
         assert whole["tests"][0]["id"] == "test_made_up.py"
         assert "SyntaxError" in whole["tests"][0]["message"]
+    assert [test["outcome"] for test in whole["tests"]] == {
+        "failed": ["error"], "interrupted": ["interrupted"], "no tests": [],
+    }[outcome]  # fmt: skip
 
 
 # ---- what an error shows ----

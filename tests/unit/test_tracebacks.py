@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """What the plugin removes from the traceback of a failed test. No guest."""
 
+from itertools import pairwise
+
 import pytest
 
 from pyharness.pytest_plugin import tracebacks
@@ -16,7 +18,7 @@ def excinfo_of(error: BaseException, cause: BaseException) -> pytest.ExceptionIn
 @pytest.mark.parametrize("length", [1, 2, 3])
 def test_causes_may_form_a_cycle(length: int) -> None:
     errors = [ValueError(str(number)) for number in range(length)]
-    for error, cause in zip(errors, errors[1:], strict=False):
+    for error, cause in pairwise(errors):
         error.__cause__ = cause
     last = errors[-1]
     last.__cause__ = errors[length // 2]  # a cycle need not include the error that is raised first
