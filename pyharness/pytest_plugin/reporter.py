@@ -3,6 +3,7 @@
 
 import json
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -38,7 +39,7 @@ class Reporter:
             report.outcome,
             seconds=report.duration,
             message=_message(report),
-            properties={str(name): value for name, value in report.user_properties},
+            properties={str(name): representable(value) for name, value in report.user_properties},
         )
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -63,7 +64,16 @@ class Reporter:
         path = options.absolute(self._config, self._config.getoption("results"))
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = self._report.as_json(guests, time.time(), int(session.exitstatus))
-        path.write_text(json.dumps(whole, indent=1, default=str) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+
+
+def representable(value: object) -> object:
+    """Return a value that a test has recorded as JSON can represent it: if need be, as a string."""
+    with suppress(Exception):  # also those of the value's own methods
+        return json.loads(json.dumps(value, allow_nan=False, default=str))
+    with suppress(Exception):
+        return str(value)
+    return object.__repr__(value)
 
 
 def _message(report: pytest.TestReport | pytest.CollectReport) -> str:

@@ -1,14 +1,32 @@
 # SPDX-License-Identifier: GPL-2.0
 """The results of a run, as --results writes them. No guest."""
 
+import json
 from typing import Any
 
 import pytest
 
+from pyharness.pytest_plugin import reporter
 from pyharness.pytest_plugin.results import OUTCOMES, Report
 
 TEST = "test_a.py::test_it"
 PHASES = ("setup", "call", "teardown")
+
+
+class Shown:
+    """An object whose text is known."""
+
+    def __str__(self) -> str:
+        return "shown"
+
+
+class Mute:
+    """An object that has no text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
 
 
 def ended(report: Report, exit_status: int = 0) -> dict[str, Any]:
@@ -83,3 +101,34 @@ def test_an_unknown_outcome_is_not_taken_for_a_success() -> None:
     add(report, ("setup", "passed"), ("call", "made up"), ("teardown", "passed"))
     (test,) = ended(report)["tests"]
     assert (test["outcome"], test["message"]) == ("failed", "call made up")
+
+
+# ---- what tests record, and messages ----
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ([1, {"a": None}, "b"], [1, {"a": None}, "b"]),
+        ((1, 2), [1, 2]),
+        ({"where": Shown()}, {"where": "shown"}),
+        (float("nan"), "nan"),
+        ([1.5, float("-inf")], "[1.5, -inf]"),
+        ({(0, 1): 5}, "{(0, 1): 5}"),
+        ({1: 2}, {"1": 2}),
+        ({3}, "{3}"),
+        ("\udc80", "\udc80"),
+    ],
+)
+def test_a_value_that_json_cannot_represent_is_a_string(value: object, written: object) -> None:
+    found = reporter.representable(value)
+    assert found == written
+    assert json.loads(json.dumps(found, allow_nan=False)) == written
+
+
+def test_a_value_that_cannot_be_written_at_all_is_named_by_its_class() -> None:
+    endless: list[object] = []
+    endless.append(endless)
+    assert reporter.representable(endless) == "[[...]]"
+    assert "Mute object at" in str(reporter.representable(Mute()))
+    assert "int object at" in str(reporter.representable(10**5000))
