@@ -77,7 +77,14 @@ def representable(value: object) -> object:
 
 
 def _message(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """Return why a test, or a file, did not pass; nothing if it did."""
     if report.passed:
         return ""
+    # A test that is expected to fail; pytest.xfail() has pytest put a word before its reason.
+    if known := str(getattr(report, "wasxfail", "")).removeprefix("reason: "):
+        return known
+    match report.longrepr:
+        case (_, _, str(reason)):  # a test that was skipped, and where
+            return reason.removeprefix("Skipped: ")
     crash = getattr(report.longrepr, "reprcrash", None)
     return str(crash.message if crash else report.longrepr)

@@ -331,6 +331,51 @@ def test_a_report_says_how_a_run_ended(
     }[outcome]  # fmt: skip
 
 
+HAVE_REASONS = """
+import pytest
+
+def test_skipped():
+    pytest.skip("not now")
+
+@pytest.mark.skip
+def test_skipped_by_mark():
+    pass
+
+@pytest.mark.xfail(reason="known")
+def test_known():
+    assert 0
+
+@pytest.mark.xfail
+def test_known_without_reason():
+    assert 0, "wrong"
+
+def test_known_late():
+    pytest.xfail("known")
+
+def test_records(record_property):
+    record_property("ratio", float("nan"))
+    record_property("histogram", {(0, 1): 5})
+"""
+
+
+def test_a_report_has_reasons_and_is_json_whatever_is_recorded(project: Path, run: Run) -> None:
+    (project / "test_made_up.py").write_text(HAVE_REASONS, encoding="ascii")
+    for workers in ((), ("-n", "1")):
+        done = run("--results=report.json", *workers)
+        assert "1 passed, 2 skipped, 3 xfailed" in done.stdout, done.stdout
+        tests = {test["id"].split("::")[1]: test for test in reported(project)["tests"]}
+        known = tests.pop("test_known_without_reason")["message"]
+        assert known.startswith("AssertionError: wrong")
+        properties = tests.pop("test_records")["properties"]
+        assert properties == {"ratio": "nan", "histogram": "{(0, 1): 5}"}
+        assert {name: test["message"] for name, test in tests.items()} == {
+            "test_skipped": "not now",
+            "test_skipped_by_mark": "unconditional skip",
+            "test_known": "known",
+            "test_known_late": "known",
+        }
+
+
 # ---- what an error shows ----
 
 RAISES = """
