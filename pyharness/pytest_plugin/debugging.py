@@ -41,6 +41,9 @@ class Debugging:
     def _terminal(self) -> Iterator[None]:
         """Have the terminal as the standard streams, instead of pytest's files, during a block."""
         capture = self._config.pluginmanager.getplugin("capturemanager")
+        if capture is None:  # -p no:capture
+            yield
+            return
         capture.suspend(in_=True)
         try:
             yield

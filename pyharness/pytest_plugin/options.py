@@ -178,6 +178,11 @@ def only_lists(config: pytest.Config) -> bool:
     return any(getattr(config.option, name, False) for name in _LISTS)
 
 
+def has_full_trace(config: pytest.Config) -> bool:
+    """Return whether failures are to show all frames; the option is of a plugin of pytest."""
+    return bool(config.getoption("fulltrace", False))
+
+
 def absolute(config: pytest.Config, path: str | Path) -> Path:
     """Resolve a path of the command line, against the folder in which pytest was started.
 

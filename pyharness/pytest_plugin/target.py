@@ -3,6 +3,7 @@
 
 import fnmatch
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,9 +115,9 @@ def make_ready(config: pytest.Config, target: Target, *cpus: int) -> None:
     """
     if not target.boots or target.failure:
         return
-    capture = config.pluginmanager.getplugin("capturemanager")
+    capture = config.pluginmanager.getplugin("capturemanager")  # None with -p no:capture
     try:
-        with capture.global_and_fixture_disabled():
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
             for number in cpus or (0,):
                 spec = with_cpus(target.name, number)
                 target.facts = facts_of(saved_states.ensure(spec, progress=TerminalProgress()))

@@ -108,7 +108,7 @@ def spoil(item: pytest.Item, use: GuestUse) -> None:
 
 def _simplify(item: pytest.Item, error: BaseException) -> None:
     """Hide the cause of an error that this package raised on purpose, except with --full-trace."""
-    if not item.config.getoption("fulltrace"):
+    if not options.has_full_trace(item.config):
         tracebacks.forget_cause(error)
 
 

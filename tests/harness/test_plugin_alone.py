@@ -376,6 +376,20 @@ def test_a_report_has_reasons_and_is_json_whatever_is_recorded(project: Path, ru
         }
 
 
+# ---- without plugins of pytest ----
+
+
+@pytest.mark.parametrize("plugin", ["terminal", "capture"])
+def test_plugins_of_pytest_may_be_switched_off(project: Path, run: Run, plugin: str) -> None:
+    (project / "conftest.py").write_text(NO_GUEST, encoding="ascii")
+    test = "import pytest\n@pytest.mark.cpus(4)\ndef test_it(guest):\n    assert 0\n"
+    (project / "test_made_up.py").write_text(test, encoding="ascii")
+    done = run("-p", f"no:{plugin}", "--results=report.json")
+    assert "INTERNALERROR" not in done.stdout
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout
+    assert reported(project)["tests"][0]["outcome"] == "failed"
+
+
 # ---- what an error shows ----
 
 RAISES = """
