@@ -86,6 +86,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
         " which the host was busy does not count (default: no limit)",
     },
 }
+_WITH_VALUE = [
+    name for name, described in OPTIONS.items() if described.get("action") != "store_true"
+]
 _INI = {
     "guest": "the guest to run this project's tests in, or 'default'; with pytest -n it is made"
     " ready before the workers start",
@@ -141,7 +144,7 @@ def check(config: pytest.Config) -> None:
     Raises:
         pytest.UsageError: one has a wrong value.
     """
-    root_folder.check(config, OPTIONS)
+    root_folder.check(config, _WITH_VALUE)
     with as_usage_error():
         limit = config.getoption("module_coverage_fail_under")
         if limit is not None and not config.getoption("module_coverage"):

@@ -145,6 +145,13 @@ def test_a_path_that_would_move_the_root_is_refused(run: Run, elsewhere: Path, o
     assert is_refused(done, f"write {option}='{elsewhere}'")
 
 
+@pytest.mark.parametrize("flag", ["--memory-debug", "--gdb"])
+def test_a_flag_takes_no_value(run: Run, elsewhere: Path, flag: str) -> None:
+    (elsewhere.parent / "pytest.ini").write_text("[pytest]\n", encoding="ascii")
+    done = run("--results", str(elsewhere), flag, "test_made_up.py")
+    assert is_refused(done, f": write --results='{elsewhere}'\n")
+
+
 def test_options_of_the_environment_are_looked_at_too(run: Run, elsewhere: Path) -> None:
     done = run("-n", "1", PYTEST_ADDOPTS=f"--artifacts '{elsewhere}'")
     assert is_refused(done, f"write --artifacts='{elsewhere}'")
