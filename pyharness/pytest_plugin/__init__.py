@@ -8,6 +8,7 @@ This file has the hooks, in the order in which pytest calls them; the other file
 have what they do.
 """
 
+import sys
 from collections.abc import Generator
 from typing import Any
 
@@ -214,10 +215,11 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Run a test that uses a guest; pytest itself runs the others."""
+    """Run a test that uses a guest, unless another plugin does; pytest itself runs the others."""
     if not needs_guest(item):
         return None
-    repeating.run(item, nextitem)
+    if not repeating.is_run_by_another(item, nextitem, this=sys.modules[__name__]):
+        repeating.run(item, nextitem)
     return True
 
 

@@ -383,6 +383,59 @@ def test_a_report_has_reasons_and_is_json_whatever_is_recorded(project: Path, ru
         }
 
 
+# ---- tests that another plugin runs again ----
+
+RUNS_AGAIN = """
+from _pytest.runner import runtestprotocol
+
+def pytest_runtest_protocol(item, nextitem):
+    if "steady" in item.name:
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for attempt in range(3):
+        reports = runtestprotocol(item, log=False, nextitem=nextitem)
+        again = any(report.failed for report in reports)
+        for report in reports:
+            if report.failed:
+                report.outcome = "rerun"
+            item.ihook.pytest_runtest_logreport(report=report)
+            if report.outcome == "rerun":
+                break
+        if not again:
+            break
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+def pytest_report_teststatus(report):
+    if report.outcome == "rerun":
+        return "rerun", "R", "RERUN"
+"""
+FAILS_ONCE = """
+runs = []
+
+def test_host():
+    runs.append("host")
+    assert runs.count("host") > 1
+
+def test_guest(guest):
+    runs.append("guest")
+    assert runs.count("guest") > 1
+
+def test_steady(guest):
+    runs.append("steady")
+    assert runs.count("steady") == 1
+"""
+
+
+def test_another_plugin_may_run_a_test_again(project: Path, run: Run) -> None:
+    """With a guest and without, and in the results, too; other tests are not touched."""
+    (project / "conftest.py").write_text(NO_GUEST + RUNS_AGAIN, encoding="ascii")
+    (project / "test_made_up.py").write_text(FAILS_ONCE, encoding="ascii")
+    done = run("--results=report.json")
+    assert "3 passed, 2 rerun" in done.stdout, done.stdout
+    assert [test["outcome"] for test in reported(project)["tests"]] == ["passed"] * 3
+
+
 # ---- without plugins of pytest ----
 
 
