@@ -17,6 +17,11 @@ _COMPARE = {
 _WANTED = re.compile(rf"({'|'.join(_COMPARE)})\s*(\d+(?:\.\d+)*)")
 
 
+def is_condition(text: object) -> bool:
+    """Whether a value is a limit that matches() takes, such as ``>=6.1``."""
+    return isinstance(text, str) and _WANTED.fullmatch(text) is not None
+
+
 def matches(release: str, wanted: Sequence[str]) -> bool:
     """Whether a kernel's release is within all limits.
 

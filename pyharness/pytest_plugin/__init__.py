@@ -136,7 +136,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not with_guest:
         return
     for item in with_guest:
-        asks = item.get_closest_marker("kernel") or markers.options_of(item)
+        asks = markers.kernels_of(item) or markers.options_of(item)
         if asks and not target_of(item).facts:
             make_ready(config, target_of(item))
     with options.as_usage_error():
@@ -157,8 +157,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def is_for(item: pytest.Item, target: Target) -> bool:
     """Return whether the markers of a test allow a guest."""
-    architecture = item.get_closest_marker("architecture")
-    if architecture and target.architecture not in architecture.args:
+    if any(target.architecture not in names for names in markers.architectures_of(item)):
         return False
     if not target.boots and any(map(item.get_closest_marker, ("cpus", "fresh_guest", "console"))):
         return False
@@ -167,8 +166,7 @@ def is_for(item: pytest.Item, target: Target) -> bool:
     asked = markers.options_of(item)
     if asked and not target.facts.kernel_options.keys() >= set(asked):
         return False
-    kernel = item.get_closest_marker("kernel")
-    return kernel is None or kernel_release.matches(target.facts.release, kernel.args)
+    return kernel_release.matches(target.facts.release, markers.kernels_of(item))
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

@@ -5,7 +5,18 @@ import re
 
 import pytest
 
+from pyharness.linux import kernel_release
 from pyharness.machine import guest_specs
+
+_WITHOUT_ARGUMENTS = ("console", "fresh_guest", "leaks_nothing")
+_ABOUT_GUEST = (
+    "architecture",
+    "cpus",
+    "debug_kernel",
+    "expects_warning",
+    "kernel",
+    *_WITHOUT_ARGUMENTS,
+)
 
 
 def check(item: pytest.Item, *, uses_guest: bool) -> None:
@@ -19,12 +30,27 @@ def check(item: pytest.Item, *, uses_guest: bool) -> None:
         pytest.UsageError: a marker has wrong arguments, or makes no sense without a guest.
     """
     cpus_of(item)
-    if expected_of(item) and not uses_guest:
-        raise pytest.UsageError(
-            f"{item.nodeid}: expects_warning() is for a test that takes the fixture guest"
-        )
-    _check_architectures(item)
+    expected_of(item)
+    architectures_of(item)
+    kernels_of(item)
     options_of(item)
+    for name in _WITHOUT_ARGUMENTS:
+        for marker in item.iter_markers(name):
+            if marker.args or marker.kwargs:
+                raise pytest.UsageError(f"{item.nodeid}: {name} takes no arguments")
+    if not uses_guest and (name := _needless(item)):
+        raise pytest.UsageError(f"{item.nodeid}: {name} is for a test that takes the fixture guest")
+
+
+def _needless(item: pytest.Item) -> str:
+    """Return the name of a marker that a test without a guest can't have; empty if it has none.
+
+    A marker of a module or class may be meant for others of its tests, unless it says what the
+    test itself does.
+    """
+    names = {marker.name for marker in item.own_markers}
+    names |= {marker.name for marker in item.iter_markers("expects_warning")}
+    return next((name for name in _ABOUT_GUEST if name in names), "")
 
 
 def options_of(item: pytest.Item) -> tuple[str, ...]:
@@ -66,20 +92,47 @@ def cpus_of(item: pytest.Item) -> int:
     raise pytest.UsageError(f"{item.nodeid}: write the number of CPUs: cpus(4)")
 
 
-def _check_architectures(item: pytest.Item) -> None:
-    """Make sure that the marker ``architecture`` of a test names architectures of guests.
+def architectures_of(item: pytest.Item) -> list[tuple[str, ...]]:
+    """Return the architectures that each marker ``architecture`` of a test allows.
 
     Raises:
-        pytest.UsageError: it names none, or one that no guest has.
+        pytest.UsageError: one names none, or one that no guest has.
     """
+    found = []
     for marker in item.iter_markers("architecture"):
         known = sorted({spec.architecture for spec in guest_specs.load().values()})
         if not marker.args or marker.kwargs or not set(known).issuperset(map(str, marker.args)):
-            given = ", ".join(map(repr, marker.args))
             raise pytest.UsageError(
-                f"{item.nodeid}: architecture({given}) has to name architectures that guests have:"
+                f"{item.nodeid}: {_written(marker)} has to name architectures that guests have:"
                 f" {', '.join(known)}"
             )
+        found.append(marker.args)
+    return found
+
+
+def kernels_of(item: pytest.Item) -> tuple[str, ...]:
+    """Return the conditions on the kernel's release of all markers ``kernel`` of a test.
+
+    Raises:
+        pytest.UsageError: one has something else than conditions.
+    """
+    found: list[str] = []
+    for marker in item.iter_markers("kernel"):
+        good = all(map(kernel_release.is_condition, marker.args))
+        if not marker.args or marker.kwargs or not good:
+            raise pytest.UsageError(
+                f"{item.nodeid}: {_written(marker)} has to name conditions on the kernel's release:"
+                ' kernel(">=6.1", "<7")'
+            )
+        found += marker.args
+    return tuple(found)
+
+
+def _written(marker: pytest.Mark) -> str:
+    """Return a marker as it was written."""
+    arguments = [repr(value) for value in marker.args]
+    arguments += [f"{name}={value!r}" for name, value in marker.kwargs.items()]
+    return f"{marker.name}({', '.join(arguments)})"
 
 
 def expected_of(item: pytest.Item) -> tuple[re.Pattern[str], ...]:

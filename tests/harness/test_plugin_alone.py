@@ -237,6 +237,13 @@ def test_a_module_that_is_not_there_is_one_usage_error(project: Path, run: Run) 
         ('cpus("four")', "::test_it: write the number of CPUs: cpus(4)"),
         ("cpus(n=4)", "::test_it: write the number of CPUs: cpus(4)"),
         ('architecture("x86")', "architecture('x86') has to name architectures that guests have"),
+        ("kernel(6.1)", "::test_it: kernel(6.1) has to name conditions"),
+        ("kernel()", "::test_it: kernel() has to name conditions"),
+        ('kernel(minimum="9")', "::test_it: kernel(minimum='9') has to name conditions"),
+        ('kernel(">=6", "x")', "::test_it: kernel('>=6', 'x') has to name conditions"),
+        ("leaks_nothing(3)", "::test_it: leaks_nothing takes no arguments"),
+        ("fresh_guest('x')", "::test_it: fresh_guest takes no arguments"),
+        ("console(x=1)", "::test_it: console takes no arguments"),
     ],
 )
 def test_a_marker_that_says_nothing_is_one_usage_error(
@@ -248,10 +255,56 @@ def test_a_marker_that_says_nothing_is_one_usage_error(
     assert is_refused(run(), said)
 
 
-def test_a_warning_is_expected_in_a_guest_alone(project: Path, run: Run) -> None:
-    test = "import pytest\n\n@pytest.mark.expects_warning('x')\ndef test_it():\n    pass\n"
+@pytest.mark.parametrize(
+    "marker",
+    [
+        "expects_warning('x')",
+        "leaks_nothing",
+        "cpus(4)",
+        "fresh_guest",
+        "console",
+        "architecture('i386')",
+        "kernel('>=5')",
+        "debug_kernel('KASAN')",
+    ],
+)
+def test_a_marker_about_a_guest_is_for_tests_that_use_one(
+    project: Path, run: Run, marker: str
+) -> None:
+    test = f"import pytest\n\n@pytest.mark.{marker}\ndef test_it():\n    pass\n"
     (project / "test_made_up.py").write_text(test, encoding="ascii")
-    assert is_refused(run(), "is for a test that takes the fixture guest")
+    name = marker.partition("(")[0]
+    assert is_refused(run(), f"::test_it: {name} is for a test that takes the fixture guest")
+
+
+HAS_CONDITIONS = """
+import pytest
+
+pytestmark = [pytest.mark.kernel("<6.1"), pytest.mark.architecture("i386", "amd64")]
+
+@pytest.mark.kernel(">=5.10")
+def test_other_kernel(guest):
+    pass
+
+@pytest.mark.architecture("arm64")
+def test_other_architecture(guest):
+    pass
+
+def test_pure():
+    pass
+"""
+
+
+def test_the_conditions_of_all_markers_have_to_hold(project: Path, run: Run) -> None:
+    """Those of a module, too, where only the tests that use a guest are meant."""
+    (project / "conftest.py").write_text(NO_GUEST, encoding="ascii")
+    (project / "test_made_up.py").write_text(HAS_CONDITIONS, encoding="ascii")
+    done = run("-v")
+    assert "test_pure PASSED" in done.stdout
+    assert "1 passed, 2 deselected" in done.stdout
+    text = HAS_CONDITIONS.replace('"<6.1"', '"<6.2"').replace('("arm64")', '("i386")')
+    (project / "test_made_up.py").write_text(text, encoding="ascii")
+    assert "3 passed" in run().stdout
 
 
 def test_a_pattern_may_be_compiled(project: Path, run: Run) -> None:
