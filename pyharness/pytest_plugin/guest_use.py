@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 
 from pyharness.errors import CheckFailed, GuestCrashed, GuestError, UsageError
+from pyharness.guest.backend import MOST_CONSOLE_BYTES
 from pyharness.guest.guest import Guest
 from pyharness.linux import kmsg, trouble
 from pyharness.linux.kmsg import Record
@@ -84,8 +85,20 @@ class GuestUse:
         return [record for record in found if record and record.sequence >= self.log]
 
     def console_text(self) -> str:
-        """Return the serial console's output since the test began."""
-        return self.guest.backend.console_text(self.console)
+        """Return the serial console's output since the test began.
+
+        Of more than 512 KiB, the middle is left out: a crash ends the output of a module that
+        prints a lot, but comes first where the kernel then crashes without end.
+        """
+        backend = self.guest.backend
+        size = backend.console_size()
+        left_out = size - self.console - MOST_CONSOLE_BYTES
+        if left_out <= 0:
+            return backend.console_text(self.console)
+        half = MOST_CONSOLE_BYTES // 2
+        begin = backend.console_text(self.console, half)
+        end = backend.console_text(size - half, half)
+        return f"{begin}\n[{left_out} bytes of the console were left out here]\n{end}"
 
     def examine(self) -> None:
         """Make sure that the kernel runs, and has reported nothing unexpected since the test began.
