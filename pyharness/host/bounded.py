@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from pyharness.errors import GuestTimeout
 from pyharness.host import signals
@@ -24,7 +25,7 @@ class Ran:
 
     Attributes:
         status: its exit status.
-        output: what it printed, to standard output and to standard error.
+        output: what it printed: to standard output and, unless left out, to standard error.
     """
 
     status: int
@@ -42,12 +43,20 @@ def _killed_as_a_group(leader: int) -> Iterator[None]:
         raise
 
 
-def run_until(command: Sequence[str], *, seconds: float) -> Ran:
+def run_until(
+    command: Sequence[str],
+    *,
+    seconds: float,
+    folder: Path | None = None,
+    with_errors: bool = True,
+) -> Ran:
     """Run a program until it ends, and kill it, with its children, if that takes too long.
 
     Args:
         command: the program and its arguments.
         seconds: how long it may take, without the time in which a busy host kept it waiting.
+        folder: the folder in which it runs; None: the current one.
+        with_errors: whether what it prints to standard error is part of its output.
 
     Raises:
         GuestTimeout: it took longer.
@@ -57,9 +66,10 @@ def run_until(command: Sequence[str], *, seconds: float) -> Ran:
         process = subprocess.Popen(
             die_with_parent(command),
             env=environment(),
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=output,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.STDOUT if with_errors else subprocess.DEVNULL,
             start_new_session=True,
         )
         with signals.ended(process), _killed_as_a_group(process.pid):

@@ -5,11 +5,12 @@ import fnmatch
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from pyharness.errors import HarnessError, UsageError
+from pyharness.errors import GuestTimeout, HarnessError, UsageError
 from pyharness.guest import ssh_backend
 from pyharness.guest.backend import GuestFacts
 from pyharness.guest.guest import Guest
@@ -139,9 +140,12 @@ def _find(config: pytest.Config) -> tuple[Target, ...]:
             key=options.absolute(config, Path(key).expanduser()) if key else None,
         )
         return (_elsewhere(config, address, "reached only by SSH"),)
+    note = ""
     if not named and vagrant.is_likely(config.rootpath):
         try:
             return (_vagrants(config),)
+        except GuestTimeout:
+            note = "not Vagrant's, which did not answer in time"
         except HarnessError:
             pass  # nobody has asked for it
     if not named:
@@ -149,7 +153,9 @@ def _find(config: pytest.Config) -> tuple[Target, ...]:
         named = [ini if ini and ini != "default" else DEFAULT_GUEST]
     names = _expanded(named)
     return tuple(
-        _vagrants_or_failure(config, several=len(names) > 1) if name == VAGRANT else _bootable(name)
+        _vagrants_or_failure(config, several=len(names) > 1)
+        if name == VAGRANT
+        else _bootable(name, note)
         for name in names
     )
 
@@ -170,9 +176,10 @@ def _expanded(named: list[str]) -> list[str]:
     return [*found]
 
 
-def _bootable(name: str) -> Target:
+def _bootable(name: str, description: str) -> Target:
     spec = guest_specs.find(name)
-    return Target(spec.name, spec.architecture, lambda: Guest.boot(spec.name))
+    boot = partial(Guest.boot, spec.name)
+    return Target(spec.name, spec.architecture, boot, description=description)
 
 
 def _elsewhere(config: pytest.Config, address: Address, description: str) -> Target:

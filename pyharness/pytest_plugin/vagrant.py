@@ -3,14 +3,14 @@
 
 import io
 import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import paramiko
 
-from pyharness.errors import GuestError, UsageError
-from pyharness.host.programs import environment, requires, which
+from pyharness.errors import GuestError, GuestTimeout, UsageError
+from pyharness.host.bounded import run_until
+from pyharness.host.programs import requires, which
 from pyharness.transport.ssh_address import Address
 
 _SECONDS = 60.0  # for vagrant ssh-config
@@ -49,23 +49,26 @@ def find(folder: Path) -> Box:
         UsageError: there is no Vagrantfile, or Vagrant's answer names no host.
         HostError: Vagrant is not installed.
         GuestError: Vagrant runs no guest there.
+        GuestTimeout: Vagrant did not answer in time.
     """
     if not (folder / "Vagrantfile").is_file():
         raise UsageError(f"{folder} has no Vagrantfile")
     requires("vagrant")
-    done = subprocess.run(
-        ["vagrant", "ssh-config"],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=_SECONDS,
-        check=False,
-    )
-    if done.returncode:
+    command = ("vagrant", "ssh-config")
+    try:
+        done = run_until(command, seconds=_SECONDS, folder=folder, with_errors=False)
+    except GuestTimeout as error:
+        raise GuestTimeout(
+            f"vagrant ssh-config did not end within {_SECONDS:g} s: see what vagrant status says,"
+            " or name another guest by --guest"
+        ) from error
+    if done.status:
         raise GuestError("Vagrant runs no guest here: vagrant up")
-    ids = {path.parent.name: path.read_text().strip() for path in _state(folder).glob("*/id")}
-    return Box(parse(done.stdout), ids.get(_OWN))
+    ids = {
+        path.parent.name: path.read_text(encoding="utf-8", errors="replace").strip()
+        for path in _state(folder).glob("*/id")
+    }
+    return Box(parse(done.output), ids.get(_OWN))
 
 
 def parse(config: str) -> Address:
@@ -75,8 +78,15 @@ def parse(config: str) -> Address:
         The host's address.
 
     Raises:
-        UsageError: the output names no host.
+        UsageError: the output names no host, or is something else.
     """
+    try:
+        return _parsed(config)
+    except (paramiko.SSHException, ValueError) as error:
+        raise UsageError(f"vagrant ssh-config prints no configuration of ssh: {error}") from error
+
+
+def _parsed(config: str) -> Address:
     read = paramiko.SSHConfig.from_file(io.StringIO(config))
     name = next((host for host in sorted(read.get_hostnames()) if host != "*"), None)
     if name is None:
@@ -86,5 +96,5 @@ def parse(config: str) -> Address:
         host=host["hostname"],
         port=int(host.get("port", 22)),
         user=host.get("user", "vagrant"),
-        keys=tuple(Path(name.strip('"')) for name in host["identityfile"]),
+        keys=tuple(Path(name.strip('"')) for name in host.get("identityfile", [])),
     )
