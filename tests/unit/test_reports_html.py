@@ -87,9 +87,17 @@ def test_what_a_module_says_is_no_markup(evil: str) -> None:
     html_class.page([report(verdict, submission=evil)], title=evil).encode()
 
 
+def test_the_median_is_of_the_students_who_are_marked() -> None:
+    page = html_class.page([REPORT, GOOD], title="a2")
+    assert "2 students. The median is 10.25 of 16 points." in Elements(page).text
+    page = html_class.page([BROKEN, BROKEN], title="a2")
+    assert "2 students, 2 of them not marked." in Elements(page).text
+    assert "median" not in Elements(page).text
+
+
 def test_the_class_page_has_students_rules_and_counts() -> None:
     text = Elements(CLASS).text
-    assert "2 students. The median is 7.75 of 16 points." in text
+    assert "2 students, 1 of them not marked. The median is 10.5 of 16 points." in text
     assert "ada_lovelace: The module could not be checked to the end" in text
     assert "storm-secret" in text
     assert 'href="a%20b/x.html"' in CLASS

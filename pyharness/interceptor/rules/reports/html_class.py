@@ -47,10 +47,13 @@ def page(reports: Sequence[Report], *, title: str, pages: Mapping[str, str] | No
 
 def _summary(reports: Sequence[Report]) -> str:
     students = counted(len(reports), "student")
-    if not reports:
+    marked = [report for report in reports if not report.problem]
+    if len(marked) < len(reports):
+        students += f", {len(reports) - len(marked)} of them not marked"
+    if not marked:
         return f"{students}."
-    median = wording.number(statistics.median(report.points for report in reports))
-    most = wording.number(max(report.most for report in reports))
+    median = wording.number(statistics.median(report.points for report in marked))
+    most = wording.number(max(report.most for report in marked))
     return f"{students}. The median is {median} of {most} points."
 
 
