@@ -56,7 +56,10 @@ def check_class(
     """
     if scheduler and count:
         raise UsageError("--workers is for this host: leave it out, and see dask worker --nthreads")
-    out = out or folder.resolve().with_name(f"{folder.resolve().name}-marks")
+    folder = folder.resolve()
+    if out is None and not folder.name:
+        raise UsageError(f"{folder} has no folder beside it: name one for the results by --out")
+    out = out or folder.with_name(f"{folder.name}-marks")
     submissions = class_folder.submissions(folder, without=out)
     can_make_folder(out, "--out")
     out.mkdir(parents=True, exist_ok=True)
@@ -85,7 +88,7 @@ def check_class(
             pool = stack.enter_context(_pool(scheduler, count, progress))
             done += marking.mark(left, pool, progress)
         done.sort(key=lambda marked: marked.report.submission)
-        marks.record_class([marked.report for marked in done], title=folder.resolve().name)
+        marks.record_class([marked.report for marked in done], title=folder.name or str(folder))
     return _end(done, out)
 
 

@@ -468,6 +468,7 @@ def test_the_command_says_what_is_not_marked(
         ["--class", ".", "-n", "2", "--scheduler", "tcp://127.0.0.1:1"],
         ["--class", ".", "--guest", "none"],
         ["--class", ".", "--only", "none"],
+        ["--class", "/"],
     ],
 )
 def test_options_that_do_not_fit_are_refused(
