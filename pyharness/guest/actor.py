@@ -305,6 +305,9 @@ class Actor:
     def execute(self, *argv: str) -> None:
         """Replace the actor's program by execv(); the process is then no actor any more.
 
+        Its standard streams are ``/dev/null``, as those of each actor: have a shell redirect them
+        to see what a program prints.
+
         Args:
             *argv: the program's path, which is also its name, and its arguments.
 

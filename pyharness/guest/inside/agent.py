@@ -57,6 +57,18 @@ def join(address: bytes) -> None:
     serve(meeting, address)
 
 
+def detach() -> None:
+    """Have no standard stream of the agent's: its input are requests, its output the answers.
+
+    What an actor writes to its standard error could not be read, either, and would fill the window
+    of the SSH channel, which the answers need.
+    """
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(null, stream)
+    os.close(null)
+
+
 def tell(channel: socket.socket, message: dict[str, Any]) -> None:
     """Send a message as one packet."""
     channel.send(json.dumps(message).encode())
@@ -390,6 +402,7 @@ class Agent:
                 os.setgid(entry.pw_gid)
                 os.setuid(entry.pw_uid)
                 LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+                detach()
                 for channel in (*self.actors.values(), self.listener):
                     channel.close()
                 os.close(self.kmsg)
