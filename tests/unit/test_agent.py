@@ -4,6 +4,8 @@
 import json
 import os
 import pwd
+import select
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,7 +27,7 @@ os.open = lambda path, flags: really_open(os.devnull if path == "/dev/kmsg" else
 agent = runpy.run_path(sys.argv[2], run_name="agent")
 agent["Agent"]().run()
 """
-SECONDS = 60.0
+SECONDS = 20.0
 NATIVE = Syscalls({"x86_64": "x86_64", "aarch64": "arm64"}.get(os.uname().machine, "i386"))
 
 
@@ -103,3 +105,69 @@ def test_an_actor_writes_no_answers(agent: Agent) -> None:
             number = NATIVE.number(call)
             answer = agent.order(actor, "syscall", number=number, args=[stream, fake, 3])
             assert answer["value"] == (3 if call == "write" else 0)
+
+
+def begin(agent: Agent, actor: int, call: str) -> None:
+    """Have an actor begin a system call, which it does not come back from."""
+    order = {"do": "syscall", "number": NATIVE.number(call), "args": [0] * 5}
+    assert "gone" not in agent.ask("send", task=actor, message=order)
+
+
+def has_ended(pidfd: int) -> bool:
+    return bool(select.select([pidfd], [], [], SECONDS)[0])
+
+
+@pytest.mark.parametrize("how", ["input", "SIGTERM", "SIGHUP"])
+def test_no_actor_outlives_the_agent(agent: Agent, how: str) -> None:
+    """Whoever started it, and though it is in a system call, and its parent has ended."""
+    parent = agent.spawn()
+    child = agent.born(parent, "fork")
+    orphan = agent.born(agent.born(parent, "fork"), "fork")
+    actors = [os.pidfd_open(actor) for actor in (parent, child, orphan)]
+    begin(agent, orphan, "ppoll")
+    begin(agent, child, "ppoll")
+    agent.order(parent, "exit_group", code=0)
+    assert has_ended(actors[0])
+    assert not select.select(actors[1:], [], [], 0)[0], "an actor has ended with its parent"
+    if how == "input":
+        assert agent.process.stdin
+        agent.process.stdin.close()
+    else:
+        agent.process.send_signal(signal.Signals[how])
+    assert all(map(has_ended, actors))
+    for actor in actors:
+        os.close(actor)
+
+
+def test_an_actor_has_the_signals_of_any_process(agent: Agent) -> None:
+    actor = agent.spawn()
+    agent.ask("kill", task=actor, number=signal.SIGTERM)
+    assert agent.ask("reap", task=actor, seconds=SECONDS)["status"] == signal.SIGTERM
+
+
+def test_actors_that_have_ended_keep_no_descriptor(agent: Agent) -> None:
+    def descriptors() -> int:
+        return len([*Path(f"/proc/{agent.process.pid}/fd").iterdir()])
+
+    actor = agent.spawn()
+    before = descriptors()
+    for _ in range(20):
+        thread = agent.born(actor, "thread")
+        agent.order(thread, "exit_thread", number=NATIVE.number("exit"))
+        child = agent.born(actor, "fork")
+        begin(agent, child, "exit_group")
+        agent.order(actor, "wait", pid=child)
+    assert descriptors() <= before + 2  # the last of each kind
+
+
+def test_an_answer_of_an_actor_that_has_ended_is_not_lost(agent: Agent) -> None:
+    parent = agent.spawn()
+    child = agent.born(parent, "fork")
+    ended = os.pidfd_open(child)
+    begin(agent, child, "getpid")
+    begin(agent, child, "exit_group")
+    assert has_ended(ended)
+    os.close(ended)
+    agent.born(parent, "fork")
+    assert agent.ask("receive", task=child, seconds=SECONDS)["value"] == child
+    assert agent.ask("receive", task=child, seconds=SECONDS)["gone"]

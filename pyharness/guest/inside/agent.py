@@ -39,6 +39,7 @@ LIBC = interceptorctl.LIBC
 PTRACE_TRACEME, PTRACE_DETACH = 0, 17
 PR_SET_PDEATHSIG = 1
 TICK_SECONDS = 1.0  # between two signs of life
+ENDING = (signal.SIGHUP, signal.SIGTERM)  # signals by which the agent ends as it should
 
 
 # ---- an actor's side ----
@@ -379,10 +380,23 @@ class Agent:
             TimeoutError: it did not connect in time.
         """
         end = time.monotonic() + seconds
+        self.forget_ended()  # one of them may have had this thread id
         while task not in self.actors:
             if not self.is_ready(self.listener, end - time.monotonic()):
                 raise TimeoutError(f"task {task} did not come")
             self.accept()
+
+    def forget_ended(self) -> None:
+        """Close the sockets of actors that have ended, unless an answer is still to be read."""
+        for task, channel in [*self.actors.items()]:
+            try:
+                ended = not channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                continue
+            except ConnectionResetError:
+                ended = True
+            if ended:
+                self.actors.pop(task).close()
 
     def do_hello(self) -> dict[str, Any]:
         """Answer with the agent's process id, and the address that launched commands connect to."""
@@ -402,6 +416,8 @@ class Agent:
                 os.setgid(entry.pw_gid)
                 os.setuid(entry.pw_uid)
                 LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+                for number in ENDING:
+                    signal.signal(number, signal.SIG_DFL)
                 detach()
                 for channel in (*self.actors.values(), self.listener):
                     channel.close()
@@ -421,6 +437,7 @@ class Agent:
 
     def do_meet_next(self, seconds: float) -> dict[str, Any]:
         """Wait until any launched command connects, and answer with its process id."""
+        self.forget_ended()
         if not self.is_ready(self.listener, seconds):
             return {"timeout": True}
         return {"task": self.accept()}
@@ -477,15 +494,20 @@ class Agent:
 
     def do_dismiss(self, seconds: float) -> dict[str, Any]:
         """Kill all actors, and wait until those that the agent started have ended."""
-        for task in {*self.actors, *self.children}:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(task, signal.SIGKILL)
+        self.kill_actors()
         for channel in self.actors.values():
             channel.close()
         self.actors.clear()
         for task in [*self.children]:
             self.do_reap(task, seconds)
         return {}
+
+    def kill_actors(self) -> None:
+        """Kill all actors."""
+        self.forget_ended()
+        for task in {*self.actors, *self.children}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(task, signal.SIGKILL)
 
     def do_read(self, path: str) -> dict[str, Any]:
         """Answer with the text of a file."""
@@ -541,6 +563,20 @@ class Agent:
         return sequence(record) >= self.end
 
     def run(self) -> None:
+        """Answer requests until standard input ends, then end all actors.
+
+        An actor sees by itself that the agent has ended, but not in a system call. The kernel
+        kills those that the agent has started; it would kill one that an actor has forked at the
+        end of that actor, which it may outlive.
+        """
+        for number in ENDING:
+            signal.signal(number, lambda *_: sys.exit(1))
+        try:
+            self.serve()
+        finally:
+            self.kill_actors()
+
+    def serve(self) -> None:
         """Answer requests until standard input ends; send a sign of life each idle second."""
         waiting = b""
         while True:
