@@ -63,13 +63,14 @@ class Guest(Closes):
         closed: whether close() or leave() was called: this object can't be used any more.
     """
 
-    def __init__(self, backend: GuestBackend, *, fresh: bool) -> None:
+    def __init__(self, backend: GuestBackend, *, fresh: bool, boots: bool = False) -> None:
         """Connect to a running guest. boot() and attach() start one and call this.
 
         Args:
             backend: what runs the guest.
-            fresh: whether it was started from a saved state just now: its clock has to be set,
+            fresh: whether it was started just now: its clock has to be set,
                 and its random number generator seeded.
+            boots: whether it boots, which takes longer than to go on from a state.
 
         Raises:
             GuestError: the guest can't be reached.
@@ -92,7 +93,8 @@ class Guest(Closes):
             self.health.rewind = self._ssh.clock.rewind
         self.health.check()
         try:
-            self._ssh.connect(self.limit(qemu_process.ANSWER_SECONDS))
+            seconds = saved_states.BOOT_SECONDS if boots else qemu_process.ANSWER_SECONDS
+            self._ssh.connect(self.limit(seconds))
             if fresh:
                 lifecycle.settle(self._ssh, seconds=self.limit(10))
         except GuestTimeout as error:
@@ -194,7 +196,7 @@ class Guest(Closes):
             with progress.task(f"starting {name}"):
                 with signals.held():  # an interrupted start could lose the state on the disk
                     machine = lifecycle.start_again(name)
-                return cls(_persistent(machine), fresh=True)
+                return cls(_persistent(machine), fresh=True, boots=state == "off")
         lost = f"the QEMU of {name} has exited, and the guest's state is lost: starting a new one"
         progress.message(lost if state == "crashed" else f"starting {name}")
         return cls.boot(name, cpus=cpus, memory=memory, persistent=True, progress=progress)

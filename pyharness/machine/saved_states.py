@@ -49,7 +49,7 @@ _BOOTS = 3
 # Under emulation on an idle machine a guest boots to its prompt in 25 s. The limit is many times
 # that, in seconds of real hardware in which the guest could run (360 s emulated): beside ten busy
 # processes a boot took over 180 s. A boot that fails is noticed at once.
-_BOOT_SECONDS = 60.0
+BOOT_SECONDS = 60.0
 _ACCEL_FACTS = {"name": str, "reason": str}
 STATE = "state"
 # Unpacks a kernel's files. In some suites /lib is a symbolic link.
@@ -260,7 +260,7 @@ def _booted(booting: _Boot, folder: Path, task: Task) -> Iterator[Machine]:
     machine = Machine.start(spec, kernel, chosen, folder=folder, persistent=False)
     try:
         with machine.console(timeout_factor=chosen.timeout_factor) as console:
-            console.wait_boot(_BOOT_SECONDS, watch=machine.check_disk)
+            console.wait_boot(BOOT_SECONDS, watch=machine.check_disk)
         task.at(0.7, "waiting for it to settle")
         ssh = machine.ssh(made, watch=machine.check_disk)
         ssh.connect(qemu_process.ANSWER_SECONDS * chosen.timeout_factor)

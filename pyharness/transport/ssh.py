@@ -10,6 +10,7 @@ import shlex
 import socket
 import subprocess
 import tarfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -28,10 +29,14 @@ from pyharness.host.programs import environment
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 _CHUNK = 1 << 16
-# The time limit of one attempt to connect, as the guest may be slow.
+# The time limit of one attempt to connect, by this host's clock, as the guest may be slow.
 _ATTEMPT_SECONDS = 20.0
+# The time limit for the start of a command, by the connection's clock.
+_OPEN_SECONDS = 60.0
 # How often to check that a guest that is waited for still lives.
 WATCH_SECONDS = 2.0
+# How often to check the time limit of what has no such limit by itself.
+_LIMIT_SECONDS = 0.25
 # How long to wait for a command's output before the next tick.
 _TICK_SECONDS = 0.02
 # sshd passes the whole line to a shell as one argument: Linux's MAX_ARG_STRLEN, which counts the
@@ -161,10 +166,9 @@ class Ssh:
         name = f"{self._where[0]}:{self._where[1]}" + f", by {self._proxy}" * bool(self._proxy)
         end = self.clock() + seconds
         while True:
-            left = end - self.clock()
             try:
                 with self._keys() as keys:
-                    self._client = self._try_to_connect(keys, min(max(left, 1.0), _ATTEMPT_SECONDS))
+                    self._client = self._try_to_connect(keys, end)
             except (OSError, EOFError, paramiko.SSHException) as error:
                 self._watch()
                 if isinstance(error, socket.gaierror):
@@ -177,7 +181,8 @@ class Ssh:
             else:
                 return
 
-    def _try_to_connect(self, keys: Sequence[paramiko.PKey], seconds: float) -> paramiko.SSHClient:
+    def _try_to_connect(self, keys: Sequence[paramiko.PKey], end: float) -> paramiko.SSHClient:
+        """Try once, until the connection's clock reads ``end`` at most."""
         host, port = self._where
         client = paramiko.SSHClient()
         if self._host_key:
@@ -187,26 +192,67 @@ class Ssh:
             client.set_missing_host_key_policy(paramiko.RejectPolicy())
         else:
             client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
+        given_up = threading.Event()
+
+        def attempt() -> None:
+            try:
+                client.connect(
+                    host,
+                    port,
+                    username=self._user,
+                    key_filename=str(self._key) if self._key else None,
+                    auth_strategy=_Strategy(self._user, keys) if keys else None,
+                    sock=proxy,
+                    timeout=_ATTEMPT_SECONDS,
+                    banner_timeout=_ATTEMPT_SECONDS,
+                    auth_timeout=_ATTEMPT_SECONDS,
+                    look_for_keys=False,
+                    transport_factory=_transport,
+                    allow_agent=False,
+                )
+            finally:
+                if given_up.is_set():
+                    client.close()
+
         try:
-            client.connect(
-                host,
-                port,
-                username=self._user,
-                key_filename=str(self._key) if self._key else None,
-                auth_strategy=_Strategy(self._user, keys) if keys else None,
-                sock=self._start_proxy() if self._proxy else None,
-                timeout=seconds,
-                banner_timeout=seconds,
-                auth_timeout=seconds,
-                look_for_keys=False,
-                transport_factory=_transport,
-                allow_agent=False,
-            )
+            proxy = self._start_proxy() if self._proxy else None
+            self._watched_call(attempt, end)
         except BaseException:
+            given_up.set()
             client.close()
             self._end_proxy()
             raise
         return client
+
+    def _watched_call(self, call: Callable[[], object], end: float) -> None:
+        """Make a call that blocks, in a thread; meanwhile watch the guest and the time.
+
+        Args:
+            call: the call. If this function raises, the caller makes it return.
+            end: until when to wait for it, by the connection's clock.
+
+        Raises:
+            TimeoutError: it did not return in time.
+        """
+        errors: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                call()
+            except BaseException as error:  # who waits raises it
+                errors.append(error)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        while True:
+            thread.join(_LIMIT_SECONDS)
+            if not thread.is_alive():
+                break
+            self.watch()
+            if self.clock() > end:
+                raise TimeoutError("no answer")
+        if errors:
+            raise errors[0]
 
     def _start_proxy(self) -> socket.socket:
         """Start the proxy command, and return a socket connected to its standard streams."""
@@ -256,14 +302,37 @@ class Ssh:
             command = shlex.join(["sudo", "-n", "--", "sh", "-c", command])
         line = command.encode(errors="surrogateescape")
         _check_line(line)
+        return self._open(transport, line, terminal=terminal)
+
+    def _open(
+        self, transport: paramiko.Transport, line: bytes, *, terminal: bool
+    ) -> paramiko.Channel:
+        opened: list[paramiko.Channel] = []
+        given_up = threading.Event()
+
+        def start() -> None:
+            channel = transport.open_session(timeout=_OPEN_SECONDS)
+            opened.append(channel)
+            try:
+                if terminal:
+                    channel.get_pty()
+                channel.exec_command(line)
+            finally:
+                if given_up.is_set():
+                    channel.close()
+
         try:
-            channel = transport.open_session(timeout=60)
-            if terminal:
-                channel.get_pty()
-            channel.exec_command(line)
-        except (paramiko.SSHException, OSError, EOFError) as error:
-            raise GuestError(f"the connection to the guest is gone: {error}") from error
-        return channel
+            self._watched_call(start, self.clock() + _OPEN_SECONDS)
+        except BaseException as error:
+            given_up.set()
+            for channel in opened:
+                channel.close()
+            if isinstance(error, TimeoutError):
+                raise GuestTimeout("the guest does not start the command") from error
+            if isinstance(error, (paramiko.SSHException, OSError, EOFError)):
+                raise GuestError(f"the connection to the guest is gone: {error}") from error
+            raise
+        return opened[0]
 
     def run(self, command: str | Sequence[str], *, seconds: float, stdin: bytes = b"") -> Completed:
         """Run a command in the guest until it ends, whatever its exit status.
@@ -399,6 +468,8 @@ def pump(
             if channel.exit_status == -1 and not _transport_lives(channel):
                 raise GuestError("the connection to the guest is gone")
             return channel.exit_status
+        elif channel.eof_received:  # select() would return at once
+            channel.status_event.wait(_TICK_SECONDS)
         else:
             select.select([channel], [], [], _TICK_SECONDS)
 
