@@ -142,14 +142,24 @@ def _copy(source: ModuleSource, folder: Path, more: Mapping[str, bytes]) -> None
 
 
 def _made(ran: Ran, folder: Path) -> Made:
-    symbols = folder / SYMBOLS
+    symbols = _results(folder, SYMBOLS).get(SYMBOLS, b"")
     return Made(
         ran.status,
         ran.output,
-        {str(ko.relative_to(folder)): ko.read_bytes() for ko in folder.rglob("*.ko")},
-        symbols.read_text(encoding="utf-8") if symbols.exists() else "",
-        {str(note.relative_to(folder)): note.read_bytes() for note in folder.rglob("*.gcno")},
+        _results(folder, "*.ko"),
+        symbols.decode(errors="replace"),
+        _results(folder, "*.gcno"),
     )
+
+
+def _results(folder: Path, pattern: str) -> dict[str, bytes]:
+    """Read the files that a build has made, by their paths; no link leads out of the folder."""
+    top = folder.resolve()
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob(pattern)
+        if path.is_file() and path.resolve().is_relative_to(top)
+    }
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def test_another_architecture_builds_in_the_guest(guest: Guest) -> None:
 def test_a_build_sees_nothing_of_this_host(guest: Guest, on_host: Compiler, tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text(
         "modules: ; @uname -r; uname -m; ls -d /work /home/* 2> /dev/null;"
-        " env; touch /root/build/here /tmp/there && ! touch /seen\n",
+        " env; touch /root/build/here /tmp/there && ! touch /seen && ! mount -t tmpfs none /tmp\n",
         encoding="ascii",
     )
     made = on_host.make(ModuleSource(tmp_path), "sees", ("modules",), {})
