@@ -58,12 +58,17 @@ class KernelLog:
     def follow(self, waiting: Callable[[], object] = lambda: None) -> Iterator[kmsg.Record]:
         """Yield the records that were not read yet, and each later one as it comes, without end.
 
+        since() and all() do not have the records that were read so far, then: there would be more
+        and more of them.
+
         Args:
             waiting: called at least once a second; raises an exception to end the iteration.
         """
         while True:
             waiting()
-            yield from self.fetch(seconds=1.0)
+            found = self.fetch(seconds=1.0)
+            del self._records[:-1]  # fetch() and next need the last one
+            yield from found
 
 
 class KernelLogOfTest(Protocol):
