@@ -8,6 +8,7 @@ that the same module is built once.
 import hashlib
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ _FLAGS = ("W=1", "C=1", "KCFLAGS=-g{more}")
 # The folder in a build's folder with the .gcno files of a module whose code is counted.
 NOTES = "notes"
 _FACTS_FILE = "build.json"
+# The beginning of the names of all builds' folders.
+_SIBLINGS = "built"
 
 
 def module_name(ko: Path) -> str:
@@ -111,7 +114,7 @@ def digest(source: ModuleSource, headers: str, *, counts: bool = False) -> str:
     """
     more = f"{coverage_build.FLAGS}{coverage_build.FILES}" if counts else ""
     made_of = f"{headers} {_FLAGS} {more}{source.digest}"
-    return hashlib.sha256(made_of.encode()).hexdigest()[:16]
+    return hashlib.sha256(made_of.encode()).hexdigest()[:12]
 
 
 def find(source: ModuleSource, headers: str, *, counts: bool = False) -> Built | None:
@@ -122,10 +125,21 @@ def find(source: ModuleSource, headers: str, *, counts: bool = False) -> Built |
         headers: a text that identifies the guest's kernel and headers.
         counts: whether the module is to count which of its code runs.
     """
-    return _read(_kept(digest(source, headers, counts=counts)), cached=True)
+    kept = _kept(digest(source, headers, counts=counts))
+    if found := _read(kept, cached=True):
+        with suppress(OSError):  # the cache may be of those that are only read
+            cache.mark_used(kept)
+    return found
 
 
-def build(source: ModuleSource, headers: str, compiler: Compiler, *, counts: bool = False) -> Built:
+def build(
+    source: ModuleSource,
+    headers: str,
+    compiler: Compiler,
+    *,
+    counts: bool = False,
+    anew: bool = False,
+) -> Built:
     """Build the modules of a folder of the host, and keep them in the cache.
 
     Args:
@@ -133,6 +147,8 @@ def build(source: ModuleSource, headers: str, compiler: Compiler, *, counts: boo
         headers: a text that identifies the guest's kernel and headers.
         compiler: where to build them.
         counts: whether the modules are to count which of their code runs.
+        anew: whether to replace what the cache has; if not, and another process has built the same
+            meanwhile, the result is that one's.
 
     Returns:
         The modules.
@@ -154,8 +170,10 @@ def build(source: ModuleSource, headers: str, compiler: Compiler, *, counts: boo
         raise CheckFailed(f"{source.folder} does not build:\n{said}{_left_out(source)}")
     _check_names(sorted(made.modules))
 
-    def keep() -> None:
-        with cache.atomic_folder(_kept(name)) as making:
+    with cache.locked("modules"):
+        if not anew and (found := _read(_kept(name), cached=False)):
+            return found
+        with cache.atomic_folder(_kept(name), siblings=_SIBLINGS) as making:
             for path, ko in made.modules.items():
                 (making / Path(path).name).write_bytes(ko)
             for path, note in made.notes.items():
@@ -165,8 +183,9 @@ def build(source: ModuleSource, headers: str, compiler: Compiler, *, counts: boo
             (making / SYMBOLS).write_text(made.symbols, encoding="utf-8")
             facts = {"log": output, "where": compiler.folder(name)}
             json_store.write(making / _FACTS_FILE, facts)
-
-    return cache.ensure(lambda: _read(_kept(name), cached=False), keep, lock=f"module-{name}")
+        built = _read(_kept(name), cached=False)
+        assert built is not None
+        return built
 
 
 def _check_names(found: Sequence[str]) -> None:
@@ -194,7 +213,7 @@ def _left_out(source: ModuleSource) -> str:
 
 
 def _kept(name: str) -> Path:
-    return cache.folder() / "modules" / name
+    return cache.folder() / "modules" / f"{_SIBLINGS}-{name}"
 
 
 def _read(kept: Path, *, cached: bool) -> Built | None:

@@ -396,7 +396,9 @@ class Guest(Closes):
         counts = self._coverage is not None and folder != coverage.KEEPER
         try:
             built = None if anew else build.find(source, headers, counts=counts)
-            built = built or build.build(source, headers, self._compiler(), counts=counts)
+            built = built or build.build(
+                source, headers, self._compiler(), counts=counts, anew=anew
+            )
             if self._coverage and counts:
                 self._coverage.watch(
                     built, self._counted(built, source), lambda: self.build(coverage.KEEPER).ko
