@@ -11,6 +11,7 @@ from elftools.elf.elffile import ELFFile
 from pyharness.errors import HarnessError, UsageError
 from pyharness.guest.guest import Guest
 from pyharness.guest.qemu_backend import QemuBackend
+from pyharness.host import atomic
 from pyharness.linux import symbol_file
 
 # Where Debian's packages with debug information (linux-image-RELEASE-dbg) have the kernel.
@@ -39,7 +40,7 @@ def functions(backend: QemuBackend, guest: Guest | None) -> list[tuple[str, int]
             text = guest.get("/proc/kallsyms").decode()
             if not kept.exists():
                 with suppress(OSError):
-                    kept.write_text(text, encoding="utf-8")
+                    atomic.write_text(kept, text)
             return symbol_file.functions(text)
     with suppress(OSError):
         return symbol_file.functions(kept.read_text(encoding="utf-8"))
