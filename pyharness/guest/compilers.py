@@ -26,8 +26,11 @@ SYMBOLS = "Module.symvers"
 _MAKE_SECONDS = 600.0
 # Distinguishes the folders of this process.
 _TOKEN = uuid.uuid4().hex
-# Leaves out of the environment what a make has put there by which this program is run.
-_WITHOUT = ("-u", "MAKEFLAGS", "-u", "MFLAGS", "-u", "MAKELEVEL", "-u", "KBUILD_OUTPUT")
+# Leaves out of the environment what a make has put there by which this program is run, and the
+# user's language: what the compiler says is searched for "warning:". Kbuild ignores LC_ALL.
+_LANGUAGE = ("LANG", "LANGUAGE", "LC_ALL", "LC_MESSAGES", "LC_CTYPE")
+_LEFT_OUT = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "KBUILD_OUTPUT", *_LANGUAGE)
+_PLAIN = ("env", *(f"--unset={name}" for name in _LEFT_OUT))
 # The flag by which make runs sparse.
 _CHECK = "C=1"
 # How long it may take to kill a build that was given up.
@@ -122,7 +125,8 @@ class InGuest(Compiler):
     def _make(self, where: str, flags: Sequence[str]) -> Completed:
         """Run make in a folder of the guest; kill it there if an exception ends the wait for it."""
         group = f"{where}.group"  # the file with the id of make's process group
-        make = f"echo $$ > {group} && exec make -C {where} -j{self.jobs} {shlex.join(flags)} 2>&1"
+        line = [*_PLAIN, "make", "-C", where, f"-j{self.jobs}", *flags]
+        make = f"echo $$ > {group} && exec {shlex.join(line)} 2>&1"
         try:
             return self._run("setsid", "--wait", "sh", "-c", make)
         except BaseException:
@@ -205,7 +209,7 @@ class WithTree(Compiler):
         try:
             _copy(source, folder, more)
             # The project's own makefile would look for the tree of the kernel that runs here.
-            make = ["env", *_WITHOUT, "make", "-C", str(self.tree.folder)]
+            make = [*_PLAIN, "make", "-C", str(self.tree.folder)]
             command = [*make, f"M={folder}", f"-j{_jobs()}"]
             possible = [flag for flag in flags if flag != _CHECK or which("sparse")]
             line = [*command, *self.tree.flags, *possible, "modules"]
