@@ -27,6 +27,16 @@ _SECONDS = 60.0  # for the connection, and for each command of _look()
 _TIMEOUT_FACTOR = 6.0
 
 
+# Debian's names of architectures, by the kernel's.
+_ARCHITECTURES = {
+    **dict.fromkeys(("i386", "i486", "i586", "i686"), "i386"),
+    "x86_64": "amd64",
+    "aarch64": "arm64",
+}
+# What the answers of _look() begin with, so that nothing else is taken for them.
+_MARK = "pyharness:"
+
+
 @dataclass(frozen=True)
 class SshBackend(GuestBackend):
     """A guest that somebody else runs: it counts as running, and is never ended from here.
@@ -119,7 +129,7 @@ def enter(address: Address) -> Guest:
         The guest; close() disconnects from it, and leaves it running.
 
     Raises:
-        GuestError: there is no connection.
+        GuestError: there is no connection, or its shell prints what nobody has asked for.
         CheckFailed: the guest lacks something that the build of a module needs.
         UsageError: there is no private key to try, or no guest of the harness has its
             architecture.
@@ -138,10 +148,20 @@ def _look(ssh: Ssh, name: str) -> GuestFacts:
 
     Raises:
         UsageError: none of the harness's guests has its architecture.
+        GuestError: its shell prints more than what is asked for, or less.
     """
-    asked = "uname -r; dpkg --print-architecture; nproc; cat /proc/cmdline"
-    answer = ssh.run(asked, seconds=_SECONDS).check().stdout
-    release, architecture, cpus, command_line = answer.split("\n", 3)
+    asked = ('"$(uname -r)"', '"$(uname -m)"', '"$(nproc)"', '"$(cat /proc/cmdline)"')
+    answer = ssh.run(f"printf '%s\\n' {_MARK} {' '.join(asked)}", seconds=_SECONDS).stdout
+    before, mark, found = answer.partition(f"{_MARK}\n")
+    if mark and before.strip():
+        raise GuestError(
+            f"the shell of {name} prints {before.splitlines()[0]!r} before each answer: have its"
+            " start-up files, such as ~/.bashrc, print nothing where there is no terminal"
+        )
+    release, machine, cpus, command_line, *_ = [*found.splitlines(), *[""] * len(asked)]
+    if not (release and machine and cpus.isdecimal()):
+        raise GuestError(f"{name} does not answer as a Linux system with sh, uname and nproc does")
+    architecture = _ARCHITECTURES.get(machine, machine)
     alike = [spec for spec in guest_specs.load().values() if spec.architecture == architecture]
     if not alike:
         raise UsageError(f"{name} is of architecture {architecture}, which is not supported")
