@@ -140,7 +140,8 @@ def _copy(source: ModuleSource, folder: Path, more: Mapping[str, bytes]) -> None
     for path in source.files:
         copy = folder / path
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source.folder / path, copy)
+        with suppress(FileNotFoundError):
+            shutil.copy(source.folder / path, copy)
     for file, data in more.items():
         (folder / file).write_bytes(data)
 

@@ -64,7 +64,8 @@ def kernel_name(stem: str) -> str:
 class ModuleSource:
     """The source of a module, or of several: a folder with a Kbuild or Makefile.
 
-    The files are found and hashed once. An object stands for the source as it was then.
+    The files are found and hashed once. An object stands for the source as it was then. A file that
+    goes before it is read is left out: editors make and remove files at any time.
 
     Attributes:
         folder: the folder.
@@ -97,8 +98,13 @@ class ModuleSource:
     @cached_property
     def too_large(self) -> tuple[Path, ...]:
         """The files that are left out only because of their size, relative to the folder."""
-        sizes = ((path, (self.folder / path).stat().st_size) for path in self._found)
-        return tuple(path for path, size in sizes if size > LARGEST_BYTES)
+        return tuple(path for path in self._found if self._size(path) > LARGEST_BYTES)
+
+    def _size(self, path: Path) -> int:
+        try:
+            return (self.folder / path).stat().st_size
+        except FileNotFoundError:
+            return 0
 
     @cached_property
     def files(self) -> tuple[Path, ...]:
@@ -119,7 +125,10 @@ class ModuleSource:
         """A hash of the files: of their names, contents, and whether they can be executed."""
         made_of = hashlib.sha256()
         for path in self.files:
-            data = (self.folder / path).read_bytes()
+            try:
+                data = (self.folder / path).read_bytes()
+            except FileNotFoundError:
+                continue
             may_run = os.access(self.folder / path, os.X_OK)
             made_of.update(f"{path}\0{may_run} {len(data)}\n".encode("utf-8", "surrogateescape"))
             made_of.update(data)

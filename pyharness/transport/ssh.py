@@ -373,7 +373,7 @@ class Ssh:
         """Copy files into the guest.
 
         Args:
-            files: the files, all of which are in ``folder``.
+            files: the files, all of which are in ``folder``; one that is gone is left out.
             folder: a folder of this host; the files keep their paths relative to it.
             target: the guest's folder to copy into, created if it is missing.
             seconds: the time limit, by the connection's clock.
@@ -386,7 +386,8 @@ class Ssh:
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w", dereference=True) as tar:
             for path in files:
-                tar.add(path, arcname=str(path.relative_to(folder)))
+                with suppress(FileNotFoundError):
+                    tar.add(path, arcname=str(path.relative_to(folder)))
         where = shlex.quote(target)
         self.run(
             f"mkdir -p {where} && tar -xmC {where} --no-same-owner",

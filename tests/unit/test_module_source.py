@@ -9,7 +9,7 @@ import pytest
 from deep_folder import deep_folder
 
 from pyharness import CheckFailed, UsageError
-from pyharness.guest import build
+from pyharness.guest import build, compilers
 from pyharness.guest.module_source import ModuleSource
 from pyharness.guest.qemu_backend import facts_of
 from pyharness.machine import guest_specs
@@ -215,3 +215,17 @@ def test_a_deeply_nested_folder(tmp_path: Path) -> None:
         (folder / "a.c").touch()
         source = ModuleSource(tmp_path)
         assert source.files == (Path("Kbuild"), folder.relative_to(tmp_path) / "a.c")
+
+
+@pytest.mark.parametrize("when", ["found", "measured", "hashed"])
+def test_a_file_that_goes_meanwhile_is_left_out(tmp_path: Path, when: str) -> None:
+    """As those that editors make and remove."""
+    write(tmp_path, "Kbuild", "ring.c", "gone.inc")
+    source = ModuleSource(tmp_path)
+    steps = {"found": lambda: source._found, "measured": lambda: source.files}
+    steps.get(when, lambda: source.digest)()
+    (tmp_path / "gone.inc").unlink()
+    assert source.digest
+    copy = tmp_path / "copy"
+    compilers._copy(source, copy, {})
+    assert sorted(path.name for path in copy.iterdir()) == ["Kbuild", "ring.c"]
