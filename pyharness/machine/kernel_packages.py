@@ -27,9 +27,13 @@ def digest(spec: GuestSpec) -> str:
         return ""
     made_of = hashlib.sha256()
     for file in spec.kernel_packages:
-        if not Path(file).is_file():
-            raise UsageError(f"guest {spec.name}: kernel_packages names {file}, which is no file")
-        made_of.update(hashlib.sha256(Path(file).read_bytes()).digest())
+        try:
+            data = Path(file).read_bytes()
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"guest {spec.name}: kernel_packages names {file!r}, which can't be read: {error}"
+            ) from error
+        made_of.update(hashlib.sha256(data).digest())
     return made_of.hexdigest()
 
 

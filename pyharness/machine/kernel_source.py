@@ -52,9 +52,12 @@ def config_of(spec: GuestSpec) -> str:
     texts = []
     for name in ("base.config", f"base-{spec.architecture}.config", *spec.config):
         file = _SCRIPTS / name  # an absolute path stays as it is
-        if not file.is_file():
-            raise UsageError(f"guest {spec.name}: config names {name}, but there is no {file}")
-        texts.append(file.read_text(encoding="utf-8", errors="replace"))
+        try:
+            texts.append(file.read_text(encoding="utf-8", errors="replace"))
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"guest {spec.name}: config names {name!r}, and {file} can't be read: {error}"
+            ) from error
     return "\n".join(texts)
 
 

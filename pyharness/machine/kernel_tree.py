@@ -52,7 +52,7 @@ class KernelTree:
         """
         try:
             text = (self.folder / ".config").read_text(encoding="utf-8", errors="replace")
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise UsageError(
                 f"{self.folder} is no kernel's tree: it has no .config that can be read. Name the"
                 " folder in which a kernel was built (that of O=, if make was given one)"

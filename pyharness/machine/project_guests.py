@@ -50,10 +50,17 @@ def _project() -> Path | None:
     """The nearest pyproject.toml, seen from the folder in which this process was started."""
     try:
         here = Path.cwd()
-    except FileNotFoundError:
+    except OSError:  # it is gone, or this user may not know it
         return None
     found = (folder / "pyproject.toml" for folder in (here, *here.parents))
-    return next((path for path in found if path.is_file()), None)
+    return next(filter(_is_file, found), None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # this user may not search its folder
+        return False
 
 
 def _placed(table: Any, folder: Path) -> Any:
@@ -67,5 +74,8 @@ def _path(value: Any, folder: Path) -> Any:
     """Return the path of a file in the project, or of each in a list; other words as they are."""
     if isinstance(value, list):
         return [_path(one, folder) for one in value]
-    path = folder / Path(str(value)).expanduser()
-    return str(path) if value and path.exists() else value
+    try:
+        path = folder / Path(str(value)).expanduser()
+        return str(path) if value and path.exists() else value
+    except (OSError, RuntimeError, ValueError):  # it is no path, or of an unknown user
+        return value
