@@ -19,7 +19,8 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -27,10 +28,24 @@ import psutil
 # This program as a command, to which its arguments are appended.
 COMMAND = (sys.executable, "-P", __file__)
 _CHILD_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
+_TERMINATING = (signal.SIGTERM,)
 # How often to check whether the command has ended.
 _LOOK_SECONDS = 0.2
 # When to give up killing processes.
 _END_SECONDS = 10.0
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Have a supervisor that is started in the block begin with SIGTERM blocked.
+
+    Until Python has started, nothing could handle the signal, and FOLDER would be left.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINATING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def end_descendants() -> None:
@@ -67,9 +82,21 @@ def main(parent: str, folder: str, *command: str) -> int:
     # Orphans among the command's descendants become children of this process, which finds them.
     ctypes.CDLL(None).prctl(_CHILD_SUBREAPER, 1, 0, 0, 0)
     os.set_inheritable(int(parent), False)
+    asked: list[int] = []
+    started: list[subprocess.Popen[bytes]] = []
+
+    def terminate(number: int, _frame: object) -> None:
+        asked.append(number)
+        for process in started:
+            process.terminate()
+
+    signal.signal(signal.SIGTERM, terminate)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _TERMINATING)  # see held_back()
     process = subprocess.Popen(command, close_fds=False)
+    started.append(process)
+    if asked:  # before there was a process
+        process.terminate()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the command, too
-    signal.signal(signal.SIGTERM, lambda _number, _frame: process.terminate())
     while process.poll() is None:
         if select.select([int(parent)], [], [], _LOOK_SECONDS)[0]:
             break

@@ -14,7 +14,7 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,17 +155,18 @@ def make_tree(
             *hooks,
             base_of(packages.suite), "/dev/null", *sources,
         ]  # fmt: skip
-        process = subprocess.Popen(
-            command,
-            cwd="/",  # which root of a user namespace can enter, too
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            pass_fds=[*descriptors, *inherited],
-            env=environment(TMPDIR=str(temporary), LC_ALL="C.UTF-8"),
-        )
+        with supervisor.held_back() if os.geteuid() else nullcontext():
+            process = subprocess.Popen(
+                command,
+                cwd="/",  # which root of a user namespace can enter, too
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                pass_fds=[*descriptors, *inherited],
+                env=environment(TMPDIR=str(temporary), LC_ALL="C.UTF-8"),
+            )
         assert process.stdout is not None
         lines = []
         with signals.ended(process, gently=bool(os.geteuid())):
