@@ -101,12 +101,13 @@ def with_sources(
     Raises:
         HostError: it can't be made; the message has the end of mmdebstrap's output.
     """
-    for sources in Mirrors.of_this_host().choices(suite):
+    choices = Mirrors.of_this_host().choices(suite)
+    for left, sources in zip(reversed(range(len(choices))), choices, strict=True):
         try:
             return make(sources)
         except MmdebstrapError as failed:
             log = str(failed)
-            if not _OUT_OF_STEP.search(log):
+            if not (left and _OUT_OF_STEP.search(log)):
                 break
             progress.message(f"{purpose} without security updates: their mirror is out of sync")
     tail = "\n".join(log.splitlines()[-_LAST_LINES:])
