@@ -171,3 +171,33 @@ def test_an_answer_of_an_actor_that_has_ended_is_not_lost(agent: Agent) -> None:
     agent.born(parent, "fork")
     assert agent.ask("receive", task=child, seconds=SECONDS)["value"] == child
     assert agent.ask("receive", task=child, seconds=SECONDS)["gone"]
+
+
+LAUNCH = """
+import runpy, sys
+library, program = sys.argv[1:3]
+sys.path.insert(0, library)
+del sys.argv[1:3]
+runpy.run_path(program, run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("how", ["input", "dismiss"])
+def test_a_launched_command_ends_with_its_children(agent: Agent, how: str) -> None:
+    address = agent.ask("hello")["address"]
+    command = ["sh", "-c", "sleep 1000 & echo $!; wait"]
+    words = [str(bundled.MODULE), str(bundled.IN_GUEST / "agent.py"), "launch", address, *command]
+    line = [sys.executable, "-c", LAUNCH, *words]
+    with subprocess.Popen(line, stdout=subprocess.PIPE) as launched:
+        task = agent.ask("meet_next", seconds=SECONDS)["task"]
+        agent.ask("send", task=task, message={"go": True})
+        assert launched.stdout
+        child = os.pidfd_open(int(launched.stdout.readline()))
+        if how == "input":
+            assert agent.process.stdin
+            agent.process.stdin.close()
+        else:
+            agent.ask("dismiss", seconds=SECONDS)
+        assert has_ended(child)
+        os.close(child)
+        assert launched.wait() == 128 + signal.SIGKILL

@@ -495,17 +495,17 @@ class Agent:
     def do_dismiss(self, seconds: float) -> dict[str, Any]:
         """Kill all actors, and wait until those that the agent started have ended."""
         self.kill_actors()
-        for channel in self.actors.values():
-            channel.close()
-        self.actors.clear()
         for task in [*self.children]:
             self.do_reap(task, seconds)
         return {}
 
     def kill_actors(self) -> None:
-        """Kill all actors."""
+        """Kill all actors, after their sockets are closed: see hold()."""
         self.forget_ended()
-        for task in {*self.actors, *self.children}:
+        tasks = {*self.actors, *self.children}
+        while self.actors:
+            self.actors.popitem()[1].close()
+        for task in tasks:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(task, signal.SIGKILL)
 
@@ -633,7 +633,7 @@ def launch(address: str, argv: list[str]) -> None:
 
 
 def hold(address: bytes, child: int) -> int:
-    """Let a child go when the agent says so; kill it if the agent ends.
+    """Let a child go when the agent says so; kill it and its group if the agent closes the socket.
 
     Args:
         address: the agent's address.
@@ -650,7 +650,7 @@ def hold(address: bytes, child: int) -> int:
         LIBC.ptrace(PTRACE_DETACH, child, 0, 0)
         pidfd = os.pidfd_open(child)
         ready, _, _ = select.select([pidfd, meeting.fileno()], [], [])
-    if not go or pidfd not in ready:
+    if not go or meeting.fileno() in ready:
         os.killpg(child, signal.SIGKILL)
     return os.waitpid(child, 0)[1]
 
