@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyharness.errors import GuestTimeout
-from pyharness.host import signals
+from pyharness.host import children, signals
 from pyharness.host.cpu_time import Clock
-from pyharness.host.programs import die_with_parent, environment
 
 _POLL_SECONDS = 0.02
 
@@ -63,11 +62,9 @@ def run_until(
         HostError: this host lacks a program.
     """
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
-            die_with_parent(command),
-            env=environment(),
+        process = children.start(
+            command,
             cwd=folder,
-            stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT if with_errors else subprocess.DEVNULL,
             start_new_session=True,

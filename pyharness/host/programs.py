@@ -128,10 +128,11 @@ def began(pid: int) -> str:
 
 
 def die_with_parent(command: Sequence[str]) -> list[str]:
-    """Extend a command such that the kernel kills it when the process that started it ends.
+    """Extend a command such that the kernel kills it when the thread that started it ends.
 
     The kernel does so even if SIGKILL ended the parent. setpriv replaces itself by the command, so
-    that the command has the process id that the parent sees.
+    that the command has the process id that the parent sees. children.start() starts a command
+    that ends with the process, and not with a thread of it.
 
     Raises:
         HostError: setpriv isn't installed.

@@ -8,7 +8,6 @@ with the built module and one program, ``inside/bench.c``.
 
 import json
 import re
-import subprocess
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -16,9 +15,9 @@ from pathlib import Path
 
 from pyharness.errors import CheckFailed
 from pyharness.guest.guest import Guest
-from pyharness.host import signals
+from pyharness.host import children, signals
 from pyharness.host.cpu_time import Clock
-from pyharness.host.programs import die_with_parent, environment, requires
+from pyharness.host.programs import requires
 from pyharness.host.progress import Progress
 from pyharness.interceptor import guest_program
 from pyharness.interceptor.interface import HEADER
@@ -145,13 +144,7 @@ def run(saved_state: SavedState, ko: Path, program: bytes, *, progress: Progress
             initrd="initrd",
             console=console.name,
         )
-        process = subprocess.Popen(
-            die_with_parent(command),
-            cwd=folder,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-        )
-        with signals.ended(process):
+        with signals.ended(process := children.start(command, cwd=folder)):
             clock = Clock(process.pid, children=True)
             seen = 0
             while process.poll() is None:

@@ -7,7 +7,6 @@ measures there; it gets its files on a second disk, and writes its results to a 
 """
 
 import json
-import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -16,9 +15,9 @@ from pathlib import Path
 
 from pyharness.errors import CheckFailed, UsageError
 from pyharness.guest.guest import Guest
-from pyharness.host import signals
+from pyharness.host import children, signals
 from pyharness.host.cpu_time import Clock
-from pyharness.host.programs import die_with_parent, environment, requires
+from pyharness.host.programs import requires
 from pyharness.host.progress import Progress, Task
 from pyharness.interceptor import guest_program, peer_results
 from pyharness.interceptor.peer_results import PeerCost
@@ -132,10 +131,7 @@ def run(
         command = command_line.for_peers(
             saved_state.spec, saved_state.kernel, files=_FILES, console=_CONSOLE, results=_RESULTS
         )
-        process = subprocess.Popen(
-            die_with_parent(command), cwd=folder, env=environment(), stdin=subprocess.DEVNULL
-        )
-        with signals.ended(process):
+        with signals.ended(process := children.start(command, cwd=folder)):
             clock = Clock(process.pid, children=True)
             begun = -1
             while process.poll() is None:

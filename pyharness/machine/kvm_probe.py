@@ -10,9 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from pyharness.host import cache, signals
+from pyharness.host import cache, children, signals
 from pyharness.host.cpu_time import Clock
-from pyharness.host.programs import die_with_parent, environment
 from pyharness.machine import command_line
 from pyharness.machine.accelerator import Accelerator, known_accelerator, remember, tcg
 from pyharness.machine.guest_specs import GuestSpec
@@ -48,11 +47,9 @@ def _probe(spec: GuestSpec, kernel: Kernel) -> Accelerator:
     with tempfile.TemporaryDirectory() as folder:
         console = Path(folder) / "console"
         command = command_line.for_kvm_probe(spec, kernel, console.name)
-        process = subprocess.Popen(
-            die_with_parent(command),
-            cwd=folder,  # QEMU may dump core
-            env=environment(),
-            stdin=subprocess.DEVNULL,
+        process = children.start(
+            command,
+            cwd=Path(folder),  # QEMU may dump core
             stderr=subprocess.DEVNULL,
         )
         with signals.ended(process):

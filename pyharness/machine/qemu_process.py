@@ -22,9 +22,9 @@ import psutil
 from qemu.qmp import ConnectError, QMPClient, QMPError
 
 from pyharness.errors import GuestError, GuestTimeout, HostError, UsageError
-from pyharness.host import json_store
+from pyharness.host import children, json_store
 from pyharness.host.cpu_time import Clock
-from pyharness.host.programs import began, die_with_parent, environment, free_port, requires, run
+from pyharness.host.programs import began, free_port, requires, run
 from pyharness.machine import command_line, gdb_stub
 from pyharness.machine.accelerator import Accelerator
 from pyharness.machine.command_line import CONSOLE_LOG, CONSOLE_SOCKET, QMP_SOCKET
@@ -178,11 +178,10 @@ class Machine:
             for left in SOCKETS:
                 (folder / left).unlink(missing_ok=True)
             with (folder / QEMU_LOG).open("wb") as log:
-                process = subprocess.Popen(
-                    line if persistent else die_with_parent(line),
+                process = children.start(
+                    line,
+                    outlives=persistent,
                     cwd=folder,
-                    env=environment(),
-                    stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     # Ctrl-C at the terminal is for this process, which ends QEMU.
