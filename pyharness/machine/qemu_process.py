@@ -188,18 +188,23 @@ class Machine:
                     start_new_session=True,
                 )
             _started[process.pid] = process
-            machine = cls(
-                folder=folder,
-                guest=spec.name,
-                accel=accel.name,
-                port=port,
-                pid=process.pid,
-                began=began(process.pid),
-                owner=None if persistent else os.getpid(),
-            )
-            machine._remember()
-            if machine._is_up(process):
-                return machine
+            try:
+                machine = cls(
+                    folder=folder,
+                    guest=spec.name,
+                    accel=accel.name,
+                    port=port,
+                    pid=process.pid,
+                    began=began(process.pid),
+                    owner=None if persistent else os.getpid(),
+                )
+                machine._remember()
+                if machine._is_up(process):
+                    return machine
+            except BaseException:  # the caller does not get to know the process
+                process.kill()
+                process.wait()
+                raise
             said = machine.printed()
             if "Could not set up host forwarding rule" not in said:  # another process took the port
                 break

@@ -14,7 +14,7 @@ from pyharness.machine.saved_states import SavedState
 
 NAME = "bookworm-amd64"
 # It begins as QEMU does: its monitor's socket exists. Then it does nothing.
-IDLE = "touch qmp.sock; exec sleep 1000"
+IDLE = ": > qmp.sock; exec sleep 1000"
 _SCRIPT = """#!/bin/sh
 [ "$1" = --version ] && echo "QEMU emulator version 7.2.0" && exit
 {}
