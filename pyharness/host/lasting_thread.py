@@ -4,10 +4,10 @@
 import asyncio
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 _Result = TypeVar("_Result")
 
@@ -38,6 +38,19 @@ def call(function: Callable[[], _Result], *, undo: Callable[[_Result], object]) 
     except BaseException:
         if not future.cancel():
             future.add_done_callback(undo_it)
+        raise
+
+
+def run(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
+    """Run a coroutine in the thread; the caller's thread may have an event loop of its own.
+
+    If this thread is interrupted, the coroutine is cancelled.
+    """
+    future = asyncio.run_coroutine_threadsafe(coroutine, _loop(os.getpid()))
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
         raise
 
 

@@ -6,7 +6,6 @@ paths of its sockets are short. ``machine.json`` identifies the process, so that
 can use or end it later.
 """
 
-import asyncio
 import os
 import re
 import subprocess
@@ -19,13 +18,12 @@ from types import NoneType
 from typing import Any
 
 import psutil
-from qemu.qmp import ConnectError, QMPClient, QMPError
 
-from pyharness.errors import GuestError, GuestTimeout, HostError, UsageError
+from pyharness.errors import GuestError, HostError, UsageError
 from pyharness.host import children, json_store
 from pyharness.host.cpu_time import Clock
 from pyharness.host.programs import began, free_port, requires, run
-from pyharness.machine import command_line, gdb_stub
+from pyharness.machine import command_line, gdb_stub, qmp
 from pyharness.machine.accelerator import Accelerator
 from pyharness.machine.command_line import CONSOLE_LOG, CONSOLE_SOCKET, QMP_SOCKET
 from pyharness.machine.guest_specs import GuestSpec
@@ -308,7 +306,7 @@ class Machine:
         if started := _started.pop(self.pid, None):
             started.wait()
 
-    def qmp(self, *commands: str | tuple[str, dict[str, Any]]) -> Any:
+    def qmp(self, *commands: qmp.Command) -> Any:
         """Run QMP commands, one after another.
 
         Args:
@@ -318,51 +316,16 @@ class Machine:
             The last command's result.
 
         Raises:
-            GuestError: QEMU is gone, or a command failed.
+            GuestError: QEMU is gone, or refuses a command.
             GuestTimeout: QEMU does not answer.
         """
-
-        async def converse() -> Any:
-            client = QMPClient("pyharness")
-            try:
-                # Through the folder's descriptor the path is short enough for a socket's address.
-                folder = os.open(self.folder, os.O_PATH)
-                try:
-                    await self._connect(client, f"/proc/self/fd/{folder}/{QMP_SOCKET}")
-                finally:
-                    os.close(folder)
-                answer: Any = None
-                for command in commands:
-                    name, arguments = command if isinstance(command, tuple) else (command, None)
-                    answer = await client.execute(name, arguments)
-                return answer
-            finally:
-                with suppress(EOFError):  # QEMU has hung up
-                    await client.disconnect()
-
-        try:
-            return asyncio.run(asyncio.wait_for(converse(), _QMP_SECONDS))
-        except TimeoutError as error:
-            raise GuestTimeout(f"QEMU of {self.guest} does not answer its monitor") from error
-        # qemu.qmp 0.0.6 asserts that QEMU does not hang up right after the greeting.
-        except (QMPError, OSError, AssertionError) as error:
-            said = str(error) or "it has ended the connection"
-            raise GuestError(f"QEMU of {self.guest} does not answer by QMP: {said}") from error
-
-    async def _connect(self, client: QMPClient, path: str) -> None:
-        """Connect to QEMU; try again if it refuses.
-
-        It does so between the socket's bind() and listen().
-        """
-        end = time.monotonic() + _START_SECONDS
-        while True:
-            try:
-                return await client.connect(path)
-            except ConnectError as error:
-                refused = isinstance(error.exc, ConnectionRefusedError)
-                if not refused or not self.alive or time.monotonic() > end:
-                    raise
-            await asyncio.sleep(0.01)
+        return qmp.execute(
+            self.folder,
+            *commands,
+            guest=self.guest,
+            alive=lambda: self.alive,
+            seconds=_QMP_SECONDS,
+        )
 
     def status(self) -> str:
         """QEMU's run state: ``running``, ``paused``, ``guest-panicked`` …, or ``ended``.

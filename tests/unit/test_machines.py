@@ -21,7 +21,7 @@ def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SavedStat
 
 
 class Interrupted(KeyboardInterrupt):
-    pass
+    """Ctrl-C, as it may come at any moment."""
 
 
 @pytest.mark.parametrize("persistent", [True, False])

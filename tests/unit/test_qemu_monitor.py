@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """QEMU's monitor is asked as soon as it can be. Its other end is made up here."""
 
+import asyncio
 import json
 import os
 import socket
@@ -69,6 +70,18 @@ def test_a_monitor_that_refuses_is_waited_for(tmp_path: Path) -> None:
     with monitor(tmp_path, tried) as machine:
         assert machine.status() == "running"
     assert time.monotonic() - begin > 0.4
+
+
+def test_a_monitor_is_asked_where_an_event_loop_runs(tmp_path: Path) -> None:
+    """As in Jupyter, and in tests that are coroutines."""
+    tried = threading.Event()
+    tried.set()
+
+    async def ask(machine: Machine) -> str:
+        return machine.status()
+
+    with monitor(tmp_path, tried) as machine:
+        assert asyncio.run(ask(machine)) == "running"
 
 
 @pytest.mark.parametrize("most", [0, 1, 2])
