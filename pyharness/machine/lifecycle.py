@@ -19,7 +19,7 @@ from pathlib import Path
 from pyharness.errors import GuestError, HostError, UsageError
 from pyharness.host import cache
 from pyharness.host.cpu_time import Clock
-from pyharness.machine import command_line, qemu_process, saved_states
+from pyharness.machine import command_line, qemu_process, saved_states, state_file
 from pyharness.machine.in_use import STARTED_FROM
 from pyharness.machine.qemu_process import Machine
 from pyharness.machine.saved_states import STATE, SavedState
@@ -88,7 +88,7 @@ def _start(
         saved: the path of the state to resume from, relative to the folder; None to boot.
         fix: what to do if QEMU can't load the state, for the error message.
     """
-    if saved and not qemu_process.is_state(folder / saved):
+    if saved and not state_file.is_state(folder / saved):
         raise HostError(f"QEMU can't go on from the saved state: {saved} is not whole: {fix}")
     machine = Machine.start(
         saved_state.spec,
@@ -100,7 +100,7 @@ def _start(
     )
     try:
         if saved:
-            machine.wait_running(fix=fix)
+            state_file.wait_running(machine, fix=fix)
     except BaseException:
         machine.end()
         raise
@@ -144,14 +144,12 @@ def suspend(machine: Machine) -> None:
     Raises:
         UsageError: gdb debugs the guest.
         HostError: the state can't be saved; the machine keeps running.
+        GuestError: QEMU refuses to save it, or does not answer; the guest keeps running if QEMU
+            does.
     """
     machine.check_no_gdb()
     with cache.locked(f"run-{machine.folder.name}"):
-        try:
-            machine.save(machine.folder / STATE)
-        except HostError:
-            machine.qmp("cont")
-            raise
+        state_file.save(machine, machine.folder / STATE)
         machine.end()
 
 

@@ -41,19 +41,12 @@ FACTS = "machine.json"
 # Under emulation a guest answers by SSH within 3 s after it has booted, or was started from a saved
 # state. The limit is several times that, in seconds of real hardware (60 s emulated).
 ANSWER_SECONDS = 10.0
-# The time limits of a conversation by QMP and of saving a state, of QEMU's start, and of its end.
+# The time limits of a conversation by QMP, of QEMU's start, and of its end.
 _QMP_SECONDS = 60.0
 _START_SECONDS = 30.0
 _END_SECONDS = 10.0
-# Loading a state takes 1 to 3 s on an idle machine. Only time in which QEMU can run counts.
-_LOAD_SECONDS = 60.0
-# The name of a state that is being saved.
-_SAVING = "state.new"
 # The name of a file with memory that is being read.
 _MEMORY = "memory"
-# How much is written to a file to see whether it can grow (bytes).
-_GROWN = 1 << 20
-_STATE_BEGIN = b"QEVM"
 # How much of the console's output last_words() returns.
 _LAST_LINES = 12
 
@@ -67,28 +60,6 @@ def _text(log: Path) -> str:
         return log.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return ""
-
-
-def _refusal(file: Path) -> str:
-    """Why a file can't grow; empty if it can.
-
-    QEMU does not report the error of the command through which it writes the file.
-    """
-    try:
-        with file.open("ab") as grown:
-            grown.write(bytes(_GROWN))
-    except OSError as error:
-        return error.strerror or str(error)
-    return ""
-
-
-def is_state(file: Path) -> bool:
-    """Whether a file begins like a machine's saved state; QEMU 7.2 reads an empty one for ever."""
-    try:
-        with file.open("rb") as state:
-            return state.read(len(_STATE_BEGIN)) == _STATE_BEGIN
-    except FileNotFoundError:
-        return False
 
 
 def make_overlay(disk: Path, backing: Path, form: str) -> None:
@@ -431,31 +402,17 @@ class Machine:
         """Return the error that check_disk() raises."""
         return HostError(f"the disk of {self.folder} is full: make room, then pyharness reset")
 
-    def save(self, state: Path) -> None:
-        """Stop the machine, and save its state to a file. It can't go on after that.
-
-        Args:
-            state: the file, which must be in the machine's folder.
-
-        Raises:
-            HostError: the state could not be written, and there is no such file; the machine is
-                stopped, but can go on.
-            GuestError: QEMU is gone, or a command failed.
-            GuestTimeout: QEMU does not answer.
-        """
-        # The file has another name until it is complete. A shell reads that name.
-        self.qmp("stop", ("migrate", {"uri": f"exec:cat > {_SAVING}"}))
-        clock = Clock(self.pid)
-        while (status := self.qmp("query-migrate")["status"]) != "completed":
-            if status in ("failed", "cancelled") or clock() > _QMP_SECONDS:
-                why = _refusal(self.folder / _SAVING) or f"migration {status}"
-                (self.folder / _SAVING).unlink(missing_ok=True)
-                raise HostError(
-                    f"the state of {self.guest} can't be saved in {self.folder}: {why}:"
-                    " make room there"
-                )
-            time.sleep(0.05)
-        (self.folder / _SAVING).rename(state)
+    @contextmanager
+    def resumed_on_error(self) -> Iterator[None]:
+        """Resume a guest that ran before the block, if the block raises an exception."""
+        ran = self._state() == "running"
+        try:
+            yield
+        except BaseException:
+            with suppress(GuestError):  # QEMU is gone, and the block's exception says more
+                if ran:
+                    self.qmp("cont")
+            raise
 
     def monitor(self, command: str) -> str:
         """Run a command of QEMU's human monitor (HMP), and return its output.
@@ -505,35 +462,3 @@ class Machine:
             GuestTimeout: QEMU does not answer.
         """
         return instruction_pointers(self.monitor("info registers -a"))
-
-    def wait_running(self, *, fix: str) -> None:
-        """Wait until QEMU has loaded a saved state, and resume the guest from it.
-
-        Args:
-            fix: what to do if QEMU can't load the state, for the error message.
-
-        Raises:
-            HostError: QEMU can't load the state.
-        """
-        clock = Clock(self.pid)
-        while (status := self._loading()) != "running":
-            if status == "paused":  # it was saved in this state
-                self.qmp("cont")
-            if status in ("ended", "failed") or clock() > _LOAD_SECONDS:
-                said = self.printed() or f"it is {status}"
-                raise HostError(f"QEMU can't go on from the saved state: {said}: {fix}")
-            time.sleep(0.02)
-
-    def _loading(self) -> str:
-        """QEMU's run state while it loads a saved state.
-
-        It is ``failed`` or ``ended`` if QEMU can't load the state, and ``silent`` if QEMU does not
-        answer.
-        """
-        try:
-            if (status := self.status()) == "inmigrate":
-                loading = str(self.qmp("query-migrate").get("status"))
-                return "failed" if loading == "failed" else status
-        except GuestError:  # QEMU may be about to end
-            return "silent" if self.alive else "ended"
-        return status

@@ -32,6 +32,7 @@ from pyharness.machine import (
     kernel_tree,
     kvm_probe,
     qemu_process,
+    state_file,
 )
 from pyharness.machine import kernel as kernels
 from pyharness.machine.accelerator import Accelerator
@@ -211,7 +212,7 @@ def _boot_and_save(booting: _Boot, folder: Path, progress: Progress) -> None:
             bad = unexpected_reports(found, before)
             if not bad:
                 task.at(0.95, "saving its state")
-                machine.save(folder / STATE)
+                state_file.save(machine, folder / STATE)
                 break
         if not others:
             said = "\n\n".join(map(str, bad))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pyharness.host.programs import version_of
-from pyharness.machine import accelerator, guest_specs, qemu_process
+from pyharness.machine import accelerator, guest_specs, qemu_process, state_file
 from pyharness.machine.image import Image
 from pyharness.machine.saved_states import SavedState
 
@@ -38,7 +38,7 @@ def saved_state(folder: Path, monkeypatch: pytest.MonkeyPatch, qemu: str) -> Ite
     monkeypatch.setenv("PYHARNESS_CACHE", str(folder))
     monkeypatch.delenv("PYHARNESS_RUN", raising=False)
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
-    monkeypatch.setattr(qemu_process.Machine, "wait_running", lambda _machine, *, fix: fix)
+    monkeypatch.setattr(state_file, "wait_running", lambda _machine, *, fix: fix)
     saved = folder / "saved-states" / f"{NAME}-{'0' * 12}"
     saved.mkdir(parents=True)
     (saved / "state").write_bytes(b"QEVM")
