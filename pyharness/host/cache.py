@@ -20,7 +20,7 @@ from pyharness.errors import HostError, UsageError
 CACHE_VARIABLE = "PYHARNESS_CACHE"
 RUN_VARIABLE = "PYHARNESS_RUN"
 # What was made from sources that rarely change is kept for this long after its last use.
-_UNUSED_SECONDS = 7 * 24 * 3600.0
+UNUSED_SECONDS = 7 * 24 * 3600.0
 # What was made from a kernel's tree that its developer builds again and again is kept for so long.
 SHORT_LIVED_SECONDS = 3600.0
 _Made = TypeVar("_Made")
@@ -184,7 +184,7 @@ def atomic_folder(
     target: Path,
     *,
     siblings: str = "",
-    unused_seconds: float = _UNUSED_SECONDS,
+    unused_seconds: float = UNUSED_SECONDS,
     keep: Collection[Path] = (),
 ) -> Iterator[Path]:
     """Create a folder such that it is either complete or absent.

@@ -22,7 +22,7 @@ from pathlib import Path
 from pyharness.host import bundled, cache, json_store
 from pyharness.host.programs import requires, run
 from pyharness.host.progress import NoProgress, Progress, Task
-from pyharness.machine import kernel_packages, mmdebstrap
+from pyharness.machine import in_use, kernel_packages, mmdebstrap
 from pyharness.machine.guest_specs import GuestSpec
 from pyharness.machine.kernel import Kernel
 from pyharness.machine.mmdebstrap import MmdebstrapError, Packages, in_memory, on_disk
@@ -217,7 +217,7 @@ def _make(spec: GuestSpec, target: Path, progress: Progress, task: Task) -> None
     mmdebstrap.check_host(spec.architecture, purpose=purpose, room=ROOM)
 
     def make(sources: list[str]) -> None:
-        with cache.atomic_folder(target, siblings=spec.image) as folder:
+        with cache.atomic_folder(target, siblings=spec.image, keep=in_use.images()) as folder:
             _make_from(spec, sources, folder, task)
 
     mmdebstrap.with_sources(spec.suite, make, purpose=purpose, progress=progress)

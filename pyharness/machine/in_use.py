@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What of the cache persistent machines of this user are started from: it must be kept."""
+"""What of the cache this user's machines were started from: it must be kept."""
 
 from pathlib import Path
 
@@ -17,7 +17,16 @@ def saved_states() -> set[Path]:
     return {link.resolve() for link in cache.run_folder().glob(f"*/{STARTED_FROM}")}
 
 
+def images() -> set[Path]:
+    """The folders of the images that these saved states were booted from."""
+    return _named("image")
+
+
 def kernels() -> set[Path]:
     """The folders of the kernels that these saved states were booted with."""
+    return _named("kernel")
+
+
+def _named(fact: str) -> set[Path]:
     known = (json_store.read(folder / FACTS_FILE, FACTS) for folder in saved_states())
-    return {Path(facts["kernel"]) for facts in known if facts}
+    return {Path(facts[fact]) for facts in known if facts}

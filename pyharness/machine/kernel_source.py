@@ -15,7 +15,7 @@ from pyharness.errors import UsageError
 from pyharness.host import bundled, cache
 from pyharness.host.progress import NoProgress, Progress, Task
 from pyharness.linux import kernel_config
-from pyharness.machine import kernel, mmdebstrap
+from pyharness.machine import in_use, kernel, mmdebstrap
 from pyharness.machine.guest_specs import GuestSpec
 from pyharness.machine.kernel import Kernel
 from pyharness.machine.mmdebstrap import MmdebstrapError, Packages, in_memory, on_disk
@@ -106,7 +106,7 @@ def _build(spec: GuestSpec, config: str, target: Path, progress: Progress, task:
     mmdebstrap.check_host(spec.architecture, purpose=purpose, room=_ROOM)
 
     def make(sources: list[str]) -> None:
-        with cache.atomic_folder(target, siblings=spec.name) as folder:
+        with cache.atomic_folder(target, siblings=spec.name, keep=in_use.kernels()) as folder:
             _build_from(spec, config, sources, folder, task)
 
     mmdebstrap.with_sources(spec.suite, make, purpose=purpose, progress=progress)

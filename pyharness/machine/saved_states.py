@@ -182,14 +182,13 @@ class _Boot:
 
     def making(self) -> AbstractContextManager[Path]:
         """Create the folder, and remove what is not in use any more."""
-        if self.spec.kernel_tree:
-            return cache.atomic_folder(
-                self.folder,
-                siblings=self._siblings,
-                unused_seconds=cache.SHORT_LIVED_SECONDS,
-                keep=in_use.saved_states(),
-            )
-        return cache.atomic_folder(self.folder, siblings=self._siblings)
+        short = self.spec.kernel_tree
+        return cache.atomic_folder(
+            self.folder,
+            siblings=self._siblings,
+            unused_seconds=cache.SHORT_LIVED_SECONDS if short else cache.UNUSED_SECONDS,
+            keep=in_use.saved_states(),
+        )
 
     @property
     def _siblings(self) -> str:
