@@ -64,7 +64,9 @@ def examine(spec: GuestSpec) -> Iterator[Finding]:
         what="image",
         good=not unreadable,
         result=f"kernel {made.release} ({made.version})" if made else unreadable or "not made yet",
-        fix="" if made or unreadable else "pyharness up makes it, in two to five minutes",
+        fix=""
+        if made or unreadable
+        else f"pyharness up {spec.name} makes it, in two to five minutes",
     )
     yield _accelerator(spec, made)
 

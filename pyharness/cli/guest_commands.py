@@ -88,8 +88,9 @@ def up_command(guest: str, cpus: int | None, memory: int | None) -> None:
         port = entered.qemu.machine.port
         runs = "runs already" if already else "is up"
         if entered.qemu.saved_state.image != image.find(known_guests.find(guest)):
-            runs += " (from an older image: pyharness reset renews it)"
-        click.echo(f"{entered.describe()}: {runs}, SSH on 127.0.0.1:{port} (pyharness ssh)")
+            runs += f" (from an older image: pyharness reset {guest} renews it)"
+        ssh = "pyharness ssh" + f" --guest {guest}" * (guest != known_guests.DEFAULT_GUEST)
+        click.echo(f"{entered.describe()}: {runs}, SSH on 127.0.0.1:{port} ({ssh})")
 
 
 def _refuse_others(guest: str, cpus: int | None, memory: int | None) -> None:
@@ -175,7 +176,7 @@ def suspend_command(guest: str) -> None:
     """Save a guest's state to the disk and end its machine; up resumes it where it was."""
     with signals.held():  # an interruption could leave the guest stopped, but not saved
         lifecycle.suspend(_running(guest))
-    click.echo(f"{guest} is suspended: pyharness up resumes it")
+    click.echo(f"{guest} is suspended: pyharness up {guest} resumes it")
 
 
 @click.command("halt")
@@ -186,7 +187,7 @@ def halt_command(guest: str) -> None:
     timeout_factor = lifecycle.saved_state_of(machine).accel.timeout_factor
     with signals.held():  # a guest that shuts down unnoticed is taken for a crashed one
         lifecycle.switch_off(machine, seconds=30 * timeout_factor)
-    click.echo(f"{guest} is off: pyharness up starts it")
+    click.echo(f"{guest} is off: pyharness up {guest} starts it")
 
 
 @click.group("snapshot", short_help="Save and restore named states of a running guest.")
@@ -254,7 +255,8 @@ def status_command(guests: tuple[str, ...], as_json: bool) -> None:
         click.echo(f"{name:32} {state:10} pyharness up {name} {what_next}")
     if not running and not resting:
         said = f"{', '.join(guests)} does not run" if guests else "no guest runs"
-        click.echo(f"{said} (pyharness up starts one)")
+        start = " ".join(["pyharness up", *guests])
+        click.echo(f"{said} ({start} starts {'it' if len(guests) == 1 else 'one'})")
 
 
 @click.command(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The backend of the guests that this package starts: a QEMU process with a saved state."""
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,9 +46,11 @@ class QemuBackend(GuestBackend):
         if saved.spec.kernel_tree:
             tree_of_kernel = KernelTree(Path(saved.spec.kernel_tree))
             if not saved.kernel.folder.name.endswith(tree_of_kernel.digest()):
+                name, folder = saved.spec.name, shlex.quote(str(tree_of_kernel.folder))
+                again = f"pyharness down {name}, then pyharness up {name} --kernel {folder}"
                 raise UsageError(
-                    f"the kernel in {tree_of_kernel.folder} was built again since {self.facts} has"
-                    " booted it: pyharness down, and up again with --kernel"
+                    f"the kernel in {folder} was built again since {name} has booted it:"
+                    f" {again if self.persistent else 'start the guest again'}"
                 )
             return WithTree(tree_of_kernel)
         tree = self._tree(emulated=False)

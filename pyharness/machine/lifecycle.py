@@ -55,7 +55,7 @@ def start(saved_state: SavedState, *, persistent: bool = False) -> Machine:
     # A machine that is not persistent needs no lock: only this process uses its name.
     with cache.locked(f"run-{name}") if persistent else nullcontext():
         if (old := Machine.of(folder)) and old.alive:
-            raise RunsAlready(f"{name} runs already: pyharness down ends it")
+            raise RunsAlready(f"{name} runs already: pyharness down {name} ends it")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         try:
@@ -122,7 +122,7 @@ def start_again(name: str) -> Machine:
     folder = cache.run_folder() / name
     with cache.locked(f"run-{name}"):
         if (old := Machine.of(folder)) and old.alive:
-            raise RunsAlready(f"{name} runs already: pyharness down ends it")
+            raise RunsAlready(f"{name} runs already: pyharness down {name} ends it")
         saved_state = _saved_state_in(folder, name)
         saved = folder / STATE
         machine = _start(
@@ -130,7 +130,7 @@ def start_again(name: str) -> Machine:
             folder,
             persistent=True,
             saved=STATE if saved.exists() else None,
-            fix=f"pyharness reset --guest {name} starts it anew",
+            fix=f"pyharness reset {name} starts it anew",
         )
         saved.unlink(missing_ok=True)
         (folder / _OFF).unlink(missing_ok=True)
@@ -276,6 +276,7 @@ def _saved_state_in(folder: Path, name: str) -> SavedState:
     saved_state = saved_states.read((folder / STARTED_FROM).resolve())
     if saved_state is None:
         raise GuestError(
-            f"the saved state that {name} was started from no longer exists: pyharness reset"
+            f"the saved state that {name} was started from no longer exists:"
+            f" pyharness reset {name} starts it anew"
         )
     return saved_state

@@ -400,7 +400,9 @@ class Machine:
 
     def no_room(self) -> HostError:
         """Return the error that check_disk() raises."""
-        return HostError(f"the disk of {self.folder} is full: make room, then pyharness reset")
+        # A machine that ends with its process is started anew when that process is run again.
+        then = f"pyharness reset {self.guest}" if self.owner is None else "try again"
+        return HostError(f"the disk of {self.folder} is full: make room, then {then}")
 
     @contextmanager
     def resumed_on_error(self) -> Iterator[None]:

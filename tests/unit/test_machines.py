@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
 """Machines are started, found and ended. Their QEMU is a shell script here."""
 
+import ast
 import errno
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import stand_in
 
-from pyharness.errors import HostError
+import pyharness
+from pyharness.errors import GuestError, HostError
 from pyharness.host import cache, json_store
 from pyharness.machine import lifecycle, qemu_process
 from pyharness.machine.saved_states import SavedState
@@ -18,6 +21,42 @@ from pyharness.machine.saved_states import SavedState
 def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SavedState]:
     with stand_in.saved_state(tmp_path, monkeypatch, stand_in.IDLE) as state:
         yield state
+
+
+def messages() -> Iterator[str]:
+    """The strings of the package that are no docstrings, as they are in its source."""
+    for file in Path(pyharness.__file__).parent.rglob("*.py"):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        documents = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.JoinedStr | ast.Constant) and id(node) not in documents:
+                yield ast.unparse(node)
+
+
+def test_a_fix_that_ends_a_guest_names_the_guest() -> None:
+    """Without a name, the command is for the default guest."""
+    fix = re.compile(r"pyharness (?:down|reset|halt|suspend)\b(?! \{)")
+    parts = {
+        ast.unparse(part)
+        for message in messages()
+        for node in [ast.parse(message, mode="eval").body]
+        if isinstance(node, ast.JoinedStr)
+        for part in node.values
+    }
+    assert [said for said in messages() if fix.search(said) and said not in parts] == []
+
+
+def test_the_fix_for_a_guest_is_for_that_guest(saved: SavedState) -> None:
+    name = saved.spec.name
+    machine = lifecycle.start(saved, persistent=True)
+    with pytest.raises(lifecycle.RunsAlready, match=f"pyharness down {name} ends it"):
+        lifecycle.start(saved, persistent=True)
+    with pytest.raises(lifecycle.RunsAlready, match=f"pyharness down {name} ends it"):
+        lifecycle.start_again(name)
+    with pytest.raises(GuestError, match=f"pyharness reset {name} starts it anew"):
+        lifecycle.saved_state_of(machine)
+    assert str(machine.no_room()).endswith(f"make room, then pyharness reset {name}")
+    assert str(lifecycle.start(saved).no_room()).endswith("make room, then try again")
 
 
 class Interrupted(KeyboardInterrupt):

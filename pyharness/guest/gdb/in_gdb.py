@@ -19,7 +19,7 @@ with open(os.environ["PYHARNESS_GDB"], encoding="utf-8") as _file:  # noqa: PTH1
     _GUEST: dict[str, Any] = json.load(_file)
 _MASK = (1 << _GUEST["pointer"] * 8) - 1
 _KILL = """define hook-kill
-python raise gdb.GdbError("kill would end the guest: quit lets it run on, pyharness down ends it")
+python raise gdb.GdbError("kill would end the guest: quit lets it run on")
 end"""
 # The section of a module's file that identifies its build.
 _NOTE = ".note.gnu.build-id"
