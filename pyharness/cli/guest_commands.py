@@ -144,7 +144,7 @@ def down_command(guest: str, everything: bool) -> None:
         ended += 1
     for machine in lifecycle.all_machines():
         its_own = machine.folder.name == guest
-        if its_own or machine.orphaned or everything:
+        if its_own or (machine.here and (machine.orphaned or everything)):
             lifecycle.end(machine)
             click.echo(f"ended {machine.folder.name} (process {machine.pid})")
             ended += 1

@@ -18,6 +18,7 @@ def start(
     stdout: int | IO[bytes] | None = None,
     stderr: int | IO[bytes] | None = None,
     start_new_session: bool = False,
+    pass_fds: Sequence[int] = (),
 ) -> "subprocess.Popen[bytes]":
     """Start a program of this host, which has no standard input, as a child of this process.
 
@@ -31,6 +32,7 @@ def start(
         stdout: its standard output, as for Popen.
         stderr: its standard error, as for Popen.
         start_new_session: whether it has a session of its own, which gets no Ctrl-C.
+        pass_fds: the file descriptors that it inherits.
 
     Raises:
         HostError: setpriv isn't installed.
@@ -47,6 +49,7 @@ def start(
             stdout=stdout,
             stderr=stderr,
             start_new_session=start_new_session,
+            pass_fds=pass_fds,
         )
 
     return lasting_thread.call(popen, undo=_kill)

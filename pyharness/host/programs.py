@@ -113,18 +113,26 @@ def version_of(program: str) -> str:
 
 
 def began(pid: int) -> str:
-    """A value that tells when a process began; empty if the process is gone.
+    """A value that tells where and when a process began; empty if the process is gone.
 
-    No other process with the same id ever has the same value. The time is counted from the host's
-    boot, so that setting the wall clock does not change it.
+    It begins with pid_space(). No other process with the same id ever has the same value. The time
+    is counted from the host's boot, so that setting the wall clock does not change it.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except (FileNotFoundError, ProcessLookupError):
         return ""
     # The name may contain spaces and brackets. After it comes field 3, the state; see proc(5).
-    return f"{boot}:{stat.rpartition(')')[2].split()[22 - 3]}"
+    return f"{pid_space()}:{stat.rpartition(')')[2].split()[22 - 3]}"
+
+
+def pid_space() -> str:
+    """A value that is the same for all processes that see each other by their ids.
+
+    Each boot of each host has its own, and so has each PID namespace, such as a container's.
+    """
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return f"{boot}:{Path('/proc/self/ns/pid').readlink()}"
 
 
 def die_with_parent(command: Sequence[str]) -> list[str]:

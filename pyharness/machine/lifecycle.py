@@ -26,6 +26,7 @@ from pyharness.machine.saved_states import STATE, SavedState
 from pyharness.transport.ssh import Ssh
 
 _OFF = "off"
+_RUNS = ("running", "inmigrate", qemu_process.DEBUGGED, qemu_process.ELSEWHERE)
 _count = itertools.count(1)
 
 
@@ -46,18 +47,10 @@ def start(saved_state: SavedState, *, persistent: bool = False) -> Machine:
         RunsAlready: the guest's persistent machine is running.
         HostError: QEMU does not start, or can't load the state.
     """
-    name = (
-        saved_state.spec.name
-        if persistent
-        else f"{saved_state.spec.name}.{os.getpid()}-{next(_count)}"
-    )
-    folder = cache.run_folder() / name
-    # A machine that is not persistent needs no lock: only this process uses its name.
+    name = saved_state.spec.name
+    # A machine that is not persistent needs no lock: only this process uses its folder.
     with cache.locked(f"run-{name}") if persistent else nullcontext():
-        if (old := Machine.of(folder)) and old.alive:
-            raise RunsAlready(f"{name} runs already: pyharness down {name} ends it")
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder = _folder_of_persistent(name) if persistent else _new_folder(name)
         try:
             (folder / STARTED_FROM).symlink_to(saved_state.folder)
             qemu_process.make_overlay(
@@ -74,6 +67,33 @@ def start(saved_state: SavedState, *, persistent: bool = False) -> Machine:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+
+
+def _folder_of_persistent(name: str) -> Path:
+    """Empty the folder of a guest's persistent machine, which has ended.
+
+    Raises:
+        RunsAlready: it runs.
+    """
+    folder = cache.run_folder() / name
+    if (old := Machine.of(folder)) and old.alive:
+        raise RunsAlready(f"{name} runs already: pyharness down {name} ends it")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
+
+
+def _new_folder(name: str) -> Path:
+    """Make the folder of a machine that ends with this process.
+
+    A process with the same id may have such a folder, too: in another container, or on another
+    host.
+    """
+    while True:
+        folder = cache.run_folder() / f"{name}.{os.getpid()}-{next(_count)}"
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder
 
 
 def _start(
@@ -191,7 +211,7 @@ def state_of(name: str) -> str:
     if machine is None:
         return "absent"
     if machine.alive:
-        runs = machine.status() in ("running", "inmigrate", qemu_process.DEBUGGED)
+        runs = machine.status() in _RUNS
         return "running" if runs else "crashed"
     if (folder / STATE).exists():
         return "suspended"
@@ -221,9 +241,13 @@ def running(spec_name: str) -> Machine | None:
     """The persistent machine of a guest; None if it does not run.
 
     If another process is starting the machine, wait until that is done.
+
+    Raises:
+        UsageError: it runs in another container or on another host.
     """
     machine = Machine.of(cache.run_folder() / spec_name)
     if machine and machine.alive:
+        machine.check_here()
         with cache.locked(f"run-{spec_name}"):  # held by the process that starts it
             return machine if machine.alive else None
     return None

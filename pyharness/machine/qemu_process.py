@@ -11,7 +11,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import NoneType
@@ -20,9 +20,10 @@ from typing import Any
 import psutil
 
 from pyharness.errors import GuestError, HostError, UsageError
-from pyharness.host import children, json_store
+from pyharness.host import children, file_lock, json_store
+from pyharness.host.cache import RUN_VARIABLE
 from pyharness.host.cpu_time import Clock
-from pyharness.host.programs import began, free_port, requires, run
+from pyharness.host.programs import began, free_port, pid_space, requires, run
 from pyharness.machine import command_line, gdb_stub, qmp
 from pyharness.machine.accelerator import Accelerator
 from pyharness.machine.command_line import CONSOLE_LOG, CONSOLE_SOCKET, QMP_SOCKET
@@ -38,6 +39,12 @@ DEBUGGED = "debug"
 _STOPPED = (DEBUGGED, "paused", "guest-panicked")
 QEMU_LOG = "qemu.log"
 FACTS = "machine.json"
+# A lock, which QEMU holds for as long as it runs, and so does the process that it ends with.
+_LOCK = "machine.lock"
+# The files in a machine's folder that mean nothing any more when QEMU has ended.
+OF_PROCESS = (FACTS, _LOCK, *SOCKETS, QEMU_LOG)
+# The status of a machine in another container, or on another host, that uses the same folders.
+ELSEWHERE = "elsewhere"
 # Under emulation a guest answers by SSH within 3 s after it has booted, or was started from a saved
 # state. The limit is several times that, in seconds of real hardware (60 s emulated).
 ANSWER_SECONDS = 10.0
@@ -50,8 +57,10 @@ _MEMORY = "memory"
 # How much of the console's output last_words() returns.
 _LAST_LINES = 12
 
-# The processes that this process started, by id, which it must wait for when they end.
+# The processes that this process started, by id, which it must wait for when they end; and what
+# holds the locks of those machines that end with this process.
 _started: dict[int, "subprocess.Popen[bytes]"] = {}
+_locks: dict[int, ExitStack] = {}
 
 
 def _text(log: Path) -> str:
@@ -60,6 +69,11 @@ def _text(log: Path) -> str:
         return log.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return ""
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.wait()
 
 
 def make_overlay(disk: Path, backing: Path, form: str) -> None:
@@ -141,53 +155,81 @@ class Machine:
             HostError: QEMU doesn't start; the message has QEMU's output.
         """
         requires(spec.qemu)
-        for _ in range(5):
-            port = free_port()
-            line = command_line.for_guest(spec, kernel, accel, port=port, incoming=incoming)
-            for left in SOCKETS:
-                (folder / left).unlink(missing_ok=True)
-            with (folder / QEMU_LOG).open("wb") as log:
-                process = children.start(
-                    line,
-                    outlives=persistent,
-                    cwd=folder,
-                    stdout=log,
-                    stderr=log,
-                    # Ctrl-C at the terminal is for this process, which ends QEMU.
-                    start_new_session=True,
+        with ExitStack() as locked:
+            lock = file_lock.hold(folder / _LOCK)
+            locked.callback(os.close, lock)
+            for _ in range(5):
+                machine = cls._launch(
+                    spec, kernel, accel, folder, lock, persistent=persistent, incoming=incoming
                 )
-            _started[process.pid] = process
-            try:
-                machine = cls(
-                    folder=folder,
-                    guest=spec.name,
-                    accel=accel.name,
-                    port=port,
-                    pid=process.pid,
-                    began=began(process.pid),
-                    owner=None if persistent else os.getpid(),
-                )
-                machine._remember()
-                if machine._is_up(process):
+                if machine._is_up():
+                    if not persistent:
+                        _locks[machine.pid] = locked.pop_all()
                     return machine
-            except BaseException:  # the caller does not get to know the process
-                process.kill()
-                process.wait()
-                raise
-            said = machine.printed()
-            if "Could not set up host forwarding rule" not in said:  # another process took the port
-                break
+                said = machine.printed()
+                if "Could not set up host forwarding rule" not in said:  # the port is taken by now
+                    break
         raise HostError(f"{spec.qemu} does not start: {said or 'it printed nothing'}")
 
-    def _is_up(self, process: "subprocess.Popen[bytes]") -> bool:
+    @classmethod
+    def _launch(
+        cls,
+        spec: GuestSpec,
+        kernel: Kernel,
+        accel: Accelerator,
+        folder: Path,
+        lock: int,
+        *,
+        persistent: bool,
+        incoming: str | None,
+    ) -> "Machine":
+        """Start QEMU's process, which inherits the lock, with a port that nobody uses now."""
+        port = free_port()
+        line = command_line.for_guest(spec, kernel, accel, port=port, incoming=incoming)
+        for left in SOCKETS:
+            (folder / left).unlink(missing_ok=True)
+        with (folder / QEMU_LOG).open("wb") as log:
+            process = children.start(
+                line,
+                outlives=persistent,
+                cwd=folder,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C at the terminal is for this process, which ends QEMU.
+                start_new_session=True,
+                pass_fds=[lock],
+            )
+        _started[process.pid] = process
+        try:
+            machine = cls(
+                folder=folder,
+                guest=spec.name,
+                accel=accel.name,
+                port=port,
+                pid=process.pid,
+                began=began(process.pid),
+                owner=None if persistent else os.getpid(),
+            )
+            machine._remember()
+        except BaseException:  # the caller does not get to know the process
+            _kill(process)
+            raise
+        return machine
+
+    def _is_up(self) -> bool:
         """Wait until QEMU has created its QMP socket (True) or has ended (False)."""
+        process = _started[self.pid]
         end = time.monotonic() + _START_SECONDS
-        while process.poll() is None:
-            if (self.folder / QMP_SOCKET).exists():
-                return True
-            if time.monotonic() > end:
-                process.kill()
-            time.sleep(0.01)
+        try:
+            while process.poll() is None:
+                if (self.folder / QMP_SOCKET).exists():
+                    return True
+                if time.monotonic() > end:
+                    process.kill()
+                time.sleep(0.01)
+        except BaseException:  # the caller does not get to know the process
+            _kill(process)
+            raise
         return False
 
     def _remember(self) -> None:
@@ -252,21 +294,48 @@ class Machine:
             return None
 
     @property
+    def here(self) -> bool:
+        """Whether this process sees the machine's processes, or would if they still ran.
+
+        It does not see those of another container, or of another host, that uses the same folders.
+        """
+        return self.began.startswith(f"{pid_space()}:")
+
+    @property
     def alive(self) -> bool:
         """Whether the machine's QEMU runs."""
-        return self._process() is not None
+        return self._process() is not None if self.here else self._is_locked()
 
     @property
     def orphaned(self) -> bool:
         """Whether the process with which the machine was to end is gone."""
-        return self.owner is not None and not psutil.pid_exists(self.owner)
+        if self.owner is None:
+            return False
+        return not psutil.pid_exists(self.owner) if self.here else not self._is_locked()
+
+    def _is_locked(self) -> bool:
+        return file_lock.is_held(self.folder / _LOCK)
+
+    def check_here(self) -> None:
+        """Check that the machine does not run where this process can't reach it.
+
+        Raises:
+            UsageError: it does.
+        """
+        if not self.here and self.alive:
+            raise UsageError(
+                f"{self.folder.name} runs in another container or on another host: pyharness down"
+                f" {self.guest} ends it there; or name another folder in {RUN_VARIABLE}"
+            )
 
     def end(self) -> None:
         """Kill QEMU, and wait until it has ended; nothing happens if it has already.
 
         Raises:
+            UsageError: QEMU runs in another container or on another host.
             HostError: QEMU does not end.
         """
+        self.check_here()
         if process := self._process():
             process.kill()
             end = time.monotonic() + _END_SECONDS
@@ -276,6 +345,8 @@ class Machine:
                 time.sleep(0.01)
         if started := _started.pop(self.pid, None):
             started.wait()
+        if lock := _locks.pop(self.pid, None):
+            lock.close()
 
     def qmp(self, *commands: qmp.Command) -> Any:
         """Run QMP commands, one after another.
@@ -301,11 +372,12 @@ class Machine:
     def status(self) -> str:
         """QEMU's run state: ``running``, ``paused``, ``guest-panicked`` …, or ``ended``.
 
+        It is ``elsewhere`` for a machine that runs in another container or on another host.
         It is ``debug`` for as long as gdb has stopped the guest, or looks at one that panicked. A
         guest that was stopped by a gdb that was killed runs on.
         """
-        if not self.alive:
-            return "ended"
+        if not self.alive or not self.here:
+            return ELSEWHERE if self.alive else "ended"
         try:
             status = self._state()
         except GuestError:

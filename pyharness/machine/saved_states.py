@@ -227,7 +227,7 @@ def _boot_and_save(booting: _Boot, folder: Path, progress: Progress) -> None:
         progress.message(
             f"{spec.name} gives this warning at each boot, so it is ignored: {found[0].title}"
         )
-    for name in (qemu_process.FACTS, *qemu_process.SOCKETS, qemu_process.QEMU_LOG):
+    for name in qemu_process.OF_PROCESS:
         (folder / name).unlink(missing_ok=True)
 
 

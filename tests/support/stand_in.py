@@ -59,4 +59,7 @@ def saved_state(folder: Path, monkeypatch: pytest.MonkeyPatch, qemu: str) -> Ite
             process.kill()
             process.wait()
         qemu_process._started.clear()
+        for lock in qemu_process._locks.values():
+            lock.close()
+        qemu_process._locks.clear()
         version_of.cache_clear()
