@@ -348,11 +348,12 @@ class Machine:
         if lock := _locks.pop(self.pid, None):
             lock.close()
 
-    def qmp(self, *commands: qmp.Command) -> Any:
+    def qmp(self, *commands: qmp.Command, seconds: float = _QMP_SECONDS) -> Any:
         """Run QMP commands, one after another.
 
         Args:
             commands: the name of each command, or a tuple of its name and arguments.
+            seconds: the time limit for all of them.
 
         Returns:
             The last command's result.
@@ -366,7 +367,7 @@ class Machine:
             *commands,
             guest=self.guest,
             alive=lambda: self.alive,
-            seconds=_QMP_SECONDS,
+            seconds=seconds,
         )
 
     def status(self) -> str:
@@ -488,17 +489,19 @@ class Machine:
                     self.qmp("cont")
             raise
 
-    def monitor(self, command: str) -> str:
+    def monitor(self, command: str, *, seconds: float = _QMP_SECONDS) -> str:
         """Run a command of QEMU's human monitor (HMP), and return its output.
 
         Args:
             command: the command's line, such as ``info registers -a``.
+            seconds: the time limit.
 
         Raises:
             GuestError: QEMU is gone, or the command failed.
             GuestTimeout: QEMU does not answer.
         """
-        said = str(self.qmp(("human-monitor-command", {"command-line": command}))).strip()
+        line = {"command-line": command}
+        said = str(self.qmp(("human-monitor-command", line), seconds=seconds)).strip()
         if said.startswith("Error"):
             raise GuestError(f"QEMU of {self.guest}: {said}")
         return said

@@ -8,6 +8,9 @@ from pyharness.machine import lifecycle
 from pyharness.machine.qemu_process import Machine
 
 _NAME = re.compile(r"[A-Za-z][\w.-]*")
+# QEMU stops the guest, and answers nothing, until it has written or read the guest's memory. In
+# this time a disk that takes 7 MiB/s writes 4 GiB.
+_SECONDS = 600.0
 _LINE = re.compile(r"^\S+\s+(\S+)\s+\d", re.MULTILINE)
 
 
@@ -33,7 +36,8 @@ def save(machine: Machine, name: str) -> None:
             f"{name!r} is no name for a snapshot: write a letter, then letters, digits, and _ . -"
         )
     machine.check_no_gdb()
-    machine.monitor(f"savevm {name}")
+    with machine.resumed_on_error():
+        machine.monitor(f"savevm {name}", seconds=_SECONDS)
 
 
 def restore(machine: Machine, name: str) -> None:
@@ -45,7 +49,8 @@ def restore(machine: Machine, name: str) -> None:
     """
     _find(machine, name)
     machine.check_no_gdb()
-    machine.monitor(f"loadvm {name}")
+    with machine.resumed_on_error():
+        machine.monitor(f"loadvm {name}", seconds=_SECONDS)
     machine.qmp("cont")
     saved_state = lifecycle.saved_state_of(machine)
     ssh = machine.ssh(saved_state.image)
@@ -61,7 +66,7 @@ def delete(machine: Machine, name: str) -> None:
         UsageError: there is no snapshot of that name; the message lists those that exist.
     """
     _find(machine, name)
-    machine.monitor(f"delvm {name}")
+    machine.monitor(f"delvm {name}", seconds=_SECONDS)
 
 
 def _find(machine: Machine, name: str) -> None:
