@@ -15,6 +15,13 @@ from pyharness.machine.guest_specs import GuestSpec
 # The environment variable that names the accelerator, kvm or tcg; then none is probed.
 ENV_VAR = "PYHARNESS_ACCEL"
 _DEVICE = Path("/dev/kvm")
+_CPU_INFO = Path("/proc/cpuinfo")
+# What identifies the kind of a CPU in that file: on x86, and on arm64. Other lines have the number
+# or the present frequency of each CPU.
+_CPU_KIND = {
+    "vendor_id", "cpu family", "model", "model name", "stepping", "microcode", "flags",
+    "CPU implementer", "CPU architecture", "CPU variant", "CPU part", "CPU revision", "Features",
+}  # fmt: skip
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # The host architecture on which each emulator can use KVM.
 _NATIVE = {
@@ -42,6 +49,16 @@ class Accelerator:
         """The factor by which time limits for real hardware are multiplied."""
         return 1.0 if self.name == "kvm" else 6.0
 
+    @property
+    def host_cpu(self) -> str:
+        """The kind of the host's CPU if the guest has that CPU; empty if QEMU emulates one.
+
+        A guest that was saved can go on only with the CPU that it has seen at its boot.
+        """
+        if self.name != "kvm":
+            return ""
+        return cpu_kind(_CPU_INFO.read_text(encoding="utf-8", errors="replace"))
+
     def arguments(self, spec: GuestSpec) -> list[str]:
         """QEMU's arguments for this accelerator and the CPU.
 
@@ -67,6 +84,16 @@ def _threads(emulator: str) -> str:
     """
     found = re.search(r"version (\d+)", version_of(emulator))
     return "multi" if found and int(found[1]) >= 10 else "single"
+
+
+def cpu_kind(cpu_info: str) -> str:
+    """What identifies the kinds of a host's CPUs: model, features and microcode. Pure.
+
+    Args:
+        cpu_info: the text of /proc/cpuinfo.
+    """
+    lines = {line for line in cpu_info.splitlines() if line.partition(":")[0].strip() in _CPU_KIND}
+    return "\n".join(sorted(lines))
 
 
 def tcg(reason: str) -> Accelerator:

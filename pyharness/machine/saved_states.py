@@ -176,7 +176,8 @@ class _Boot:
     def folder(self) -> Path:
         """The folder of the saved state."""
         line = command_line.for_guest(self.spec, self.kernel, self.accel, port=0)
-        made_of = f"{FORMAT} {self.image.folder.name} {line}{version_of(self.spec.qemu)}"
+        host = f"{version_of(self.spec.qemu)}{self.accel.host_cpu}"
+        made_of = f"{FORMAT} {self.image.folder.name} {line}{host}"
         digest = hashlib.sha256(made_of.encode()).hexdigest()[:12]
         return all_folder() / f"{self._siblings}-{digest}"
 
