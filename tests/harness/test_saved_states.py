@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0
 """A state that can't be loaded or saved is an error that comes at once, and leaves nothing."""
 
+import asyncio
 import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pyharness import Guest, HostError
-from pyharness.machine import lifecycle
+from pyharness.machine import lifecycle, state_file
+from pyharness.machine.qemu_process import Machine
 
 pytestmark = pytest.mark.alone
 
@@ -96,3 +99,50 @@ def test_no_room_for_a_state(guest: Guest, tmp_path: Path) -> None:
     assert "\nalive\n" in done.stdout
     assert "state" not in done.stdout.split("alive\n")[1]
     assert f"ended {name}" in done.stdout
+
+
+def give_up(_machine: Machine) -> None:
+    raise HostError("made up")
+
+
+def test_a_guest_whose_saving_was_cancelled_runs_on_and_can_be_saved(
+    guest: Guest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYHARNESS_RUN", str(tmp_path / "run"))
+    name = guest.facts.name
+    with Guest.boot(name, persistent=True) as own:
+        machine = own.qemu.machine
+        own.run("touch /tmp/mark").check()
+        with monkeypatch.context() as patched:
+            patched.setattr(state_file, "_wait_saved", give_up)
+            with pytest.raises(HostError, match="made up"):
+                lifecycle.suspend(machine)
+        assert machine.status() == "running"
+        # One that goes on would stop the guest again when it is complete.
+        assert machine.qmp("query-migrate")["status"] not in state_file._UNDER_WAY
+        assert own.run("true").status == 0
+        assert not list(machine.folder.glob("state*"))
+    try:
+        lifecycle.suspend(machine)
+        assert lifecycle.state_of(name) == "suspended"
+        with Guest.attach(name) as again:
+            machine = again.qemu.machine
+            again.run("test -e /tmp/mark").check()
+    finally:
+        lifecycle.end(machine)
+
+
+def test_guests_are_booted_by_a_pool_of_threads_and_used_in_a_coroutine(guest: Guest) -> None:
+    name = guest.facts.name
+    with ThreadPoolExecutor(2) as pool:
+        guests = list(pool.map(Guest.boot, [name, name]))
+
+    async def use(one: Guest) -> str:
+        assert one.qemu.machine.status() == "running"
+        return one.run("echo alive").check().stdout
+
+    try:
+        assert [asyncio.run(use(one)) for one in guests] == ["alive\n"] * 2
+    finally:
+        for one in guests:
+            one.close()
