@@ -30,6 +30,7 @@ from pyharness import (
     UsageError,
 )
 from pyharness.guest import arguments, open_file
+from pyharness.guest.agent import Agent
 from pyharness.guest.build import Built
 from pyharness.linux import trouble
 from pyharness.linux.syscalls import Syscalls
@@ -336,6 +337,33 @@ def test_a_warning_that_is_meant(device: GuestFile, guest: Guest) -> None:
     assert str(unexpected.value).count("WARNING: ") == 1
     with pytest.raises(GuestCrashed):
         GuestUse(guest, visit.log, visit.console).examine()
+
+
+def test_no_actor_outlives_its_agent(guest: Guest) -> None:
+    """Though another has forked it, and it is in a system call."""
+    agent = Agent(
+        guest.ssh,
+        seconds=guest.limit(10),
+        syscalls=guest.syscalls,
+        history=guest.history,
+        raise_cause=guest.health.raise_cause,
+    )
+    parent = Actor(agent, agent.spawn())
+    child = parent.fork()
+    child.begin("ppoll", 0, 0, 0, 0)
+    actors = f"ls -d /proc/{parent.pid} /proc/{child.pid} 2> /dev/null"
+    assert len(guest.run(actors).stdout.split()) == 2
+    agent.close()
+    guest.wait("all actors to end", lambda: not guest.run(actors).stdout)
+
+
+def test_a_program_of_an_actor_has_no_stream_of_the_agent(guest: Guest) -> None:
+    actor = guest.actor()
+    actor.execute("/bin/sh", "-c", "cat; echo '{}'; cat >&2; exec sleep 1000")
+    for _ in range(20):
+        assert guest.actor().syscall("getpid").value
+    streams = guest.run(f"readlink /proc/{actor.pid}/fd/[012]").stdout
+    assert streams == "/dev/null\n" * 3
 
 
 class Interruption(Exception):

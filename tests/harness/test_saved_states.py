@@ -146,3 +146,32 @@ def test_guests_are_booted_by_a_pool_of_threads_and_used_in_a_coroutine(guest: G
     finally:
         for one in guests:
             one.close()
+
+
+@pytest.mark.alone
+@pytest.mark.test_limit(1800)
+def test_a_guest_that_was_switched_off_boots(
+    guest: Guest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may take as long as any boot, and has its disk."""
+    monkeypatch.setenv("PYHARNESS_RUN", str(tmp_path))
+
+    def type_in(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "pyharness", *words],
+            env=os.environ | {"PYHARNESS_GUEST": guest.facts.name},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    type_in("up")
+    try:
+        type_in("ssh", "--", "touch /root/kept")
+        type_in("halt")
+        type_in("up")
+        assert type_in("ssh", "--", "ls /root/kept") == "/root/kept\n"
+    finally:
+        type_in("down")
