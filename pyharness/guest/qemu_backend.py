@@ -9,7 +9,7 @@ from pathlib import Path
 from pyharness.errors import UsageError
 from pyharness.guest.backend import MOST_CONSOLE_BYTES, GuestBackend, GuestFacts
 from pyharness.guest.compilers import Compiler, OnHost, WithTree
-from pyharness.machine import lifecycle, root_tree
+from pyharness.machine import inspection, lifecycle, root_tree
 from pyharness.machine.kernel_tree import KernelTree
 from pyharness.machine.qemu_process import Machine
 from pyharness.machine.root_tree import RootTree
@@ -66,7 +66,7 @@ class QemuBackend(GuestBackend):
         )
 
     def memory(self, address: int, size: int) -> bytes:
-        return self.machine.memory(address, size)
+        return inspection.memory(self.machine, address, size)
 
     def status(self) -> str:
         status = self.machine.status()
@@ -104,7 +104,7 @@ class QemuBackend(GuestBackend):
         self.machine.qmp("cont")
 
     def instruction_pointers(self) -> list[int]:
-        return self.machine.instruction_pointers()
+        return inspection.instruction_pointers(self.machine)
 
     def inject_nmi(self) -> None:
         self.machine.qmp("inject-nmi")

@@ -7,7 +7,6 @@ can use or end it later.
 """
 
 import os
-import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -52,8 +51,6 @@ ANSWER_SECONDS = 10.0
 _QMP_SECONDS = 60.0
 _START_SECONDS = 30.0
 _END_SECONDS = 10.0
-# The name of a file with memory that is being read.
-_MEMORY = "memory"
 # How much of the console's output last_words() returns.
 _LAST_LINES = 12
 
@@ -88,11 +85,6 @@ def make_overlay(disk: Path, backing: Path, form: str) -> None:
         HostError: the disk can't be created.
     """
     run("qemu-img", "create", "-q", "-f", "qcow2", "-F", form, "-b", str(backing), str(disk))
-
-
-def instruction_pointers(registers: str) -> list[int]:
-    """The instruction pointer of each CPU, from the output of ``info registers -a``. Pure."""
-    return [int(found, 16) for found in re.findall(r"\b(?:[ER]IP|PC)=([0-9a-f]+)", registers)]
 
 
 # The type of each field of machine.json.
@@ -505,37 +497,3 @@ class Machine:
         if said.startswith("Error"):
             raise GuestError(f"QEMU of {self.guest}: {said}")
         return said
-
-    def memory(self, address: int, size: int) -> bytes:
-        """Read the kernel's memory, even if the kernel has crashed.
-
-        Args:
-            address: a virtual address.
-            size: in bytes.
-
-        Raises:
-            GuestError: QEMU is gone, or no CPU has the address mapped.
-            GuestTimeout: QEMU does not answer.
-        """
-        signed = address - (1 << 64) if address >= 1 << 63 else address
-        arguments = {"val": signed, "size": size, "filename": _MEMORY}
-        cpus = [cpu["cpu-index"] for cpu in self.qmp("query-cpus-fast")]
-        for cpu in cpus:
-            try:
-                self.qmp(("memsave", arguments | {"cpu-index": cpu}))
-                return (self.folder / _MEMORY).read_bytes()
-            except GuestError:  # it runs a program, whose page tables lack the kernel
-                if cpu == cpus[-1]:
-                    raise
-            finally:
-                (self.folder / _MEMORY).unlink(missing_ok=True)
-        raise GuestError(f"QEMU of {self.guest} has no CPU")
-
-    def instruction_pointers(self) -> list[int]:
-        """The instruction pointer of each of the guest's CPUs, even if its kernel does not respond.
-
-        Raises:
-            GuestError: QEMU is gone, or the command failed.
-            GuestTimeout: QEMU does not answer.
-        """
-        return instruction_pointers(self.monitor("info registers -a"))

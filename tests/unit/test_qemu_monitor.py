@@ -16,7 +16,8 @@ import pytest
 
 from pyharness.errors import GuestError
 from pyharness.host import programs
-from pyharness.machine.qemu_process import Machine, instruction_pointers
+from pyharness.machine import inspection
+from pyharness.machine.qemu_process import Machine
 
 GREETING = {"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}, "capabilities": []}}
 
@@ -110,6 +111,6 @@ def test_where_the_cpus_are() -> None:
     i386 = "CPU#0\nEAX=00000000 EBX=c1a6\nEIP=c10a6f9e EFL=00000246 [---Z-P-]\n"
     amd64 = "CPU#1\nR12=0 R13=1\nRIP=ffffffffc0a1100b RFL=00000046\nGDT=     fffffe0000001000\n"
     arm64 = "CPU#2\n PC=ffff800008019a4c X00=0000000000000000 X01=0\nPSTATE=600000c5\n"
-    assert instruction_pointers(i386 + amd64 + arm64) == [
+    assert inspection.parse(i386 + amd64 + arm64) == [
         0xC10A6F9E, 0xFFFFFFFFC0A1100B, 0xFFFF800008019A4C,
     ]  # fmt: skip
