@@ -332,6 +332,7 @@ def test_workers_end_with_the_command_and_the_next_one_goes_on(
         stderr=subprocess.DEVNULL,
     ) as command:
         _wait(lambda: (out / "a.json").exists() and (out / "z.json").exists())
+        _wait(lambda: any(log.glob("slow@*")))  # the other worker may have started late
         (slow,) = log.glob("slow@*")
         worker = psutil.Process(int(slow.name.split("@")[2]))
         getattr(command, {"SIGKILL": "kill", "SIGTERM": "terminate"}[signal])()
