@@ -352,6 +352,9 @@ def test_a_suspended_guest_is_resumed_once(tmp_path: Path) -> None:
             said = [process.communicate(timeout=SECONDS)[0] for process in both]
             assert [process.returncode for process in both] == [0, 0], said
             assert all(text.endswith("there\n") for text in said), said
-            assert apart("status").count("running") == 1
+            # Others may boot guests meanwhile, to save their states.
+            listed = [line for line in apart("status").splitlines() if line[0] != "."]
+            assert len(listed) == 1
+            assert "running" in listed[0]
     finally:
         apart("down")
