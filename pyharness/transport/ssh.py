@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -192,67 +193,78 @@ class Ssh:
             client.set_missing_host_key_policy(paramiko.RejectPolicy())
         else:
             client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
-        given_up = threading.Event()
-
-        def attempt() -> None:
-            try:
-                client.connect(
-                    host,
-                    port,
-                    username=self._user,
-                    key_filename=str(self._key) if self._key else None,
-                    auth_strategy=_Strategy(self._user, keys) if keys else None,
-                    sock=proxy,
-                    timeout=_ATTEMPT_SECONDS,
-                    banner_timeout=_ATTEMPT_SECONDS,
-                    auth_timeout=_ATTEMPT_SECONDS,
-                    look_for_keys=False,
-                    transport_factory=_transport,
-                    allow_agent=False,
-                )
-            finally:
-                if given_up.is_set():
-                    client.close()
-
         try:
-            proxy = self._start_proxy() if self._proxy else None
-            self._watched_call(attempt, end)
+            connect = partial(
+                client.connect,
+                host,
+                port,
+                username=self._user,
+                key_filename=str(self._key) if self._key else None,
+                auth_strategy=_Strategy(self._user, keys) if keys else None,
+                sock=self._start_proxy() if self._proxy else None,
+                timeout=_ATTEMPT_SECONDS,
+                banner_timeout=_ATTEMPT_SECONDS,
+                auth_timeout=_ATTEMPT_SECONDS,
+                look_for_keys=False,
+                transport_factory=_transport,
+                allow_agent=False,
+            )
+            self._watched_call(connect, end, give_up=client.close)
         except BaseException:
-            given_up.set()
-            client.close()
             self._end_proxy()
             raise
         return client
 
-    def _watched_call(self, call: Callable[[], object], end: float) -> None:
+    def _watched_call(
+        self, call: Callable[[], object], end: float, *, give_up: Callable[[], object]
+    ) -> None:
         """Make a call that blocks, in a thread; meanwhile watch the guest and the time.
 
         Args:
-            call: the call. If this function raises, the caller makes it return.
+            call: the call.
             end: until when to wait for it, by the connection's clock.
+            give_up: called if this function raises. It makes the call return, and is called again
+                when the call has returned, for what the call has opened since.
 
         Raises:
             TimeoutError: it did not return in time.
         """
         errors: list[BaseException] = []
+        given_up = threading.Event()
 
         def run() -> None:
             try:
                 call()
             except BaseException as error:  # who waits raises it
                 errors.append(error)
+            if given_up.is_set():
+                give_up()
 
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
+        try:
+            thread = threading.Thread(target=run, daemon=True)
+            thread.start()
+            self._join(thread, end)
+        except BaseException:
+            given_up.set()
+            give_up()
+            raise
+        if errors:
+            give_up()
+            raise errors[0]
+
+    def _join(self, thread: threading.Thread, end: float) -> None:
+        """Wait for the end of a thread; meanwhile watch the guest and the time.
+
+        Raises:
+            TimeoutError: the connection's clock reads more than ``end``.
+        """
         while True:
             thread.join(_LIMIT_SECONDS)
             if not thread.is_alive():
-                break
+                return
             self.watch()
             if self.clock() > end:
                 raise TimeoutError("no answer")
-        if errors:
-            raise errors[0]
 
     def _start_proxy(self) -> socket.socket:
         """Start the proxy command, and return a socket connected to its standard streams."""
@@ -308,30 +320,24 @@ class Ssh:
         self, transport: paramiko.Transport, line: bytes, *, terminal: bool
     ) -> paramiko.Channel:
         opened: list[paramiko.Channel] = []
-        given_up = threading.Event()
 
         def start() -> None:
             channel = transport.open_session(timeout=_OPEN_SECONDS)
             opened.append(channel)
-            try:
-                if terminal:
-                    channel.get_pty()
-                channel.exec_command(line)
-            finally:
-                if given_up.is_set():
-                    channel.close()
+            if terminal:
+                channel.get_pty()
+            channel.exec_command(line)
 
-        try:
-            self._watched_call(start, self.clock() + _OPEN_SECONDS)
-        except BaseException as error:
-            given_up.set()
+        def close() -> None:
             for channel in opened:
                 channel.close()
-            if isinstance(error, TimeoutError):
-                raise GuestTimeout("the guest does not start the command") from error
-            if isinstance(error, (paramiko.SSHException, OSError, EOFError)):
-                raise GuestError(f"the connection to the guest is gone: {error}") from error
-            raise
+
+        try:
+            self._watched_call(start, self.clock() + _OPEN_SECONDS, give_up=close)
+        except TimeoutError as error:
+            raise GuestTimeout("the guest does not start the command") from error
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise GuestError(f"the connection to the guest is gone: {error}") from error
         return opened[0]
 
     def run(self, command: str | Sequence[str], *, seconds: float, stdin: bytes = b"") -> Completed:
