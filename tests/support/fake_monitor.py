@@ -77,6 +77,19 @@ def _objects(characters: Iterator[str]) -> Iterator[dict[str, Any]]:
                 text = ""
 
 
+def made_up(folder: Path) -> Machine:
+    """A machine whose QEMU is this process."""
+    return Machine(
+        folder=folder,
+        guest="made-up",
+        accel="tcg",
+        port=1,
+        pid=os.getpid(),
+        began=programs.began(os.getpid()),
+        owner=None,
+    )
+
+
 @contextmanager
 def machine(folder: Path, monitor: Monitor) -> Iterator[Machine]:
     """A machine that has a monitor, and whose QEMU is this process."""
@@ -86,15 +99,7 @@ def machine(folder: Path, monitor: Monitor) -> Iterator[Machine]:
         server = threading.Thread(target=monitor.serve, args=(listener,))
         server.start()
         try:
-            yield Machine(
-                folder=folder,
-                guest="made-up",
-                accel="tcg",
-                port=1,
-                pid=os.getpid(),
-                began=programs.began(os.getpid()),
-                owner=None,
-            )
+            yield made_up(folder)
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             server.join()

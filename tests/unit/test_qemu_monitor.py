@@ -3,7 +3,6 @@
 
 import asyncio
 import json
-import os
 import socket
 import threading
 import time
@@ -13,9 +12,9 @@ from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
+from fake_monitor import made_up
 
 from pyharness.errors import GuestError
-from pyharness.host import programs
 from pyharness.machine import inspection
 from pyharness.machine.qemu_process import Machine
 
@@ -50,15 +49,7 @@ def monitor(folder: Path, tried: threading.Event, most: int = 100) -> Iterator[M
         listener.listen()
     server = threading.Thread(target=serve, args=(listener, tried, most))
     server.start()
-    yield Machine(
-        folder=folder,
-        guest="made up",
-        accel="tcg",
-        port=1,
-        pid=os.getpid(),
-        began=programs.began(os.getpid()),
-        owner=None,
-    )
+    yield made_up(folder)
     server.join()
 
 
