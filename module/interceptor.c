@@ -476,24 +476,28 @@ static __always_inline bool may_be_monitored(unsigned long call)
 	return READ_ONCE(watched[call]) == WATCHED_EVERYBODY;
 }
 
-/* Runs before the original of a call that may be monitored. */
-static noinline notrace void before_call(struct pt_regs *regs, unsigned long call)
+/* Where nobody records, a monitored call ends its detour here. */
+static __always_inline bool may_be_recorded(unsigned long call)
 {
-	unsigned int channels = log_channels();
-	enum audience audience;
-
-	if (!channels)
-		return;
-	audience = monitored_for(&calls[call]);
-	if (audience != NOBODY)
-		log_call(regs, channels, audience == ROOT ? 0 : user_lines);
+	return may_be_monitored(call) && log_channels();
 }
 
-DEFINE_HOOK_BEFORE_BY_BYTE(call, call_watched, may_be_monitored, before_call);
+/* Runs before the original of a call that may be recorded. */
+static noinline notrace void before_call(struct pt_regs *regs, unsigned long call)
+{
+	enum audience audience = monitored_for(&calls[call]);
+
+	if (audience != NOBODY)
+		log_call(regs, log_channels(), audience == ROOT ? 0 : user_lines);
+}
+
+DEFINE_HOOK_BEFORE_BY_BYTE(call, call_watched, may_be_recorded, before_call);
 
 bool call_is_monitored(int call)
 {
-	return call_wanted(call) && monitored_for(&calls[call]) != NOBODY;
+	/* What the byte stands for was written before it: as in call_wanted(). */
+	return smp_load_acquire(&call_watched[call]) && may_be_monitored(call) &&
+	       monitored_for(&calls[call]) != NOBODY;
 }
 
 /* ---- The end of a process, and its change of owner ---- */
