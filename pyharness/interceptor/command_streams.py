@@ -11,7 +11,7 @@ import paramiko
 
 from pyharness.errors import CheckFailed
 from pyharness.guest.guest import Guest
-from pyharness.transport.ssh import Feeder, pump
+from pyharness.transport.streams import Feeder, pump
 
 _CHUNK = 1 << 16
 _LOOK_SECONDS = 0.05  # between two calls of look()

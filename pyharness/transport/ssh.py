@@ -4,32 +4,30 @@
 import base64
 import io
 import logging
-import re
-import select
 import shlex
 import socket
 import subprocess
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import paramiko
-from paramiko.auth_strategy import AuthFailure, AuthStrategy, InMemoryPrivateKey
 
 from pyharness.errors import CheckFailed, GuestError, GuestTimeout, UsageError
 from pyharness.host.programs import environment
+from pyharness.transport.authentication import Keys, KeyStrategy, refusal_in
+from pyharness.transport.streams import Feeder, pump
 
 # paramiko logs a traceback of each attempt to connect that fails. Without a handler, Python would
 # print it.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
-_CHUNK = 1 << 16
 # The time limit of one attempt to connect, by this host's clock, as the guest may be slow.
 _ATTEMPT_SECONDS = 20.0
 # The time limit for the start of a command, by the connection's clock.
@@ -38,16 +36,9 @@ _OPEN_SECONDS = 60.0
 WATCH_SECONDS = 2.0
 # How often to check the time limit of what has no such limit by itself.
 _LIMIT_SECONDS = 0.25
-# How long to wait for a command's output before the next tick.
-_TICK_SECONDS = 0.02
 # sshd passes the whole line to a shell as one argument: Linux's MAX_ARG_STRLEN, which counts the
 # null character at the end. OpenSSH ends the connection over a request of more than 256 KiB.
 _MOST_LINE_BYTES = (128 << 10) - 1
-
-# Messages of paramiko's errors for a failed authentication that mean a lost connection.
-_LOST = re.compile("EOF|timeout")
-# Returns a context in which private keys can be used.
-Keys = Callable[[], AbstractContextManager[Sequence[paramiko.PKey]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +165,7 @@ class Ssh:
                 self._watch()
                 if isinstance(error, socket.gaierror):
                     raise GuestError(f"{name} can't be found: {error.strerror}") from error
-                if refusal := _refusal(error):
+                if refusal := refusal_in(error):
                     raise GuestError(f"{name} refuses {self._user}: {refusal}") from error
                 if self.clock() > end:
                     raise GuestTimeout(f"no SSH at {name} in {seconds:.0f} s: {error}") from error
@@ -200,7 +191,7 @@ class Ssh:
                 port,
                 username=self._user,
                 key_filename=str(self._key) if self._key else None,
-                auth_strategy=_Strategy(self._user, keys) if keys else None,
+                auth_strategy=KeyStrategy(self._user, keys) if keys else None,
                 sock=self._start_proxy() if self._proxy else None,
                 timeout=_ATTEMPT_SECONDS,
                 banner_timeout=_ATTEMPT_SECONDS,
@@ -430,126 +421,3 @@ class Ssh:
         """
         encoded = self.run(["base64", "-w0", source], seconds=seconds).check()
         return base64.b64decode(encoded.stdout)
-
-
-def pump(
-    channel: paramiko.Channel,
-    *,
-    stdout: Callable[[bytes], object],
-    stderr: Callable[[bytes], object],
-    tick: Callable[[], object],
-    leave: Callable[[], bool] = lambda: False,
-) -> int:
-    """Read a command's output until both its streams end, then its exit status.
-
-    The streams end when no process has them open any more; the command may leave some behind.
-
-    The order matters. A caller that waits in ``recv_exit_status()`` first deadlocks with a
-    command that has filled the channel's window, and waits for a reader.
-
-    Args:
-        channel: the command's channel.
-        stdout: called with each part of the command's standard output.
-        stderr: called with each part of the command's standard error.
-        tick: called before each read; it sends input, checks the clock, and raises to give up.
-        leave: called before each read; whether to wait no longer for the streams to end. It is
-            true only if there is an exit status.
-
-    Returns:
-        The exit status; -1 if a signal ended the command.
-
-    Raises:
-        GuestError: the connection is lost.
-    """
-    channel.setblocking(False)
-    while True:
-        tick()
-        # Check for the end before reading: output that came before the end is then still read.
-        ended = (channel.eof_received or channel.closed) and channel.exit_status_ready()
-        left = leave()
-        if channel.recv_ready() and not left:
-            stdout(channel.recv(_CHUNK))
-        elif channel.recv_stderr_ready() and not left:
-            stderr(channel.recv_stderr(_CHUNK))
-        elif ended or left:
-            if channel.exit_status == -1 and not _transport_lives(channel):
-                raise GuestError("the connection to the guest is gone")
-            return channel.exit_status
-        elif channel.eof_received:  # select() would return at once
-            channel.status_event.wait(_TICK_SECONDS)
-        else:
-            select.select([channel], [], [], _TICK_SECONDS)
-
-
-class _Strategy(AuthStrategy):
-    """Tries private keys in one connection, one after another."""
-
-    def __init__(self, user: str, keys: Sequence[paramiko.PKey]) -> None:
-        super().__init__(ssh_config=paramiko.SSHConfig())
-        self._user = user
-        self._keys = keys
-
-    def get_sources(self) -> Iterator[InMemoryPrivateKey]:
-        """Return the keys to try, in order."""
-        return (InMemoryPrivateKey(self._user, key) for key in self._keys)
-
-
-def _refusal(error: Exception) -> str:
-    """Describe what the server refused; empty if it refused nothing.
-
-    If the connection was lost at the first key, that is no refusal.
-    """
-    if not isinstance(error, AuthFailure):
-        return ""
-    answer = error.result[0].result
-    if isinstance(answer, paramiko.BadAuthenticationType):
-        return f"it accepts no public keys, but {' or '.join(answer.allowed_types)}"
-    if not isinstance(answer, paramiko.AuthenticationException) or _LOST.search(str(answer)):
-        return ""
-    sources = (source for source, _ in error.result)
-    tried = [
-        source.pkey.fingerprint for source in sources if isinstance(source, InMemoryPrivateKey)
-    ]
-    return f"it rejected the key {' and the key '.join(tried)}"
-
-
-class Feeder:
-    """Sends a command its input as fast as the command reads it."""
-
-    def __init__(self, channel: paramiko.Channel, data: Iterable[bytes]) -> None:
-        """Prepare the input, which feed() then sends.
-
-        Args:
-            channel: the command's channel.
-            data: the input in parts. An empty part means that there is no more at present; after
-                the last part, the command's standard input ends.
-        """
-        self._channel = channel
-        self._data = iter(data)
-        self._left = memoryview(b"")
-        self._ended = False
-
-    def feed(self) -> None:
-        """Send as much as there is, and as the channel accepts now."""
-        while not self._ended:
-            if not self._left:
-                part = next(self._data, None)
-                if part == b"":
-                    return
-                self._ended = part is None
-                self._left = memoryview(part or b"")
-            try:
-                # Not sendall(): it fails as soon as the channel accepts less than all.
-                while self._left and self._channel.send_ready():
-                    self._left = self._left[self._channel.send(bytes(self._left[:_CHUNK])) :]
-                if self._ended:
-                    self._channel.shutdown_write()
-            except OSError:  # the command does not read any more
-                self._ended = True
-            if self._left:
-                return
-
-
-def _transport_lives(channel: paramiko.Channel) -> bool:
-    transport = channel.get_transport()
-    return transport is not None and transport.is_active()

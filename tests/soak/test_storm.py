@@ -9,7 +9,7 @@ from arch import AT_FDCWD
 
 from pyharness import Guest, interceptor
 from pyharness.interceptor import MODULE, Interceptor
-from pyharness.transport.ssh import pump
+from pyharness.transport.streams import pump
 
 PROGRAM = Path(__file__).parents[1] / "programs" / "survey.py"
 SECONDS = 60

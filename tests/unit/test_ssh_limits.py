@@ -16,7 +16,7 @@ from pyharness.errors import GuestCrashed, GuestTimeout
 from pyharness.guest import guest
 from pyharness.guest.guest import Guest
 from pyharness.machine import lifecycle, qemu_process, saved_states
-from pyharness.transport import ssh
+from pyharness.transport import ssh, streams
 
 LONG = 10_000.0  # seconds, longer than the limit of a test
 KEY = paramiko.ECDSAKey.generate()
@@ -143,7 +143,7 @@ def test_nobody_spins_while_an_exit_status_is_to_come(listener: socket.socket) -
         one.connect(LONG)
         with one.open("true") as channel:
             nothing = lambda _: None  # noqa: E731
-            assert ssh.pump(channel, stdout=nothing, stderr=nothing, tick=tick) == 3
+            assert streams.pump(channel, stdout=nothing, stderr=nothing, tick=tick) == 3
         one.close()
     assert ticks < 100
 

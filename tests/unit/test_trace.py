@@ -13,7 +13,7 @@ import pytest
 
 from pyharness.interceptor import command_streams, event_stream
 from pyharness.interceptor.command_streams import MOST_ON_THE_WAY, Remainder
-from pyharness.transport.ssh import Feeder
+from pyharness.transport.streams import Feeder
 
 
 class Ended(paramiko.Channel):
