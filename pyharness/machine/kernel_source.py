@@ -103,7 +103,7 @@ def _folder(spec: GuestSpec, config: str) -> Path:
 
 def _build(spec: GuestSpec, config: str, target: Path, progress: Progress, task: Task) -> None:
     purpose = f"building the kernel of {spec.name}"
-    mmdebstrap.check_host(spec.architecture, purpose=purpose, room=_ROOM)
+    mmdebstrap.check_host(spec.architecture, purpose=purpose, room=_ROOM, temporary=_ROOM)
 
     def make(sources: list[str]) -> None:
         with cache.atomic_folder(target, siblings=spec.name, keep=in_use.kernels()) as folder:

@@ -53,13 +53,15 @@ class MmdebstrapError(Exception):
     """What mmdebstrap printed before it failed."""
 
 
-def check_host(architecture: str, *, purpose: str, room: int) -> None:
+def check_host(architecture: str, *, purpose: str, room: int, temporary: int = 0) -> None:
     """Check that this host can make a root file system.
 
     Args:
         architecture: Debian's name of its architecture.
         purpose: what it is for, such as ``making the image of bookworm-arm64``.
         room: the space in the cache that is needed at most, in bytes.
+        temporary: the space that a user other than root needs in the folder for temporary files,
+            if that is more than an image needs, in bytes.
 
     Raises:
         HostError: it can't; the message says what it lacks.
@@ -76,7 +78,7 @@ def check_host(architecture: str, *, purpose: str, room: int) -> None:
         ) from error
     _check_room(cache.folder(), room, purpose, cache.CACHE_VARIABLE)
     if os.geteuid():  # whose files are not beside the image: see _tree()
-        _check_room(privileges.temporary_folder(), room, purpose, "TMPDIR")
+        _check_room(privileges.temporary_folder(), temporary, purpose, "TMPDIR")
 
 
 def _check_room(folder: Path, room: int, purpose: str, variable: str) -> None:

@@ -192,6 +192,15 @@ def test_log_of_a_module_that_records_elsewhere(loaded: Cli) -> None:
         ) == is_said
 
 
+def test_log_reports_what_the_kernel_has_overwritten(loaded: Cli) -> None:
+    flood = "sysctl -qw kernel.printk_devkmsg=on && seq -f 'line %g' 20000 > /dev/kmsg"
+    loaded("ssh", "--", f"{flood}; sysctl -qw kernel.printk_devkmsg=ratelimit")
+    missing = re.search(r"the kernel overwrote the first (\d+) records of its log", loaded("log"))
+    first = loaded("ssh", "--", "dd if=/dev/kmsg bs=8192 count=1 status=none").split(",")[1]
+    assert missing
+    assert 10000 < int(missing[1]) <= int(first)
+
+
 def test_a_guest_that_panics_ends_the_trace(cli: Cli, tmp_path: Path) -> None:
     """With the kernel's report, and with what was seen before."""
     file = tmp_path / "trace.json"
