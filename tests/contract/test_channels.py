@@ -2,21 +2,26 @@
 """Where monitored calls are recorded: the kernel log, a trace event, or a ring that readers map."""
 
 import errno
-import os
 import re
+import signal
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from arch import TRACING, mount_tracing
+from tasks import drop_capabilities, is_asleep
 
-from pyharness import Guest, ModuleRefused, interceptor
+from pyharness import Actor, Guest, InOut, ModuleRefused, Out, interceptor
 from pyharness.interceptor import Interceptor
 
 CALL = "getpgid"
 NOBODY = 0x7FFFFFF2  # the number of no process
 PARAMETER = "/sys/module/interceptor/parameters/log"
+RING = "/dev/interceptor"
+WAKES = 256  # the records of a CPU after which readers are woken
+POLLIN = 1
 EVENTS = f"{TRACING}/instances/contract"
 # "  python3-313   [000] .....    12.345678: syscall: 84(139,0,0,0,0,0)"
 EVENT = re.compile(r".*-(\d+) +\[\d+\] .* (syscall|syscall_exit): ([0-9a-f]+)(.*)")
@@ -149,15 +154,16 @@ def test_unloading_with_an_event_enabled(
 ) -> None:
     """While calls are recorded; it can be loaded and enabled again."""
     guest = bare_guest
-    actor = guest.actor("nobody")
     for _ in range(3):
+        actor = guest.actor("nobody")
         module = interceptor.load(guest, log="event", **parameters)
         assert module.intercept(CALL).value == 0
-        assert module.start(CALL).value == 0
+        assert module.start(CALL, actor.pid).value == 0
         enable(guest, event)
-        actor.begin(CALL, 0, repeat=2000)
+        actor.begin(CALL, 0, repeat=10**9)
+        guest.wait("an event", lambda: event in {name for _, name, _, _ in events()})
         module.unload()
-        assert actor.finish().errno == 0
+        actor.kill(signal.SIGKILL)
     guest.run(f"test ! -e {EVENTS}/events/interceptor").check()
 
 
@@ -199,10 +205,43 @@ def test_parameters_that_make_no_sense_are_refused(
     assert f"{parameter}={value}" in said
 
 
-def test_users_can_choose_nothing(module: Interceptor, guest: Guest) -> None:
-    nobody = guest.actor("nobody")
+def test_users_can_choose_and_read_nothing(
+    module: Interceptor, guest: Guest, channel: Callable[[str], None]
+) -> None:
+    channel("ring")
+    nobody, weak = guest.actor("nobody"), guest.root.fork()
     assert nobody.syscall("access", PARAMETER, 2).errno == errno.EACCES
-    assert nobody.syscall("access", "/dev/interceptor", 4).errno in (errno.EACCES, errno.ENOENT)
+    with pytest.raises(OSError, match="Permission denied"):
+        nobody.open(RING)
+    drop_capabilities(weak)  # it stays the file's owner
+    with pytest.raises(OSError, match="not permitted"):
+        weak.open(RING)
+    guest.root.open(RING).close()
+
+
+@pytest.mark.architecture("amd64")
+def test_each_channel_tells_a_32_bit_call(
+    module: Interceptor,
+    guest: Guest,
+    channel: Callable[[str], None],
+    events: Callable[[], list[tuple[int, str, int, str]]],
+    compiled: Callable[[str], str],
+) -> None:
+    call = f"i386:{CALL}"
+    actor, there = guest.actor("nobody"), guest.syscalls.ref(call).number
+    enable(guest, "syscall")
+    enable(guest, "syscall_exit")
+    with module.intercepted(CALL):
+        assert module.start(CALL, actor.pid).value == 0
+        for name in ("event", "ring"):
+            channel(name)
+            assert actor.syscall(call, NOBODY, 2, 3, 4, 5, 6).errno == errno.ESRCH
+    entry, end = events()[:2]
+    assert entry == (actor.pid, "syscall", there, f"({NOBODY:x},2,3,4,5,6) i386")
+    assert end[:3] == (actor.pid, "syscall_exit", there)
+    assert end[3].endswith(" i386")
+    records = guest.run([compiled("ring"), "print"]).check().stdout
+    assert f" {actor.pid:x} {there:x} 1 {NOBODY:x} 2 3 4 5 6\n" in records
 
 
 # ---- the ring ----
@@ -216,13 +255,18 @@ def test_the_ring_has_each_call(
 ) -> None:
     channel("ring")
     actor = guest.actor("nobody")
+    moments = []
     with module.intercepted(CALL):
         assert module.start(CALL, actor.pid).value == 0
         mark = guest.log.mark()
+        moments.append(monotonic(actor))
         assert actor.syscall(CALL, NOBODY, 2, 3, 4, 5, 6).errno == errno.ESRCH
+        moments.append(monotonic(actor))
         assert module.logged(mark) == []
-    said = guest.run([compiled("ring"), "print"]).check().stdout.splitlines()
-    assert said[-1] == f"{actor.pid:x} {number(guest):x} 0 {NOBODY:x} 2 3 4 5 6"
+    records = guest.run([compiled("ring"), "print"]).check().stdout
+    wanted = f"{actor.pid:x} {number(guest):x} 0 {NOBODY:x} 2 3 4 5 6"
+    (time,) = re.findall(rf"^(\w+) {wanted}$", records, re.MULTILINE)
+    assert moments[0] <= int(time, 16) <= moments[1]
 
 
 @pytest.mark.endurance
@@ -240,6 +284,40 @@ def test_no_record_of_the_ring_is_torn_or_read_twice(
         check_storm(guest, [compiled("ring"), "storm"])
 
 
+def monotonic(actor: Actor) -> int:
+    """CLOCK_MONOTONIC, in nanoseconds."""
+    now = actor.syscall("clock_gettime", 1, Out(2 * actor.syscalls.bytes_of_long)).data
+    seconds, rest = struct.unpack("=qq" if len(now) == 16 else "=ll", now)
+    return int(seconds) * 10**9 + int(rest)
+
+
+def check_wakes(module: Interceptor) -> None:
+    """Have a reader wait for a ring of one CPU: each 256th record wakes it, and no other does."""
+    guest = module.guest
+    caller, reader = guest.actor("nobody"), guest.actor()
+    guest.run(["taskset", "-p", "1", str(caller.pid)]).check()
+    with reader.open(RING) as ring, module.intercepted(CALL):
+        assert module.start(CALL, caller.pid).value == 0
+        for _ in range(3):
+            polled = InOut(struct.pack("<ihh", ring.fd, POLLIN, 0))
+            reader.begin("ppoll", polled, 1, 0, 0, 8)
+            guest.wait("the reader to wait", lambda: is_asleep(guest, reader, "ppoll"))
+            assert caller.syscall(CALL, 0, repeat=WAKES - 1).errno == 0
+            assert is_asleep(guest, reader, "ppoll")
+            assert caller.syscall(CALL, 0).errno == 0
+            woken = reader.finish()
+            assert (woken.value, woken.data[6]) == (1, POLLIN)
+            assert int.from_bytes(ring.read(8), sys.byteorder) == 1
+
+
+def test_each_256th_record_wakes_a_reader_that_waits(
+    bare_guest: Guest, parameters: dict[str, str]
+) -> None:
+    module = interceptor.load(bare_guest, log="ring", **parameters)
+    check_wakes(module)
+    module.unload()
+
+
 def test_a_reader_is_woken_when_a_head_wraps(
     bare_guest: Guest,
     parameters: dict[str, str],
@@ -251,17 +329,8 @@ def test_a_reader_is_woken_when_a_head_wraps(
     module = interceptor.load(
         bare_guest, broken_module("ring.c", place, begin), log="ring", **parameters
     )
-    actor = bare_guest.actor("nobody")
-    bare_guest.run(["taskset", "-p", "1", str(actor.pid)]).check()
-    with bare_guest.actor().open("/dev/interceptor", os.O_RDONLY) as ring, module.intercepted(CALL):
-        assert module.start(CALL, actor.pid).value == 0
-        counts = []
-        for _ in range(3):
-            actor.begin(CALL, 0, repeat=256)
-            assert actor.finish().errno == 0
-            counts.append(int.from_bytes(ring.read(8), sys.byteorder))
+    check_wakes(module)
     module.unload()
-    assert counts == [1, 1, 1]
 
 
 @pytest.mark.cpus(4)

@@ -223,11 +223,15 @@ ENDS_LATE = f"""
 
 @pytest.mark.parametrize("everybody", [False, True])
 def test_a_process_is_monitored_as_before_until_it_ends(
-    bare_guest: Guest, broken_module: Callable[[str, str, str], Path], *, everybody: bool
+    bare_guest: Guest,
+    broken_module: Callable[[str, str, str], Path],
+    parameters: dict[str, str],
+    *,
+    everybody: bool,
 ) -> None:
     """With all its threads, which go on for a moment after one has called exit_group()."""
     guest = bare_guest
-    module = interceptor.load(guest, broken_module("interceptor.c", ENDS, ENDS_LATE))
+    module = interceptor.load(guest, broken_module("interceptor.c", ENDS, ENDS_LATE), **parameters)
     try:
         with module.intercepted(CALL, "exit_group"):
             actor = guest.actor()
@@ -239,6 +243,7 @@ def test_a_process_is_monitored_as_before_until_it_ends(
                 assert module.start(CALL, actor.pid).value == 0
             assert module.start("exit_group", actor.pid).value == 0
             thread.begin(CALL, 0, 0, repeat=10**9)
+            guest.wait("calls of the thread", lambda: guest.agent.state(thread.pid) == "R")
             mark = guest.log.mark()
             actor.begin("exit_group", 0)  # by ctypes, which lets the other thread go on
             actor.reap()

@@ -124,7 +124,10 @@ def test_an_exit_group_that_is_not_served_is_found_out(
 
 # Loading fails after its last step, and a while later.
 LAST_STEP = "	err = start_up();\n"
-FAILS_LATE = f"{LAST_STEP}	schedule_timeout_uninterruptible(HZ);\n	err = err ?: -EBUSY;\n"
+TOO_EARLY = "bitmap_empty(intercepted, ABI_CALLS) ? -EBUSY : -EUCLEAN"  # was a command taken?
+FAILS_LATE = (
+    f"{LAST_STEP}	schedule_timeout_uninterruptible(HZ);\n	err = err ?: {TOO_EARLY};\n"
+)
 
 
 def test_a_load_that_fails_late_leaves_nothing(

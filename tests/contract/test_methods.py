@@ -109,6 +109,7 @@ def test_a_callers_number_is_masked_where_it_indexes(bare_guest: Guest, object_c
     masks = {name: len(MASK.findall(body)) for name, body in functions(object_code).items()}
     abis = 2 if bare_guest.facts.architecture == "amd64" else 1
     assert min(masks[name] for name in ("call_early", "call_next", "call_late")) >= abis
+    assert masks["do_my_syscall"] >= 1
 
 
 @pytest.mark.architecture("amd64")

@@ -90,19 +90,26 @@ def test_load(bare_guest: Guest, failing: Path, parameters: dict[str, str]) -> N
     guest = bare_guest
     built = guest.build(failing)
     guest.put(built.ko.read_bytes(), "/root/failing.ko")
-    options = " ".join(f"{name}={value}" for name, value in parameters.items())
     before = hooked(guest)
-    for number in count(1):
-        loading = guest.run(f"insmod /root/failing.ko {options} fail_at={number}")
-        if not loading.status:
-            break
-        assert "Cannot allocate memory" in loading.stderr, number
-        assert not guest.is_loaded(built.name)
-        assert hooked(guest) == before
-        assert guest.run("ls /proc | grep interceptor").stdout == ""
-    assert left(guest)  # no failure was taken for none
-    assert number > 5
-    guest.run(["rmmod", built.name]).check()
+
+    def failed_loads(log: str) -> int:
+        """Load the module until it gets all the memory that it asks for."""
+        options = " ".join(f"{key}={value}" for key, value in {**parameters, "log": log}.items())
+        for number in count(1):
+            loading = guest.run(f"insmod /root/failing.ko {options} fail_at={number}")
+            if not loading.status:
+                assert left(guest)  # no failure was taken for none
+                guest.run(["rmmod", built.name]).check()
+                return number - 1
+            assert "Cannot allocate memory" in loading.stderr, number
+            assert not guest.is_loaded(built.name)
+            assert hooked(guest) == before
+            assert guest.run("ls -d /proc/interceptor /dev/interceptor").stdout == ""
+        raise AssertionError
+
+    failed = failed_loads("printk")
+    assert failed >= 5
+    assert failed_loads("ring") == failed + 2  # the memory and the device
 
 
 def test_intercept_and_release(short: Interceptor, *, by_table: bool) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from arch import AT_FDCWD, first_of
+from tasks import drop_capabilities, uptime
 
 from pyharness import Actor, Guest, interceptor
 from pyharness.interceptor import Command, Interceptor
@@ -28,8 +29,14 @@ def write(actor: Actor, path: str, text: str) -> None:
 
 
 def test_root_of_a_user_namespace_is_not_root(
-    module: Interceptor, nobody: Actor, root: Actor
+    module: Interceptor, guest: Guest, nobody: Actor, root: Actor
 ) -> None:
+    """Nor has it the rights there that a program of the same user has here."""
+    program = "/usr/local/bin/sleep-with-rights"
+    install(guest, program, "capability")
+    strong = guest.actor("nobody")
+    strong.execute(program, "1000")
+    guest.wait("the program", lambda: has_executed(guest, strong.pid, program))
     # Who was root before may not look at its own files in /proc otherwise.
     assert nobody.syscall("prctl", PR_SET_DUMPABLE, 1).errno == 0
     assert nobody.syscall("unshare", CLONE_NEWUSER).errno == 0
@@ -38,16 +45,10 @@ def test_root_of_a_user_namespace_is_not_root(
     assert module.intercept(CALL, by=nobody).errno == errno.EPERM
     with module.intercepted(CALL):
         assert module.release(CALL, by=nobody).errno == errno.EPERM
-        for pid in (0, 1, root.pid):
+        for pid in (0, 1, root.pid, strong.pid):
             assert module.start(CALL, pid, by=nobody).errno == errno.EPERM
         assert module.start(CALL, nobody.pid, by=nobody).value == 0
-
-
-def drop_capabilities(actor: Actor) -> None:
-    """Have an actor do without any: it stays user 0, as root of a container does."""
-    version = 0x20080522
-    header = b"".join(value.to_bytes(4, "little") for value in (version, 0))
-    assert actor.syscall("capset", header, bytes(24)).errno == 0
+    guest.run(["rm", program]).check()
 
 
 def test_root_without_rights_is_not_root(module: Interceptor, root: Actor, nobody: Actor) -> None:
@@ -330,14 +331,20 @@ def test_what_users_log_is_limited(bare_guest: Guest, parameters: dict[str, str]
         with module.intercepted(CALL):
             assert module.start(CALL, nobody.pid, by=nobody).value == 0
             assert module.start(CALL, daemon.pid).value == 0
-            mark = bare_guest.log.mark()
+            mark, begin = bare_guest.log.mark(), uptime(bare_guest)
             for actor in (nobody, daemon):
                 actor.syscall(CALL, 0, 0, repeat=200)
+            end = uptime(bare_guest)
             logged = Counter(call.pid for call in module.logged(mark))
             assert logged[daemon.pid] == 200
-            assert 10 <= logged[nobody.pid] < 200
+            assert 10 <= logged[nobody.pid] <= 10 * (2 + int(end - begin))
             said = "\n".join(record.text for record in bare_guest.log.since(mark))
             assert said.count("left out of the log: more than 10 a second (user_lines=10)") == 1
+            # Each second has as many again.
+            bare_guest.wait("the next second", lambda: uptime(bare_guest) > end + 1.1)
+            mark = bare_guest.log.mark()
+            nobody.syscall(CALL, 0, 0, repeat=10)
+            assert len(module.logged(mark)) == 10
     finally:
         module.unload()
 

@@ -163,12 +163,13 @@ def test_unknown_user(loaded: Cli) -> None:
 
 def test_an_interrupted_build_ends_wherever_it_runs(cli: Cli, tmp_path: Path) -> None:
     """On this host, or in the guest if this host can't run its compiler."""
-    (tmp_path / "Makefile").write_text("all:\n\tsleep 7777\n", encoding="ascii")
+    seconds = str(10_000_000 + os.getpid())  # of this test's own sleep, among others'
+    (tmp_path / "Makefile").write_text(f"all:\n\tsleep {seconds}\n", encoding="ascii")
 
     def builds() -> bool:
         here = (process.info["cmdline"] for process in psutil.process_iter(["cmdline"]))
-        there = cli("ssh", "--", "ps -eo args | grep -c '[s]leep 7777' || true")
-        return ["sleep", "7777"] in here or there != "0\n"
+        there = cli("ssh", "--", f"ps -eo args | grep -c '[s]leep {seconds}' || true")
+        return ["sleep", seconds] in here or there != "0\n"
 
     process = cli.start("build", "--module", str(tmp_path))
     while not builds():

@@ -6,6 +6,7 @@
  */
 #include <linux/ftrace.h>
 #include <linux/kprobes.h>
+#include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/proc_fs.h>
@@ -32,6 +33,8 @@ static bool fails(void)
 
 FAILING(void *, kzalloc, NULL, (size_t size, gfp_t gfp), size, gfp)
 FAILING(void *, kcalloc, NULL, (size_t n, size_t size, gfp_t gfp), n, size, gfp)
+FAILING(void *, vmalloc_user, NULL, (unsigned long size), size)
+FAILING(int, misc_register, -ENOMEM, (struct miscdevice *device), device)
 FAILING(void *, vmap, NULL, (struct page **pages, unsigned int n, unsigned long flags,
 			     pgprot_t prot), pages, n, flags, prot)
 FAILING(int, xa_insert, -ENOMEM, (struct xarray *xa, unsigned long index, void *entry,
@@ -86,6 +89,9 @@ static __maybe_unused void *may_fail_xa_store(struct xarray *xa, unsigned long i
 #define kzalloc may_fail_kzalloc
 #undef kcalloc
 #define kcalloc may_fail_kcalloc
+#undef vmalloc_user
+#define vmalloc_user may_fail_vmalloc_user
+#define misc_register may_fail_misc_register
 #define vmap may_fail_vmap
 #define xa_insert may_fail_xa_insert
 #define xa_store may_fail_xa_store

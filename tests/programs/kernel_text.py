@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Print a checksum of each function of the kernel, and of its constants, as they are in memory.
 
-Runs in the guest, as root. One line each: ``name checksum``; constants (the
-table of system calls is among them) have no names, but addresses.
+Runs in the guest, as root. One line each: ``name checksum``. Of the tables of system calls, each
+entry has one; other constants have no names, but addresses.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 BLOCK = 256  # bytes of constants that have one checksum
+TABLES = ("sys_call_table", "ia32_sys_call_table")
+WORD = struct.calcsize("P")
 
 
 def segments(core: BinaryIO) -> Iterator[tuple[int, int, int, int]]:
@@ -52,20 +54,32 @@ def region(
     raise SystemExit("the kernel's memory is not in /proc/kcore")
 
 
-def functions() -> list[tuple[int, str]]:
-    """Where each function of the kernel begins, and its name, in the order of addresses."""
+def symbols(kinds: str) -> list[tuple[int, str]]:
+    """Where each symbol of the kernel begins, and its name, in the order of addresses."""
     found: dict[int, str] = {}
     with open("/proc/kallsyms", encoding="ascii") as file:
         for line in file:
             address, kind, name, *module = line.split()
-            if kind in "tTwW" and not module:
+            if kind in kinds and not module:
                 found[int(address, 16)] = name
     return sorted(found.items())
 
 
+def constants(first: int, size: int, known: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Where each part of the constants begins that has a checksum, and its name."""
+    parts = {place: f"constants+{place:#x}" for place in range(0, size, BLOCK)}
+    for number, (begin, name) in enumerate(known[:-1]):
+        end, _ = known[number + 1]
+        if name in TABLES and first <= begin < first + size:
+            for entry in range((end - begin) // WORD):
+                parts[begin - first + entry * WORD] = f"{name}[{entry}]"
+            parts.setdefault(end - first, f"constants+{end - first:#x}")
+    return sorted(parts.items())
+
+
 def main() -> None:
     """Print the checksums."""
-    names = functions()
+    names, known_constants = symbols("tTwW"), symbols("rRdD")
     starts = [address for address, _ in names]
     with open("/proc/kcore", "rb") as core, open("/proc/iomem", encoding="ascii") as map_:
         known = list(segments(core))
@@ -79,7 +93,7 @@ def main() -> None:
                 last = bisect.bisect_left(starts, at + len(data))
                 parts = [(starts[n] - at, names[n][1]) for n in range(first, last)]
             else:
-                parts = [(n, f"constants+{n:#x}") for n in range(0, len(data), BLOCK)]
+                parts = constants(at, len(data), known_constants)
             ends = [begin for begin, _ in parts[1:]] + [len(data)]
             for (begin, name), end in zip(parts, ends):
                 print(f"{name}@{at + begin:x} {zlib.crc32(data[begin:end]):08x}")

@@ -684,12 +684,13 @@ static bool sleeps_amid(const struct sleep *sleep, const struct way *way)
 static void torment(const struct sleep *sleep, const struct way *way)
 {
 	int tries = TRIES;
+	bool in_time;
 
 	set_handler(way->handler);
 	length_ms = LENGTH_MS;
-	while (!sleeps_amid(sleep, way) && --tries)
+	while (!(in_time = sleeps_amid(sleep, way)) && --tries)
 		length_ms *= 2;
-	printf("%s %ld %d %ld %ld\n", way->name, shared->result, shared->error,
+	printf("%s %d %ld %d %ld %ld\n", way->name, in_time, shared->result, shared->error,
 	       length_ms, shared->took_ms);
 }
 

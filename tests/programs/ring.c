@@ -2,7 +2,7 @@
 /*
  * Reads the ring of interceptor.h, as root:
  *
- *	ring print			each record that is there, in hexadecimal
+ *	ring print			each record that is there, its time first, in hexadecimal
  *	ring storm SYSCALL CALLS	four processes issue the call, CALLS times each, and
  *					all records are read meanwhile, and checked
  *	ring mapped COMMAND		a shell command, while the ring is mapped alone
@@ -88,7 +88,8 @@ static void print(void)
 		for (index = 0; index < head_of(cpu); index++) {
 			if (!take(cpu, index, &record))
 				continue;
-			printf("%x %x %x", record.pid, record.nr, record.abi);
+			printf("%llx %x %x %x", (unsigned long long)record.time, record.pid,
+			       record.nr, record.abi);
 			for (i = 0; i < 6; i++)
 				printf(" %lx", record.args[i]);
 			printf("\n");
