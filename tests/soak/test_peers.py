@@ -40,9 +40,7 @@ def test_costs_are_plausible(guest: Guest) -> None:
     assert traced["strace"] > traced["interceptor-printk"] > traced["interceptor-another"]
     assert traced["ftrace-kprobe"] > 100
     assert traced["interceptor-ring"] < traced["interceptor-event"] < traced["interceptor-printk"]
-    if kernel_release.matches(
-        guest.facts.release, (">=6.1",)
-    ):  # before, the kernel's own does less
+    if kernel_release.matches(guest.facts.release, (">=6.1",)):  # before, its own does less
         assert traced["interceptor-event"] < traced["ftrace-event"]
     # Whoever is not monitored pays what soak/test_bench.py allows, and other calls nothing.
     assert 0 < added["interceptor-printk"].other_process <= 64
