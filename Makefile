@@ -81,7 +81,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
 	    '$(PYTHON) is not Python 3.11 or later: name one, such as make PYTHON=python3.12' >&2; exit 3; }
 	@[ ! -e $(VENV) ] || { [ -d $(VENV) ] && [ -w $(VENV) ]; } || { echo \
-	    '$(VENV) is no folder that you may write to: remove it, by sudo rm -r $(VENV)' >&2; exit 3; }
+	    '$(VENV) is not a folder that you may write to: remove it, by sudo rm -r $(VENV)' >&2; exit 3; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/pip install --disable-pip-version-check --editable '.[dev]'
 	@pwd -P > $@

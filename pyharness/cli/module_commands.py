@@ -96,7 +96,7 @@ def load_command(guest: str, folder: Path, parameters: tuple[str, ...]) -> None:
         if not re.match(r"\w[\w.-]*=", parameter, re.ASCII):
             like_guest = f", or --guest {parameter}" * options.is_guest(parameter)
             raise UsageError(
-                f"{parameter!r} is no parameter of a module: write NAME=VALUE{like_guest}"
+                f"{parameter!r} is not a parameter of a module: write NAME=VALUE{like_guest}"
             )
     ModuleSource(folder)
     with _enter(guest) as entered:

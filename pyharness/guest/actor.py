@@ -337,7 +337,7 @@ class Actor:
             GuestError: there is no such process.
         """
         if number not in _SIGNALS:
-            raise UsageError(f"{number!r} is no signal: give a number from 0 to 64")
+            raise UsageError(f"{number!r} is not a signal: give a number from 0 to 64")
         self._agent.kill(self.pid, number)
 
     def reap(self) -> int:

@@ -133,7 +133,7 @@ def _latin1(text: str) -> bytes:
         return text.encode("latin-1")
     except UnicodeEncodeError:
         raise UsageError(
-            f"{text!r} has characters that are no bytes: give {text!r}.encode()"
+            f"{text!r} has characters that are not bytes: give {text!r}.encode()"
         ) from None
 
 

@@ -75,7 +75,7 @@ def messages(text: str) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             message = None
         if not isinstance(message, dict):
-            raise CheckFailed(f"the benchmark wrote a line that is no result: {line!r}")
+            raise CheckFailed(f"the benchmark wrote a line that is not a result: {line!r}")
         found.append(message)
     return found
 

@@ -88,7 +88,7 @@ def parse(text: str) -> list[PeerRow]:
     for name, table in tables.items():
         where = f"peers.toml: {name}"
         if not isinstance(table, dict):
-            raise UsageError(f"{where}: {table!r} is no table")
+            raise UsageError(f"{where}: {table!r} is not a table")
         if unknown := table.keys() - _TYPES.keys():
             raise UsageError(f"{where}: unknown key {min(unknown)!r}")
         row = PeerRow(

@@ -41,7 +41,7 @@ def matches(release: str, wanted: Sequence[str]) -> bool:
         parts = _WANTED.fullmatch(one)
         if not parts:
             raise UsageError(
-                f"{one!r} is no condition on a kernel's release: write '>=6.1' or '<7'"
+                f"{one!r} is not a condition on a kernel's release: write '>=6.1' or '<7'"
             )
         limit = [int(part) for part in parts[2].split(".")]
         if not _COMPARE[parts[1]](numbers[: len(limit)], limit):

@@ -85,7 +85,7 @@ def _read(elf: Any, size: int) -> ModuleFile:
     _refuse_truncated(elf, size)
     elf_size.check(elf)
     if elf["e_type"] != "ET_REL":
-        raise ModuleRefused("an ELF file, but no kernel module: name the .ko that make made")
+        raise ModuleRefused("an ELF file, but not a kernel module: name the .ko that make made")
     if (info := elf.get_section_by_name(".modinfo")) is None:
         raise ModuleRefused("an object file without .modinfo: name the .ko, not the .o")
     return ModuleFile(
@@ -208,7 +208,7 @@ def wrong_value(module: ModuleFile, log: str) -> str:
         return ""
     value, name = found.groups()
     kind = module.parameters.get(name.replace("-", "_"), "another")
-    return f"{value!r} is no value for the parameter {name}, whose type is {kind}"
+    return f"{value!r} is not a value for the parameter {name}, whose type is {kind}"
 
 
 def parse_exports(symvers: str) -> dict[str, int]:

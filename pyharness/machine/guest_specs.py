@@ -147,7 +147,7 @@ def parse(
     specs: dict[str, GuestSpec] = {}
     for name, table in {**tables, **(projects or {})}.items():
         if not isinstance(table, Mapping):
-            raise UsageError(f"guest {name}: {table!r} is no table")
+            raise UsageError(f"guest {name}: {table!r} is not a table")
         like = str(table.get("like", ""))
         if like and like not in architectures.keys() | whole.keys():
             raise UsageError(
@@ -205,8 +205,8 @@ def _kernel_of(named: str) -> dict[str, Any]:
     for file in files:
         if not file.endswith(".deb") or not Path(file).is_file():
             raise UsageError(
-                f"{file} is no kernel: name the folder in which one was built, or the .deb files of"
-                " a kernel and of its headers"
+                f"{file} is not a kernel: name the folder in which one was built, or the .deb files"
+                " of a kernel and of its headers"
             )
     return none | {"kernel_packages": tuple(str(Path(file).absolute()) for file in files)}
 

@@ -68,7 +68,7 @@ def check(spec: GuestSpec) -> None:
     if architecture != spec.architecture:
         raise UsageError(
             f"{kernel} has a kernel for {architecture or 'another architecture'}, and {spec.name}"
-            f" is of {spec.architecture}: name a guest of the kernel's"
+            f" is of {spec.architecture}: name a guest of that architecture"
         )
     if missing := kernel_config.missing(config, architecture, has_initrd=True):
         lacks = "\n".join(f"  {one}" for one in missing)
@@ -83,7 +83,7 @@ def _read(file: str) -> tuple[list[str], str | None]:
         env=environment(), stdin=subprocess.DEVNULL, capture_output=True, check=False,
     )  # fmt: skip
     if done.returncode:
-        raise UsageError(f"{file} is no Debian package: {done.stderr.decode().strip()}")
+        raise UsageError(f"{file} is not a Debian package: {done.stderr.decode().strip()}")
     names, config = [], None
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as tar:
         for member in tar:

@@ -54,8 +54,8 @@ class KernelTree:
             text = (self.folder / ".config").read_text(encoding="utf-8", errors="replace")
         except (OSError, ValueError) as error:
             raise UsageError(
-                f"{self.folder} is no kernel's tree: it has no .config that can be read. Name the"
-                " folder in which a kernel was built (that of O=, if make was given one)"
+                f"{self.folder} is not a kernel's tree: it has no .config that can be read. Name"
+                " the folder in which a kernel was built (that of O=, if make was given one)"
             ) from error
         return kernel_config.parse(text)
 
@@ -79,7 +79,7 @@ class KernelTree:
         if architecture != spec.architecture:
             raise UsageError(
                 f"{self.folder} has a kernel for {architecture or 'another architecture'}, and"
-                f" {spec.name} is of {spec.architecture}: name a guest of the kernel's"
+                f" {spec.name} is of {spec.architecture}: name a guest of that architecture"
             )
         if missing := kernel_config.missing(self.config, architecture):
             listed = "\n".join(f"  {one}" for one in missing)

@@ -41,7 +41,7 @@ def read(project: Path) -> dict[str, Any]:
     for depth, key in enumerate(_TABLE, 1):
         found = found.get(key, {})
         if not isinstance(found, Mapping):
-            raise UsageError(f"{project}: {'.'.join(_TABLE[:depth])} is no table")
+            raise UsageError(f"{project}: {'.'.join(_TABLE[:depth])} is not a table")
     return {name: _placed(table, project.parent) for name, table in found.items()}
 
 

@@ -33,7 +33,8 @@ def save(machine: Machine, name: str) -> None:
     """
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} is no name for a snapshot: write a letter, then letters, digits, and _ . -"
+            f"{name!r} is not a name for a snapshot: write a letter, then letters, digits, and"
+            " _ . -"
         )
     machine.check_no_gdb()
     with machine.resumed_on_error():

@@ -87,7 +87,7 @@ def parse(
     """
     found = _ADDRESS.fullmatch(text)
     if not found or int(found["port"] or 22) not in range(1, 1 << 16):
-        raise UsageError(f"{text!r} is no HOST:PORT, such as 127.0.0.1:2222")
+        raise UsageError(f"{text!r} is not a HOST:PORT, such as 127.0.0.1:2222")
     asked = ["-p", found["port"]] if found["port"] else []
     if named := user or found["user"]:
         asked += ["-l", named]

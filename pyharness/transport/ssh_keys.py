@@ -87,7 +87,8 @@ def usable(paths: Sequence[Path], held: Sequence[paramiko.PKey]) -> list[paramik
 
 def _fault(data: bytes) -> str:
     """Explain why a file can't be used as a private key."""
-    return next((fault for begin, fault in _OTHERS if re.match(begin, data)), "is no private key")
+    faults = (fault for begin, fault in _OTHERS if re.match(begin, data))
+    return next(faults, "is not a private key")
 
 
 def _public_part(path: Path, data: bytes) -> bytes:

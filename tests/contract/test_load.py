@@ -54,7 +54,7 @@ def test_parameters_that_it_has_not(bare_guest: Guest) -> None:
     built = bare_guest.build(MODULE)
     for parameters, message in (
         ({"nosuch": "1"}, "interceptor has no parameter 'nosuch': its parameters are "),
-        ({"direct": "maybe"}, "'maybe' is no value for the parameter direct, whose type is bool"),
+        ({"direct": "maybe"}, "'maybe' is not a value for the parameter direct, whose type is"),
     ):
         with pytest.raises(ModuleRefused, match=message) as caught:
             bare_guest.load_ko(built.ko, **parameters)

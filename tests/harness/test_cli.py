@@ -116,7 +116,7 @@ def test_build_and_inspect(cli: Cli, guest: Guest) -> None:
         (b"", "not an ELF file"),
         (b"#!/bin/sh\n", "not an ELF file"),
         (b"\x7fELF", "damaged ELF file|truncated ELF file"),
-        (Path("/bin/true").read_bytes(), "no kernel module"),
+        (Path("/bin/true").read_bytes(), "not a kernel module"),
     ],
 )
 def test_inspect_refuses(cli: Cli, tmp_path: Path, data: bytes, message: str) -> None:
@@ -152,7 +152,7 @@ def test_wrong_usage_is_one_sentence(cli: Cli) -> None:
         (("build", "--module", "/etc"), "/etc has neither Kbuild nor Makefile"),
         (("unload",), "interceptor is not loaded: pyharness load"),
         (("snapshot", "restore", "nosuch"), "there is no snapshot 'nosuch'; there are: none"),
-        (("snapshot", "save", "1"), "'1' is no name for a snapshot"),
+        (("snapshot", "save", "1"), "'1' is not a name for a snapshot"),
     ):
         assert message in cli(*words, status=2)
 

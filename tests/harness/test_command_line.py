@@ -462,10 +462,10 @@ def test_a_full_disk_is_one_sentence(environment: dict[str, str]) -> None:
         ("demo --module /etc", 2, "/etc has neither Kbuild nor Makefile"),
         ("ssh --guest nosuch df -h", 2, "no guest is called 'nosuch'"),
         ("nosuch", 2, "No such command 'nosuch'"),
-        ("load =1", 2, "'=1' is no parameter of a module: write NAME=VALUE"),
+        ("load =1", 2, "'=1' is not a parameter of a module: write NAME=VALUE"),
         ("up --guest ", 2, "no guest is called ''"),
         ("up --guest nosuch", 2, "no guest is called 'nosuch'; there are: bookworm-i386"),
-        ("load direct", 2, "'direct' is no parameter of a module: write NAME=VALUE"),
+        ("load direct", 2, "'direct' is not a parameter of a module: write NAME=VALUE"),
         ("completion tcsh", 2, "is not one of"),
         ("snapshot", 2, "Usage: pyharness snapshot"),
     ],
@@ -520,9 +520,9 @@ def test_coverage_of_a_command_that_uses_no_module(
 
 def test_a_kernel_that_there_is_not_is_named(start: Callable[..., str], tmp_path: Path) -> None:
     said = start("up", "--kernel", str(tmp_path), status=2)
-    assert f"{tmp_path} is no kernel's tree: it has no .config" in said
+    assert f"{tmp_path} is not a kernel's tree: it has no .config" in said
     package = tmp_path / "image.txt"
     package.touch()
-    assert f"{package} is no kernel: name the folder" in start(
+    assert f"{package} is not a kernel: name the folder" in start(
         "up", "--kernel", str(package), status=2
     )

@@ -273,7 +273,7 @@ def test_an_argument_of_the_wrong_type_kills_no_actor(guest: Guest) -> None:
         with pytest.raises(UsageError, match="the guest has no user"):
             guest.actor(user)
     for signal_number in ("x", 1 << 40, None, -1):
-        with pytest.raises(UsageError, match="is no signal"):
+        with pytest.raises(UsageError, match="is not a signal"):
             actor.kill(cast(int, signal_number))
     for repeat in (0, -1, 1.5, None):
         with pytest.raises(UsageError, match="repeat is a whole number"):

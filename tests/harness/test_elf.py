@@ -89,7 +89,7 @@ def test_a_value_that_the_kernel_refuses_is_an_error(module: bytes) -> None:
     read = module_file.read(module)
     said = "m: `may be' invalid for parameter `two'"
     assert module_file.wrong_value(read, f"x\n{said}\ny") == (
-        "'may be' is no value for the parameter two, whose type is bool"
+        "'may be' is not a value for the parameter two, whose type is bool"
     )
     assert "parameter one-more, whose type is int" in module_file.wrong_value(
         read, "`' invalid for parameter `one-more'"
@@ -175,7 +175,7 @@ def test_lines_of_a_module(module_with_lines: bytes) -> None:
 
 
 def test_a_program_is_no_module() -> None:
-    with pytest.raises(ModuleRefused, match="no kernel module"):
+    with pytest.raises(ModuleRefused, match="not a kernel module"):
         module_file.read(Path("/bin/true").read_bytes())
 
 

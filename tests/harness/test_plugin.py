@@ -286,7 +286,7 @@ def test_the_guest_lives_as_long_as_the_debugger(guest: Guest, project: Path) ->
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--ssh=no:where",), "'no:where' is no HOST:PORT"),
+        (("--ssh=no:where",), "'no:where' is not a HOST:PORT"),
         (("--ssh=127.0.0.1:1", "--ssh-key=/nosuch"), "/nosuch, the private key, can't be read"),
         (("--guest=vagrant",), "has no Vagrantfile"),
         (("--guest=nosuch",), "no guest is called 'nosuch'"),

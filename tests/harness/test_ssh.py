@@ -52,7 +52,7 @@ def keygen(path: Path, *words: str) -> Path:
             lambda path: path.write_text("PuTTY-User-Key-File-3: ssh-rsa\n"),
             "{0} is in PuTTY's format: puttygen {0} ",
         ),
-        (lambda path: path.write_bytes(os.urandom(300)), "{0} is no private key"),
+        (lambda path: path.write_bytes(os.urandom(300)), "{0} is not a private key"),
         (
             lambda path: path.write_text(keygen(path.with_name("whole")).read_text()[:200]),
             "{0} is a damaged private key",

@@ -42,7 +42,7 @@ def test_an_address_is_typed_as_for_ssh(config: Path) -> None:
     assert (found.host, found.port, found.user) == ("::1", 2222, "me")
     assert ssh_address.parse("me@h", user="root", config=config).user == "root"
     for wrong in ("", "h:", ":22", "h:22:22", "a b:22", "h:port", "h:0", "h:65536", "::1"):
-        with pytest.raises(UsageError, match="is no HOST:PORT"):
+        with pytest.raises(UsageError, match="is not a HOST:PORT"):
             ssh_address.parse(wrong, key=key)
 
 

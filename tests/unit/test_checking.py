@@ -64,8 +64,8 @@ def test_shipped_schemes_are_right(name: str) -> None:
         ({"points": {"builds": True}}, "points.builds is True"),
         ({"points": {"builds": -1}}, "points.builds is -1"),
         ({"points": {"builds": float("nan")}}, "points.builds is nan"),
-        ({"points": 3}, "points is no table"),
-        ({"hidden": "builds"}, "hidden is no list"),
+        ({"points": 3}, "points is not a table"),
+        ({"hidden": "builds"}, "hidden is not a list"),
         ({"hidden": [["builds"]]}, "hidden names"),
         ({"without": ["no-such"]}, "no-such"),
         ({"without": ["builds"]}, "on which all others depend"),
@@ -116,7 +116,7 @@ def test_a_hard_link_is_packed_as_a_file(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_too_many_levels_is_refused(tmp_path: Path) -> None:
-    refused = pytest.raises(UsageError, match="more than 50 levels of folders: it is no module's")
+    refused = pytest.raises(UsageError, match="more than 50 levels of folders: it is not a module")
     with deep_folder(tmp_path), refused:
         submission.packed(tmp_path)
 
@@ -126,7 +126,7 @@ def test_a_folder_of_too_many_files_is_refused(tmp_path: Path) -> None:
         (tmp_path / str(number)).mkdir()
         for other in range(100):
             (tmp_path / str(number) / str(other)).touch()
-    with pytest.raises(UsageError, match="has more than 10,000 files: it is no module's source"):
+    with pytest.raises(UsageError, match="has more than 10,000 files: it is not a module's source"):
         submission.packed(tmp_path)
 
 

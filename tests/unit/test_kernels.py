@@ -91,7 +91,7 @@ def test_a_tree_that_no_guest_can_boot_is_refused(
 
 
 def test_a_folder_that_is_no_tree_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no kernel's tree"):
+    with pytest.raises(UsageError, match="not a kernel's tree"):
         kernel_tree.KernelTree(tmp_path).check(SPEC)
 
 
@@ -116,7 +116,7 @@ def test_the_environment_names_a_kernel(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert guest_specs.find().kernel_tree == str(tmp_path)
     packages = [tmp_path / "image.deb", tmp_path / "headers.deb"]
     guest_specs.choose_kernel(packages)
-    with pytest.raises(UsageError, match=r"image\.deb is no kernel"):
+    with pytest.raises(UsageError, match=r"image\.deb is not a kernel"):
         guest_specs.find()
     for package in packages:
         package.touch()
@@ -185,13 +185,21 @@ def test_a_project_has_guests_of_its_own(tmp_path: Path) -> None:
         ("guests.mine", 'guests."My guest"', "other characters"),
         ("bookworm-amd64", "nosuch", r"no \[nosuch\] above"),
         ("tools =", "tool =", "unknown key 'tool'"),
-        ("[tool.pyharness.guests.mine]", "[tool.pyharness]\nguests.mine = 1\n[x]", "is no table"),
+        (
+            "[tool.pyharness.guests.mine]",
+            "[tool.pyharness]\nguests.mine = 1\n[x]",
+            "is not a table",
+        ),
         ("like", "like like", r"pyproject\.toml: "),
-        ("[tool.pyharness.guests.mine]", "[tool.pyharness]\nguests = 1\n[x]", "guests is no table"),
+        (
+            "[tool.pyharness.guests.mine]",
+            "[tool.pyharness]\nguests = 1\n[x]",
+            "guests is not a table",
+        ),
         (
             "[tool.pyharness.guests.mine]",
             "[tool]\npyharness = 1\n[x]",
-            "tool.pyharness is no table",
+            "tool.pyharness is not a table",
         ),
     ],
 )

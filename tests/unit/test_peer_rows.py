@@ -86,7 +86,7 @@ def test_a_peer_that_records_proves_it() -> None:
     ("text", "message"),
     [
         ("[a", "peers.toml: "),
-        ("a = 1", "peers.toml: a: 1 is no table"),
+        ("a = 1", "peers.toml: a: 1 is not a table"),
         ("[a]\nstrat = 'x'", "peers.toml: a: unknown key 'strat'"),
         ("[a]\nname = 'x'", "peers.toml: a: unknown key 'name'"),
         ("[a]\nstart = 1", "peers.toml: a: start = 1 is not of the right type"),
@@ -155,8 +155,8 @@ def test_a_line_that_is_being_written_is_not_read() -> None:
         ("", "did not get to the end of 'module'"),
         (OUTPUT.replace('"row": "tracer"', '"row": "x"'), "did not get to the end of 'tracer'"),
         (OUTPUT.replace('{"done": true}\n', ""), "did not get to its end"),
-        ("Oops\n", "a line that is no result: 'Oops'"),
-        ("1\n", "a line that is no result: '1'"),
+        ("Oops\n", "a line that is not a result: 'Oops'"),
+        ("1\n", "a line that is not a result: '1'"),
     ],
 )
 def test_results_that_are_not_whole_are_none(output: str, message: str) -> None:

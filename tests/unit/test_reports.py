@@ -300,7 +300,7 @@ def test_a_report_that_was_cut_off_is_refused(end: int) -> None:
 @pytest.mark.parametrize("field", [field.name for field in fields(Report)])
 @pytest.mark.parametrize("value", [None, ["x"], True])
 def test_a_report_with_a_field_of_another_type_is_refused(field: str, value: object) -> None:
-    with pytest.raises(ValueError, match="no report"):
+    with pytest.raises(ValueError, match="not a report"):
         json_report.of_object(json_report.as_object(REPORT) | {field: value})
 
 
@@ -308,7 +308,7 @@ def test_a_report_with_a_field_of_another_type_is_refused(field: str, value: obj
 def test_a_verdict_that_lacks_a_field_is_refused(field: str) -> None:
     known = json_report.as_object(REPORT)
     del known["verdicts"][1][field]
-    with pytest.raises(ValueError, match="no report"):
+    with pytest.raises(ValueError, match="not a report"):
         json_report.of_object(known)
 
 

@@ -105,7 +105,7 @@ def _check(vmlinux: Path, backend: QemuBackend, guest: Guest | None) -> int:
     with vmlinux.open("rb") as file:
         if file.read(4) != b"\x7fELF":
             raise UsageError(
-                f"{vmlinux} is no ELF file: name the vmlinux, not the image that boots"
+                f"{vmlinux} is not an ELF file: name the vmlinux, not the image that boots"
             )
         elf: Any = ELFFile(file)
         table = elf.get_section_by_name(".symtab")

@@ -55,7 +55,7 @@ def too_large(path: Path) -> UsageError:
 
 
 def _no_source(path: Path, what: str) -> UsageError:
-    return UsageError(f"{path} has more than {what}: it is no module's source")
+    return UsageError(f"{path} has more than {what}: it is not a module's source")
 
 
 def _paths(folder: Path) -> Iterator[Path]:

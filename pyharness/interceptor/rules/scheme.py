@@ -73,7 +73,7 @@ def load(name: str, rules: Sequence[str]) -> Scheme:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
         known = ", ".join(shipped())
         raise UsageError(
             f"the scheme {name} can't be read ({reason}): name a file, or one of {known}"
@@ -81,7 +81,7 @@ def load(name: str, rules: Sequence[str]) -> Scheme:
     try:
         found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is no TOML: {error}") from error
+        raise UsageError(f"{path} is not a TOML file: {error}") from error
     return parse(path.stem, found, rules)
 
 
@@ -135,16 +135,16 @@ class _Parser:
     def table(self, key: str) -> Mapping[str, Any]:
         found = self.found.get(key, {})
         if not isinstance(found, dict):
-            self.wrong(f"{key} is no table: write [{key}]")
+            self.wrong(f"{key} is not a table: write [{key}]")
         return dict(found)
 
     def ids(self, key: str, rules: Sequence[str]) -> frozenset[str]:
         found = self.found.get(key, [])
         if not isinstance(found, list):
-            self.wrong(f"{key} is no list of rules")
+            self.wrong(f"{key} is not a list of rules")
         for name in found:
             if name not in rules:
-                self.wrong(f"{key} names {name!r}, which is no rule")
+                self.wrong(f"{key} names {name!r}, which is not a rule")
         return frozenset(found)
 
     def number(self, key: str, value: object, least: float = 0) -> float:

@@ -92,22 +92,22 @@ def of_object(known: object) -> Report:
         ValueError: it is no whole report of this format.
     """
     if not isinstance(known, dict):
-        _wrong("it is no object")
+        _wrong("it is not an object")
     if known.get("format") != FORMAT or isinstance(known["format"], bool):
         _wrong(f"its format is not {FORMAT}")
     verdicts = known.get("verdicts")
     if not isinstance(verdicts, list):
-        _wrong("verdicts is no list")
+        _wrong("verdicts is not a list")
     found = _fields(Report, known, without=("verdicts",))
     return Report(**found, verdicts=tuple(map(_verdict, verdicts)))
 
 
 def _verdict(known: object) -> Verdict:
     if not isinstance(known, dict):
-        _wrong("a verdict is no object")
+        _wrong("a verdict is not an object")
     outcome = known.get("outcome")
     if not isinstance(outcome, str):
-        _wrong("the outcome of a verdict is no string")
+        _wrong("the outcome of a verdict is not a string")
     return Verdict(**_fields(Verdict, known, without=("outcome",)), outcome=Outcome(outcome))
 
 
@@ -128,4 +128,4 @@ def _fields(
 
 
 def _wrong(what: str) -> NoReturn:
-    raise ValueError(f"no report: {what}")
+    raise ValueError(f"not a report: {what}")
