@@ -28,7 +28,7 @@ def _users(trial: Trial) -> Iterable[tuple[str, Actor]]:
 
 @RULES.rule("intercept-release", 4, "takes-commands")
 def intercept_release(trial: Trial) -> None:
-    """REQUEST_SYSCALL_INTERCEPT intercepts a system call, and REQUEST_SYSCALL_RELEASE ends that."""
+    """REQUEST_SYSCALL_INTERCEPT intercepts a call, and REQUEST_SYSCALL_RELEASE undoes that."""
     for _ in range(3):
         for call in (CALL, "getpgid", "umask"):
             trial.order(Command.INTERCEPT, call)
@@ -80,7 +80,7 @@ def results_unchanged(trial: Trial) -> None:
 
 @RULES.rule("unknown-command", 2, "takes-commands")
 def unknown_command(trial: Trial) -> None:
-    """A command that is none of the four is -EINVAL, for everybody."""
+    """A command that is none of the four returns -EINVAL, for everybody."""
     for user, actor in _users(trial):
         for command in _NO_COMMANDS:
             trial.order(command, CALL, actor.pid, by=actor, wanted=errno.EINVAL, user=user)
@@ -88,7 +88,7 @@ def unknown_command(trial: Trial) -> None:
 
 @RULES.rule("number-range", 3, "takes-commands")
 def number_range(trial: Trial) -> None:
-    """A number of a system call that is negative or too large is -EINVAL in each command."""
+    """Each command returns -EINVAL if the number of the call is negative or too large."""
     most = trial.kernel.number_of_syscalls
     numbers = (-1, INT_LEAST, INT_MOST, most + 1, most + trial.random.randrange(2, 1 << 20))
     for user, actor in _users(trial):
@@ -99,7 +99,7 @@ def number_range(trial: Trial) -> None:
 
 @RULES.rule("number-last", 1, "intercept-release", "number-range")
 def number_last(trial: Trial) -> None:
-    """The last number, NR_syscalls - 1, can be intercepted; NR_syscalls is -EINVAL."""
+    """The last number, NR_syscalls - 1, can be intercepted; NR_syscalls returns -EINVAL."""
     most = trial.kernel.number_of_syscalls
     trial.order(Command.INTERCEPT, most - 1)
     trial.order(Command.RELEASE, most - 1)
@@ -112,7 +112,7 @@ def number_last(trial: Trial) -> None:
 
 @RULES.rule("number-custom", 2, "takes-commands")
 def number_custom(trial: Trial) -> None:
-    """MY_CUSTOM_SYSCALL itself is -EINVAL in each command."""
+    """Each command about MY_CUSTOM_SYSCALL itself returns -EINVAL."""
     custom = trial.subject.interface.custom_syscall
     for user, actor in _users(trial):
         for command in Command:
@@ -121,7 +121,7 @@ def number_custom(trial: Trial) -> None:
 
 @RULES.rule("pid-range", 3, "intercept-release")
 def pid_range(trial: Trial) -> None:
-    """REQUEST_START_MONITORING and REQUEST_STOP_MONITORING of an unused pid are -EINVAL."""
+    """REQUEST_START_MONITORING and REQUEST_STOP_MONITORING of an unused pid return -EINVAL."""
     trial.intercept()
     for user, actor in _users(trial):
         for command in _OF_PROCESSES:
@@ -134,7 +134,7 @@ def pid_range(trial: Trial) -> None:
 
 @RULES.rule("root-only", 3, "release-twice")
 def root_only(trial: Trial) -> None:
-    """Only root intercepts and releases; for others that is -EPERM, and changes nothing."""
+    """Only root intercepts and releases; others get -EPERM, and nothing changes."""
     nobody = trial.actor("nobody")
     for command in _OF_CALLS:
         trial.order(command, by=nobody, wanted=errno.EPERM, user="nobody")
@@ -147,7 +147,7 @@ def root_only(trial: Trial) -> None:
 
 @RULES.rule("own-only", 3, "start-stop")
 def own_only(trial: Trial) -> None:
-    """Users other than root monitor only their own processes; anything else is -EPERM."""
+    """Users other than root monitor only their own processes; anything else returns -EPERM."""
     root, nobody, other = trial.actor(), trial.actor("nobody"), trial.actor("nobody")
     trial.intercept()
     for command in _OF_PROCESSES:
@@ -169,7 +169,7 @@ def own_only(trial: Trial) -> None:
 
 @RULES.rule("intercept-twice", 2, "intercept-release")
 def intercept_twice(trial: Trial) -> None:
-    """REQUEST_SYSCALL_INTERCEPT of a call that is intercepted already is -EBUSY."""
+    """REQUEST_SYSCALL_INTERCEPT of a call that is intercepted already returns -EBUSY."""
     trial.intercept()
     trial.order(Command.INTERCEPT, wanted=errno.EBUSY)
     trial.order(Command.RELEASE)
@@ -178,7 +178,7 @@ def intercept_twice(trial: Trial) -> None:
 
 @RULES.rule("release-twice", 2, "intercept-release")
 def release_twice(trial: Trial) -> None:
-    """REQUEST_SYSCALL_RELEASE of a call that is not intercepted is -EINVAL."""
+    """REQUEST_SYSCALL_RELEASE of a call that is not intercepted returns -EINVAL."""
     trial.order(Command.RELEASE, wanted=errno.EINVAL)
     trial.intercept()
     trial.order(Command.RELEASE, "getpgid", wanted=errno.EINVAL)
@@ -188,7 +188,7 @@ def release_twice(trial: Trial) -> None:
 
 @RULES.rule("start-stop", 3, "intercept-release")
 def start_stop(trial: Trial) -> None:
-    """REQUEST_START_MONITORING monitors a process, and REQUEST_STOP_MONITORING ends that."""
+    """REQUEST_START_MONITORING monitors a process, and REQUEST_STOP_MONITORING undoes that."""
     actor = trial.actor()
     trial.intercept()
     for _ in range(3):
@@ -198,7 +198,7 @@ def start_stop(trial: Trial) -> None:
 
 @RULES.rule("not-intercepted", 2, "intercept-release")
 def not_intercepted(trial: Trial) -> None:
-    """Monitoring a call that is not intercepted is -EINVAL."""
+    """Starting or stopping the monitoring of a call that is not intercepted returns -EINVAL."""
     actor = trial.actor()
 
     def neither() -> None:
@@ -214,7 +214,7 @@ def not_intercepted(trial: Trial) -> None:
 
 @RULES.rule("start-twice", 2, "start-stop")
 def start_twice(trial: Trial) -> None:
-    """REQUEST_START_MONITORING of a process that is monitored already is -EBUSY."""
+    """REQUEST_START_MONITORING of a process that is monitored already returns -EBUSY."""
     first, second = trial.actor(), trial.actor("nobody")
     trial.intercept()
     for actor in (first, second):
@@ -225,7 +225,7 @@ def start_twice(trial: Trial) -> None:
 
 @RULES.rule("stop-unmonitored", 2, "start-stop")
 def stop_unmonitored(trial: Trial) -> None:
-    """REQUEST_STOP_MONITORING of a process that is not monitored is -EINVAL."""
+    """REQUEST_STOP_MONITORING of a process that is not monitored returns -EINVAL."""
     actor, other = trial.actor(), trial.actor()
     trial.intercept()
     trial.order(Command.STOP, CALL, actor.pid, wanted=errno.EINVAL)
