@@ -98,7 +98,7 @@ _SCHEME = click.option(
     "--seed",
     type=click.IntRange(0, check_class.MOST_SEED),
     metavar="N",
-    help="choose the random arguments by this number  [default: a random one]",
+    help="the seed for the random arguments  [default: a random one]",
 )
 @click.option("--json", "as_json", is_flag=True, help="print a JSON object instead of text")
 @click.option("--gradescope", "as_gradescope", is_flag=True, help="print Gradescope's results.json")
@@ -138,7 +138,7 @@ def check_command(
     could not be checked.
 
     With --class, the modules of a class are checked. The exit status is 0 if all could be checked,
-    whatever they earn. After a stop, the same command goes on where it was.
+    whatever they earn. If it was interrupted, run the same command again to resume.
     """
     _check_options(
         class_path,

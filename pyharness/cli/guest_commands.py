@@ -131,7 +131,7 @@ def _refuse_others(guest: str, cpus: int | None, memory: int | None) -> None:
 
 @click.command("down", short_help="End a guest and discard its state.")
 @click.option(
-    "--all", "everything", is_flag=True, help="also machines that other runs use at the moment"
+    "--all", "everything", is_flag=True, help="also end machines that other runs are using"
 )
 @options.each_guest
 def down_command(guest: str, everything: bool) -> None:

@@ -128,7 +128,8 @@ def kernel(function: _Function) -> _Function:
         type=click.Path(exists=True, path_type=Path),
         metavar="PATH",
         help="the kernel that the guest boots instead of its own: the folder in which one was"
-        " built, or the .deb files of a kernel and of its headers, each by a --kernel of its own",
+        " built, or the .deb files of a kernel and of its headers, one --kernel option for each"
+        " file",
     )
     @click.option(
         "--kernel-options", metavar="WORDS", help="add these words to the kernel's command line"
@@ -217,5 +218,5 @@ as_user = click.option(
     default="root",
     show_default=True,
     metavar="USER",
-    help="the user of the guest who does this",
+    help="run as this user of the guest",
 )

@@ -15,9 +15,9 @@ def setup_command(uses: tuple[str, ...]) -> None:
     """Install the programs that this host lacks to make and run guests.
 
     It runs the distribution's package manager, by sudo if necessary. arm64 adds what guests of
-    that architecture need, vagrant what the Vagrantfile needs, debug gdb, lint the programs
-    that check this project's style, and browser the browser that its tests use. "pyharness
-    doctor" shows what is missing.
+    that architecture need; vagrant adds what the Vagrantfile needs; debug adds gdb; lint adds the
+    style checkers; browser adds the browser for the tests. "pyharness doctor" shows what guests
+    lack.
     """
     os.execvpe("sh", ["sh", str(bundled.VM / "host-setup"), *uses], environment())
 

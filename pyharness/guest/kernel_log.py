@@ -58,8 +58,7 @@ class KernelLog:
     def follow(self, waiting: Callable[[], object] = lambda: None) -> Iterator[kmsg.Record]:
         """Yield the records that were not read yet, and each later one as it comes, without end.
 
-        since() and all() do not have the records that were read so far, then: there would be more
-        and more of them.
+        since() and all() then no longer return records read earlier, so that memory does not grow.
 
         Args:
             waiting: called at least once a second; raises an exception to end the iteration.

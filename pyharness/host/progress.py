@@ -48,7 +48,7 @@ class _Lines:
 
     def __init__(self, console: Console, title: str) -> None:
         self._console, self._title = console, title
-        self._state = "goes on"
+        self._state = "still running"
         self._begin = self._printed = time.monotonic()
         self._lock = threading.Lock()
 

@@ -12,7 +12,6 @@ from pyharness.guest.guest import Guest
 from pyharness.guest.loaded import LoadedModule
 from pyharness.guest.result import Result
 from pyharness.host.bundled import MODULE
-from pyharness.host.wording import counted
 from pyharness.interceptor import call_log, status
 from pyharness.interceptor.call_log import Call
 from pyharness.interceptor.interface import Command, Interface
@@ -231,8 +230,8 @@ class Interceptor(LoadedModule):
             logged = [call.pid for call in self.logged(mark)]
             if logged != [victim.pid]:
                 raise CheckFailed(
-                    f"{self.name} loads, but a monitored process's exit_group is not served:"
-                    f" the log has {counted(len(logged), 'line')} of it, not 1"
+                    f"{self.name} loads, but the exit_group call of a monitored process is not"
+                    f" logged: expected 1 line, found {len(logged)}"
                 )
 
 

@@ -65,7 +65,10 @@ class Debugging:
         """Run gdb on the guests in which a test has just failed."""
         for guest in watching.spoilt(self._config):
             with self._terminal():
-                print(f"\n{node.nodeid} failed: gdb has stopped {guest.describe()}; quit goes on")
+                print(
+                    f"\n{node.nodeid} failed: gdb has stopped {guest.describe()}; type quit to"
+                    " continue the tests"
+                )
                 try:
                     modules = [*guest.modules.values()]
                     described = debugger.describe(guest.qemu, guest, modules)

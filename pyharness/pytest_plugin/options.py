@@ -34,7 +34,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "action": "append",
         "metavar": "PATH",
         "help": "the kernel that the guest boots instead of its own: the folder in which one was"
-        " built, or the .deb files of a kernel and of its headers, each by a --kernel of its own",
+        " built, or the .deb files of a kernel and of its headers, one --kernel option for each"
+        " file",
     },
     "--kernel-options": {
         "metavar": "WORDS",

@@ -171,7 +171,7 @@ def _expanded(named: list[str]) -> list[str]:
     for name in named:
         alike = known if name == _ALL else fnmatch.filter(known, name)
         if not alike and name != VAGRANT and any(sign in name for sign in "*?["):
-            raise UsageError(f"no guest is called like {name!r}; there are: {', '.join(known)}")
+            raise UsageError(f"no guest matches {name!r}; there are: {', '.join(known)}")
         found |= dict.fromkeys(alike or [name])
     return [*found]
 

@@ -117,7 +117,7 @@ def test_an_exit_group_that_is_not_served_is_found_out(
 ) -> None:
     calls = "	if (call_wanted(call))\n		before_call(regs, call);\n"
     folder = broken_module("interceptor.c", calls, "")
-    with pytest.raises(ModuleRefused, match="exit_group is not served"):
+    with pytest.raises(ModuleRefused, match="exit_group call of a monitored process is not logged"):
         interceptor.load(bare_guest, folder, **parameters)
     assert untouched(bare_guest)
 

@@ -36,7 +36,7 @@ def test_a_step_that_says_nothing_has_lines_too() -> None:
     done = subprocess.run(
         [sys.executable, "-c", program, "0.8"], capture_output=True, text=True, check=True
     )
-    assert re.match(r"a step: goes on, [01] s so far\n", done.stderr)
+    assert re.match(r"a step: still running, [01] s so far\n", done.stderr)
 
 
 def test_a_short_step_has_no_such_line() -> None:

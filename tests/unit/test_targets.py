@@ -67,7 +67,7 @@ def test_guests_are_named_by_name_pattern_and_all(named: list[str], found: list[
 
 @pytest.mark.parametrize("wrong", ["nosuch-*", "[x]"])
 def test_a_pattern_that_matches_no_guest_is_refused(wrong: str) -> None:
-    with pytest.raises(UsageError, match="no guest is called like"):
+    with pytest.raises(UsageError, match="no guest matches"):
         target._expanded(["bookworm-i386", wrong])
 
 

@@ -90,8 +90,8 @@ def dask(address: str, progress: Progress) -> Iterator[Pool]:
             threads: dict[str, int] = client.nthreads()
         except OSError as error:
             raise HostError(
-                f"the Dask scheduler at {address} is lost: start it again, and then the same"
-                " command, which goes on where it was"
+                f"the Dask scheduler at {address} is lost: start it again, and run the same"
+                " command again to resume"
             ) from error
         return _AHEAD * sum(threads.values())
 
