@@ -10,6 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from pyharness.errors import HarnessError, UsageError
+from pyharness.guest.module_source import ModuleSource
 from pyharness.host import bundled
 from pyharness.linux.syscalls import Syscalls
 from pyharness.machine import guest_specs
@@ -20,8 +21,10 @@ _Function = Callable[..., Any]
 
 
 def _default_module() -> Path:
-    here = Path("module")
-    return here if (here / "Kbuild").is_file() else bundled.MODULE
+    try:
+        return ModuleSource(Path("module")).folder
+    except UsageError:
+        return bundled.MODULE
 
 
 # ---- shell completion ----

@@ -5,13 +5,17 @@ import os
 import socket
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 from deep_folder import deep_folder
 
 from pyharness import CheckFailed, UsageError
+from pyharness.cli import options
 from pyharness.guest import build, compilers
 from pyharness.guest.module_source import ModuleSource
 from pyharness.guest.qemu_backend import facts_of
+from pyharness.host import bundled
 from pyharness.machine import guest_specs
 from pyharness.machine.accelerator import Accelerator
 from pyharness.machine.image import Image
@@ -229,3 +233,23 @@ def test_a_file_that_goes_meanwhile_is_left_out(tmp_path: Path, when: str) -> No
     copy = tmp_path / "copy"
     compilers._copy(source, copy, {})
     assert sorted(path.name for path in copy.iterdir()) == ["Kbuild", "ring.c"]
+
+
+@pytest.mark.parametrize(
+    ("file", "here"), [("Kbuild", True), ("Makefile", True), ("ring.c", False), ("", False)]
+)
+def test_the_default_of_the_commands_is_a_module_of_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, here: bool
+) -> None:
+    """By the same rule as anywhere else; otherwise it is the one that comes with the package."""
+    if file:
+        write(tmp_path / "module", file)
+    monkeypatch.chdir(tmp_path)
+
+    @click.command()
+    @options.module
+    def show(folder: Path) -> None:
+        click.echo(folder)
+
+    shown = CliRunner().invoke(show, catch_exceptions=False).output
+    assert shown == f"{'module' if here else bundled.MODULE}\n"
