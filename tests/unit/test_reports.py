@@ -225,9 +225,10 @@ def test_what_a_module_logs_is_not_carried_out_by_the_terminal() -> None:
     assert lines[-1] == r"        \x1b[1A\x1b[2Kpassed  99/99"
 
 
-def test_the_end_has_the_points_and_a_sentence() -> None:
-    points, sentence = text.end_text(REPORT).plain.split("\n")
+def test_the_end_has_the_points_a_sentence_and_the_seed() -> None:
+    points, sentence, seed = text.end_text(REPORT).plain.split("\n")
     assert (points, sentence) == (wording.total(REPORT), wording.sentence(REPORT))
+    assert seed == "Seed 7: --seed 7 repeats the random arguments."
 
 
 def test_the_table_of_a_class_has_a_line_for_each_student() -> None:

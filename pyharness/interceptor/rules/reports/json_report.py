@@ -6,11 +6,13 @@ removed, and these fields:
 
     submission, guest, kernel, scheme   strings
     seed                                a number
-    points, most                        numbers; ``most`` is without the points of bonus rules
+    points, most                        numbers: the sums over the verdicts; ``most`` is without
+                                        the points of bonus rules
     passed                              whether each rule that earns points passed
     problem                             why the check did not get to its end, otherwise empty
     seconds                             how long all rules took
-    verdicts                            an object for each rule, in the order of their decision
+    verdicts                            an object for each rule, in the order of ``pyharness
+                                        rules``; after a problem, for those before it
 
 The object of a rule has:
 

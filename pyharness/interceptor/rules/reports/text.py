@@ -44,9 +44,10 @@ def verdict_text(verdict: Verdict) -> Text:
 
 
 def end_text(report: Report) -> Text:
-    """Return the end of a report: its points, and a sentence about its rules."""
+    """Return the end of a report: its points, a sentence about its rules, and the seed."""
     style = "bold yellow" if report.problem else "bold green" if report.passed else "bold red"
-    return Text.assemble((wording.total(report), style), "\n", wording.sentence(report))
+    seed = f"Seed {report.seed}: --seed {report.seed} repeats the random arguments."
+    return Text.assemble((wording.total(report), style), "\n", wording.sentence(report), "\n", seed)
 
 
 def class_text(reports: Sequence[Report]) -> Text:
