@@ -45,6 +45,16 @@ def files(folder: Path) -> list[Path]:
     return [folder / name for name in _FILES if (folder / name).exists()]
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder for reports, unless it is there.
+
+    Its .gitignore has git, and the search for the module's source, ignore the folder.
+    """
+    if not folder.is_dir():
+        folder.mkdir(parents=True)
+        (folder / ".gitignore").write_text("*\n", encoding="ascii")
+
+
 def _clear(target: Path, formats: Collection[str]) -> None:
     """Make the folder for reports, and remove those of an earlier run from it.
 
@@ -54,7 +64,7 @@ def _clear(target: Path, formats: Collection[str]) -> None:
     html = target / "html"
     if html.exists() and not (html / _GCOVRS).exists():
         raise UsageError(f"{html} has other files: name another folder for the report")
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder(target)
     for path in files(target):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     if "html" in formats:

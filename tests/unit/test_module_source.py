@@ -12,7 +12,7 @@ from deep_folder import deep_folder
 
 from pyharness import CheckFailed, UsageError
 from pyharness.cli import options
-from pyharness.guest import build, compilers
+from pyharness.guest import build, compilers, coverage_report
 from pyharness.guest.module_source import ModuleSource
 from pyharness.guest.qemu_backend import facts_of
 from pyharness.host import bundled
@@ -253,3 +253,15 @@ def test_the_default_of_the_commands_is_a_module_of_the_current_folder(
 
     shown = CliRunner().invoke(show, catch_exceptions=False).output
     assert shown == f"{'module' if here else bundled.MODULE}\n"
+
+
+def test_reports_of_coverage_are_left_out(tmp_path: Path) -> None:
+    """Also where the folder of the whole project is the module's; one that was there is kept."""
+    reports, kept = tmp_path / "module-coverage", tmp_path / "kept"
+    write(tmp_path, "Kbuild", "kept/kept.c")
+    for folder in (reports, kept):
+        coverage_report.make_folder(folder)
+        coverage_report.make_folder(folder)
+        write(folder, "module.json", "html/index.html")
+    found = {str(path) for path in ModuleSource(tmp_path).files}
+    assert found == {"Kbuild", "kept/kept.c", "kept/module.json", "kept/html/index.html"}
