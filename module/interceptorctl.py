@@ -256,7 +256,7 @@ def open_to_read(path: str, why: str) -> int:
     try:
         return os.open(path, os.O_RDONLY)
     except PermissionError:
-        raise Refused(f"{why}: sudo interceptorctl watch") from None
+        raise Refused(f"{why}: sudo") from None
 
 
 # A line of interceptor.h's INTERCEPTOR_LOG_LINE, in a record of the kernel log at level debug.
@@ -328,7 +328,7 @@ def events() -> Recorded:
     """The trace event interceptor:syscall, in an instance of tracefs of its own."""
     instances = f"{TRACING}/instances"
     if os.geteuid():
-        raise Refused("trace events are for root: sudo interceptorctl watch")
+        raise Refused("trace events are for root: sudo")
     if not os.path.isdir(instances):
         raise Refused(f"tracefs is not mounted: mount -t tracefs none {TRACING}")
     own = os.getpid()
@@ -612,9 +612,10 @@ def main() -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 128 + signal.SIGPIPE
-    except OSError as error:  # such as a full disk, where it prints to
+    except OSError as error:  # such as a full disk, or a file that can't be written
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would try once more at its exit
-        print(f"interceptorctl: {error.strerror}", file=sys.stderr)
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"interceptorctl: {where}{error.strerror}", file=sys.stderr)
         return 1
     return 0
 

@@ -195,6 +195,29 @@ def test_a_number_is_one_that_the_module_can_hold(
     assert ctl.whole(text) == number
 
 
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    program = "import interceptorctl as it; it.recorded = lambda: iter([None]); exit(it.main())"
+    file = tmp_path / "nosuch" / "calls"
+    status, said = typed(sys.executable, "-c", program, "record", "-o", file, cwd=MODULE)
+    assert (status, said) == (1, f"interceptorctl: {file}: No such file or directory\n")
+
+
+@pytest.mark.parametrize("command", ["watch", "record -o calls"])
+def test_what_is_for_root_names_no_other_command(
+    ctl: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+) -> None:
+    """The same functions read calls for both."""
+    monkeypatch.setattr(sys, "argv", ["interceptorctl", *command.split()])
+    monkeypatch.setattr(ctl, "recorded", ctl.events)
+    monkeypatch.setattr(ctl.os, "geteuid", lambda: 1)
+    monkeypatch.setattr(ctl, "end_by_exception", lambda: None)
+    assert ctl.main() == 1
+    assert capsys.readouterr().err == "interceptorctl: trace events are for root: sudo\n"
+
+
 @pytest.mark.parametrize(("words", "status"), [(["names"], 130), (["watch"], 0)])
 def test_what_is_interrupted_is_not_done(
     ctl: ModuleType, monkeypatch: pytest.MonkeyPatch, words: list[str], status: int
