@@ -4,12 +4,16 @@
 # A Vagrant provider, "qemu", that hands everything to pyharness: the same
 # guest, image, saved state and port. A machine's id is its guest's name.
 
+require "etc"
 require "json"
 require "open3"
 
 module Pyharness
   ROOT = File.expand_path("..", __dir__)
   COMMAND = File.join(ROOT, ".venv", "bin", "pyharness")
+  # As pyharness itself chooses it.
+  DEFAULT_GUEST = ENV["PYHARNESS_GUEST"] ||
+                  (Etc.uname[:machine] == "aarch64" ? "bookworm-arm64" : "bookworm-i386")
 
   class Error < Vagrant::Errors::VagrantError
     def initialize(said)
@@ -70,7 +74,7 @@ module Pyharness
     end
 
     def finalize!
-      @guest = "bookworm-i386" if @guest == UNSET_VALUE
+      @guest = DEFAULT_GUEST if @guest == UNSET_VALUE
       @memory = nil if @memory == UNSET_VALUE
       @cpus = nil if @cpus == UNSET_VALUE
     end
