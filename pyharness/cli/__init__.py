@@ -25,7 +25,8 @@ from pyharness.host import signals
 
 _EPILOG = """Exit status: 0 success; 1 a check failed, or the module refused a command; 2 wrong
 usage; 3 this host lacks something; 4 the guest crashed or does not answer; 128 + N signal N ended
-the command. ssh, trace and coverage return the exit status of the command that they run."""
+the command. ssh, trace, coverage, gdb and setup return the exit status of the program that they
+run."""
 
 
 class _Commands(click.Group):

@@ -66,7 +66,7 @@ def examine(spec: GuestSpec) -> Iterator[Finding]:
         result=f"kernel {made.release} ({made.version})" if made else unreadable or "not made yet",
         fix=""
         if made or unreadable
-        else f"pyharness up {spec.name} makes it, in two to five minutes",
+        else f"pyharness up {spec.name} makes it, in three to six minutes",
     )
     yield _accelerator(spec, made)
 

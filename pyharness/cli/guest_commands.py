@@ -233,7 +233,7 @@ def snapshot_list_command(guest: str) -> None:
     "--json",
     "as_json",
     is_flag=True,
-    help="print each guest that runs, is suspended or off, as JSON",
+    help="print each guest that runs, is suspended or off, or crashed, as JSON",
 )
 @options.named_guests
 def status_command(guests: tuple[str, ...], as_json: bool) -> None:

@@ -60,7 +60,8 @@ class Cost:
     Attributes:
         state: the state, one of STATES.
         null: the cost of getppid(), which is intercepted in the states from ``intercepted`` to
-            ``monitored-30000``, and in those where all numbers are.
+            ``monitored-30000``; in those from ``printk`` to ``ring``, where its caller is
+            monitored; and in those where all numbers are.
         other: the cost of getpgrp(), which is intercepted only where all numbers are.
     """
 
