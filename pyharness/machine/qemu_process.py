@@ -32,7 +32,7 @@ from pyharness.machine.kernel import Kernel
 from pyharness.transport.console import Console
 from pyharness.transport.ssh import Ssh
 
-SOCKETS = (CONSOLE_SOCKET, QMP_SOCKET)
+SOCKETS = (CONSOLE_SOCKET, QMP_SOCKET, gdb_stub.SOCKET)
 # The run state of a guest that is at a breakpoint, and those in which gdb may look at one.
 DEBUGGED = "debug"
 _STOPPED = (DEBUGGED, "paused", "guest-panicked")

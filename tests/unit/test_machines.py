@@ -13,7 +13,8 @@ import stand_in
 import pyharness
 from pyharness.errors import GuestError, HostError
 from pyharness.host import cache, json_store
-from pyharness.machine import lifecycle, qemu_process
+from pyharness.machine import gdb_stub, lifecycle, qemu_process
+from pyharness.machine.qemu_process import Machine
 from pyharness.machine.saved_states import SavedState
 
 
@@ -86,3 +87,13 @@ def test_a_machine_that_is_not_recorded_is_ended(
     (process,) = qemu_process._started.values()
     assert process.poll() is not None
     assert list(cache.run_folder().iterdir()) == []
+
+
+def test_a_socket_of_gdbs_does_not_outlive_qemu(saved: SavedState) -> None:
+    """While it exists, a guest that is paused counts as one that gdb has left."""
+    lifecycle.start(saved, persistent=True).end()
+    folder = cache.run_folder() / saved.spec.name
+    left = folder / gdb_stub.SOCKET
+    left.touch()
+    Machine.start(saved.spec, saved.kernel, saved.accel, folder=folder, persistent=True)
+    assert not left.exists()
