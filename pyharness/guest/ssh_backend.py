@@ -148,11 +148,15 @@ def _look(ssh: Ssh, name: str) -> GuestFacts:
 
     Raises:
         UsageError: none of the harness's guests has its architecture.
-        GuestError: its shell prints more than what is asked for, or less.
+        GuestError: it runs no command, or its shell prints more than what is asked for, or less.
     """
     asked = ('"$(uname -r)"', '"$(uname -m)"', '"$(nproc)"', '"$(cat /proc/cmdline)"')
-    answer = ssh.run(f"printf '%s\\n' {_MARK} {' '.join(asked)}", seconds=_SECONDS).stdout
-    before, mark, found = answer.partition(f"{_MARK}\n")
+    done = ssh.run(f"printf '%s\\n' {_MARK} {' '.join(asked)}", seconds=_SECONDS)
+    before, mark, found = done.stdout.partition(f"{_MARK}\n")
+    if done.status and not mark and (said := done.stderr.strip()):
+        why = said.splitlines()[-1]
+        fix = ": let sudo ask for no password, or log in as root" * why.startswith("sudo:")
+        raise GuestError(f"{name} can't run a command: {why}{fix}")
     if mark and before.strip():
         raise GuestError(
             f"the shell of {name} prints {before.splitlines()[0]!r} before each answer: have its"

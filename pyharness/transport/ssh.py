@@ -161,10 +161,12 @@ class Ssh:
             try:
                 with self._keys() as keys:
                     self._client = self._try_to_connect(keys, end)
-            except (OSError, EOFError, paramiko.SSHException) as error:
+            except (OSError, EOFError, UnicodeError, paramiko.SSHException) as error:
                 self._watch()
                 if isinstance(error, socket.gaierror):
                     raise GuestError(f"{name} can't be found: {error.strerror}") from error
+                if isinstance(error, UnicodeError):  # the resolver can't encode it
+                    raise GuestError(f"{name} can't be found: it is no host's name") from error
                 if refusal := refusal_in(error):
                     raise GuestError(f"{name} refuses {self._user}: {refusal}") from error
                 if self.clock() > end:

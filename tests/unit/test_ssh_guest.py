@@ -75,3 +75,9 @@ def test_a_shell_that_prints_something_is_named(tmp_path: Path) -> None:
 def test_a_shell_that_runs_nothing_is_named(tmp_path: Path, start: str) -> None:
     with pytest.raises(GuestError, match="lab7:22 does not answer as a Linux system"):
         look(tmp_path, start)
+
+
+@pytest.mark.parametrize("said", ["sudo: a password is required", "sh: 1: Syntax error"])
+def test_what_a_guest_gives_as_its_reason_is_shown(tmp_path: Path, said: str) -> None:
+    with pytest.raises(GuestError, match=f"lab7:22 can't run a command: .*{said}"):
+        look(tmp_path, f"echo a lecture >&2; echo '{said}' >&2; exit 1")

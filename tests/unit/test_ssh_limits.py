@@ -12,7 +12,7 @@ from typing import Any
 import paramiko
 import pytest
 
-from pyharness.errors import GuestCrashed, GuestTimeout
+from pyharness.errors import GuestCrashed, GuestError, GuestTimeout
 from pyharness.guest import guest
 from pyharness.guest.guest import Guest
 from pyharness.machine import lifecycle, qemu_process, saved_states
@@ -174,3 +174,10 @@ def test_a_guest_that_was_switched_off_has_the_time_of_a_boot(
     monkeypatch.setattr(guest, "_persistent", lambda _machine: backend)
     Guest.attach("some-guest")
     assert limits == [6.0 * seconds]
+
+
+@pytest.mark.parametrize("name", ["a..b", "a" * 64, "a\udcff"])
+def test_what_can_be_no_name_of_a_host_is_not_found(name: str) -> None:
+    """Such a name reaches no server that could say so."""
+    with pytest.raises(GuestError, match="can't be found: "):
+        ssh.Ssh(name, 22, keys=lambda: nullcontext([KEY]), host_key=None).connect(LONG)
