@@ -7,6 +7,7 @@ that the same module is built once.
 
 import hashlib
 import re
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from pyharness.errors import CheckFailed, UsageError
 from pyharness.guest import coverage_build
-from pyharness.guest.compilers import SYMBOLS, Compiler
+from pyharness.guest.compilers import SYMBOLS, Compiler, Made
 from pyharness.guest.module_source import LARGEST_BYTES, ModuleSource, kernel_name
 from pyharness.host import cache, json_store
 
@@ -28,6 +29,8 @@ NOTES = "notes"
 _FACTS_FILE = "build.json"
 # The beginning of the names of all builds' folders.
 _SIBLINGS = "built"
+# Held while a module is built, by the build's name: the threads of a process share its folder.
+_building: dict[str, threading.Lock] = {}
 
 
 def module_name(ko: Path) -> str:
@@ -147,8 +150,8 @@ def build(
         headers: a text that identifies the guest's kernel and headers.
         compiler: where to build them.
         counts: whether the modules are to count which of their code runs.
-        anew: whether to replace what the cache has; if not, and another process has built the same
-            meanwhile, the result is that one's.
+        anew: whether to replace what the cache has; if not, and another thread or process has
+            built the same meanwhile, the result is that one's.
 
     Returns:
         The modules.
@@ -161,7 +164,17 @@ def build(
     name = digest(source, headers, counts=counts)
     more = coverage_build.FLAGS.format(folder=compiler.folder(name)) if counts else ""
     flags = [flag.format(more=more) for flag in _FLAGS]
-    made = compiler.make(source, name, flags, coverage_build.FILES if counts else {})
+    with _building.setdefault(name, threading.Lock()):
+        if not anew and (found := _read(_kept(name), cached=False)):  # by another thread
+            return found
+        made = compiler.make(source, name, flags, coverage_build.FILES if counts else {})
+        return _keep(source, name, made, compiler.folder(name), counts=counts, anew=anew)
+
+
+def _keep(
+    source: ModuleSource, name: str, made: Made, where: str, *, counts: bool, anew: bool
+) -> Built:
+    """Check what make has done, and keep it in the cache."""
     output = made.output.strip()
     if made.status or not made.modules:
         if counts:
@@ -181,8 +194,7 @@ def build(
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 kept.write_bytes(note)
             (making / SYMBOLS).write_text(made.symbols, encoding="utf-8")
-            facts = {"log": output, "where": compiler.folder(name)}
-            json_store.write(making / _FACTS_FILE, facts)
+            json_store.write(making / _FACTS_FILE, {"log": output, "where": where})
         built = _read(_kept(name), cached=False)
         assert built is not None
         return built

@@ -2,7 +2,9 @@
 """What the cache keeps of builds; the compilers are stand-ins."""
 
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
 
@@ -65,11 +67,17 @@ def test_a_damaged_result_is_replaced(folder: Path) -> None:
     assert again.ko.read_bytes() == b"built 1"
 
 
-def test_the_first_of_two_results_is_kept(folder: Path) -> None:
+def test_the_first_of_two_results_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes may build the same at a time, and use what they have built."""
-    compiler = Counting()
-    for _ in range(2):
-        assert built(folder, compiler).ko.read_bytes() == b"built 1"
+
+    class Late(Counting):
+        def make(self, *asked: object) -> Made:
+            monkeypatch.setattr(build, "_building", {})  # as in another process
+            built(folder, Counting())
+            self.times = 1
+            return super().make(*asked)
+
+    assert built(folder, Late()).ko.read_bytes() == b"built 1"
 
 
 def test_builds_that_were_not_used_for_long_are_removed(folder: Path) -> None:
@@ -83,3 +91,41 @@ def test_builds_that_were_not_used_for_long_are_removed(folder: Path) -> None:
     assert build.find(ModuleSource(folder), "used")
     assert len([*(cache.folder() / "modules").iterdir()]) == 2
     assert len([*(cache.folder() / "locks").iterdir()]) == 1
+
+
+class Slow(Counting):
+    """A compiler that counts how many builds it is asked for at a time."""
+
+    def __init__(self) -> None:
+        """Nobody builds yet."""
+        super().__init__()
+        self.together = 0
+        self._now = 0
+
+    def make(self, *asked: object) -> Made:
+        self._now += 1
+        time.sleep(0.2)
+        self.together = max(self.together, self._now)
+        self._now -= 1
+        return super().make(*asked)
+
+
+def test_threads_build_the_same_module_one_after_another(folder: Path) -> None:
+    """Both would build in one folder."""
+    compiler = Slow()
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda _: built(folder, compiler), range(2)))
+    assert (compiler.together, compiler.times) == (1, 1)
+    assert [one.ko.read_bytes() for one in done] == [b"built 1"] * 2
+
+
+def test_a_thread_does_not_wait_for_the_build_of_another_module(folder: Path) -> None:
+    met = threading.Barrier(2, timeout=60)
+
+    class Meeting(Counting):
+        def make(self, *asked: object) -> Made:
+            met.wait()
+            return super().make(*asked)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda kernel: built(folder, Meeting(), kernel=kernel), ("one", "two")))
