@@ -105,7 +105,8 @@ def _start(
         saved_state: the state that the machine was first started from.
         folder: the machine's folder.
         persistent: whether the machine outlives this process.
-        saved: the path of the state to resume from, relative to the folder; None to boot.
+        saved: the path of the state to resume from, relative to the folder; None to boot. The
+            machine's own state is removed when it is loaded.
         fix: what to do if QEMU can't load the state, for the error message.
     """
     if saved and not state_file.is_state(folder / saved):
@@ -120,7 +121,8 @@ def _start(
     )
     try:
         if saved:
-            state_file.wait_running(machine, fix=fix)
+            own = folder / saved if saved == STATE else None
+            state_file.wait_running(machine, fix=fix, discard=own)
     except BaseException:
         machine.end()
         raise
@@ -144,15 +146,13 @@ def start_again(name: str) -> Machine:
         if (old := Machine.of(folder)) and old.alive:
             raise RunsAlready(f"{name} runs already: pyharness down {name} ends it")
         saved_state = _saved_state_in(folder, name)
-        saved = folder / STATE
         machine = _start(
             saved_state,
             folder,
             persistent=True,
-            saved=STATE if saved.exists() else None,
+            saved=STATE if (folder / STATE).exists() else None,
             fix=f"pyharness reset {name} starts it anew",
         )
-        saved.unlink(missing_ok=True)
         (folder / _OFF).unlink(missing_ok=True)
     return machine
 
@@ -197,6 +197,7 @@ def switch_off(machine: Machine, *, seconds: float) -> None:
                 time.sleep(0.1)
         machine.end()
         (machine.folder / _OFF).touch()
+        (machine.folder / STATE).unlink(missing_ok=True)
 
 
 def state_of(name: str) -> str:

@@ -18,6 +18,9 @@ _STALLED_SECONDS = 60.0
 _BANDWIDTH = 1 << 40
 # The states of a migration that has not ended.
 _UNDER_WAY = ("setup", "active", "device", "cancelling")
+# The run states of a guest that can be resumed, and all those in which one may have been saved.
+_STOPPED = ("paused", "io-error")
+_LOADED = (*_STOPPED, "running", "guest-panicked")
 # The name of a state that is being saved.
 _SAVING = "state.new"
 # How much is written to a file to see whether it can grow (bytes).
@@ -107,24 +110,31 @@ def _refusal(file: Path) -> str:
     return ""
 
 
-def wait_running(machine: Machine, *, fix: str) -> None:
+def wait_running(machine: Machine, *, fix: str, discard: Path | None = None) -> None:
     """Wait until QEMU has loaded a saved state, and resume the guest from it.
+
+    A guest that had crashed when it was saved is not resumed, and one may be stopped again at
+    once, as by a full disk. Whoever uses the guest reports that.
 
     Args:
         machine: the machine, which was started from the state.
         fix: what to do if QEMU can't load the state, for the error message.
+        discard: the state's file, if it is to be removed before the guest goes on: with the disk
+            of a guest that has run since, the state can't be used again.
 
     Raises:
         HostError: QEMU can't load the state.
     """
     clock = Clock(machine.pid)
-    while (status := _loading(machine)) != "running":
-        if status == "paused":  # it was saved in this state
-            machine.qmp("cont")
+    while (status := _loading(machine)) not in _LOADED:
         if status in ("ended", "failed") or clock() > _LOAD_SECONDS:
             said = machine.printed() or f"it is {status}"
             raise HostError(f"QEMU can't go on from the saved state: {said}: {fix}")
         time.sleep(0.02)
+    if discard:
+        discard.unlink()
+    if status in _STOPPED:
+        machine.qmp("cont")
 
 
 def _loading(machine: Machine) -> str:

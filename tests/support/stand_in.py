@@ -10,6 +10,7 @@ import pytest
 from pyharness.host.programs import version_of
 from pyharness.machine import accelerator, guest_specs, qemu_process, state_file
 from pyharness.machine.image import Image
+from pyharness.machine.qemu_process import Machine
 from pyharness.machine.saved_states import SavedState
 
 NAME = "bookworm-amd64"
@@ -19,6 +20,13 @@ _SCRIPT = """#!/bin/sh
 [ "$1" = --version ] && echo "QEMU emulator version 7.2.0" && exit
 {}
 """
+
+
+def loaded(_machine: Machine, *, fix: str, discard: Path | None = None) -> None:
+    """Have loaded a state, in the place of state_file.wait_running()."""
+    assert fix
+    if discard:
+        discard.unlink()
 
 
 @contextmanager
@@ -38,7 +46,7 @@ def saved_state(folder: Path, monkeypatch: pytest.MonkeyPatch, qemu: str) -> Ite
     monkeypatch.setenv("PYHARNESS_CACHE", str(folder))
     monkeypatch.delenv("PYHARNESS_RUN", raising=False)
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
-    monkeypatch.setattr(state_file, "wait_running", lambda _machine, *, fix: fix)
+    monkeypatch.setattr(state_file, "wait_running", loaded)
     saved = folder / "saved-states" / f"{NAME}-{'0' * 12}"
     saved.mkdir(parents=True)
     (saved / "state").write_bytes(b"QEVM")

@@ -97,3 +97,14 @@ def test_a_socket_of_gdbs_does_not_outlive_qemu(saved: SavedState) -> None:
     left.touch()
     Machine.start(saved.spec, saved.kernel, saved.accel, folder=folder, persistent=True)
     assert not left.exists()
+
+
+def test_a_machine_that_is_switched_off_has_no_state(
+    saved: SavedState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that an interrupted start has left is older than the disk."""
+    monkeypatch.setattr(Machine, "status", lambda _machine: "paused")
+    machine = lifecycle.start(saved, persistent=True)
+    (machine.folder / "state").touch()
+    lifecycle.switch_off(machine, seconds=0)
+    assert lifecycle.state_of(saved.spec.name) == "off"

@@ -153,3 +153,55 @@ def test_a_guest_that_was_stopped_before_stays_so(folder: Path) -> None:
     with fake_monitor.machine(folder, monitor) as machine, pytest.raises(GuestError):
         lifecycle.suspend(machine)
     assert "cont" not in monitor.asked
+
+
+@pytest.mark.usefixtures("quick_clock")
+@pytest.mark.parametrize(
+    ("loaded", "then", "asked"),
+    [
+        ("paused", "running", ["cont"]),
+        ("paused", "io-error", ["cont"]),
+        ("paused", "guest-panicked", ["cont"]),
+        ("io-error", "running", ["cont"]),  # there may be room meanwhile
+        ("guest-panicked", "guest-panicked", []),
+    ],
+)
+def test_a_guest_is_resumed_though_something_stops_it(
+    folder: Path, loaded: str, then: str, asked: list[str]
+) -> None:
+    """Who uses the guest reports what has stopped it; its state is not at fault."""
+
+    def go_on(_arguments: Mapping[str, Any]) -> object:
+        monitor.status = then
+        return {}
+
+    monitor = Monitor({"cont": go_on})
+    monitor.status = loaded
+    with fake_monitor.machine(folder, monitor) as machine:
+        state_file.wait_running(machine, fix="")
+    assert (monitor.status, monitor.asked) == (then, asked)
+
+
+def test_a_state_is_not_loaded_again_once_the_guest_has_run(folder: Path) -> None:
+    """Its disk is newer from then on, whatever ends this process."""
+    state = folder / "state"
+    state.touch()
+    left: list[bool] = []
+    monitor = Monitor({"cont": lambda _arguments: left.append(state.exists())})
+    monitor.status = "paused"
+    with fake_monitor.machine(folder, monitor) as machine:
+        state_file.wait_running(machine, fix="", discard=state)
+    assert left == [False]
+
+
+def test_a_state_that_could_not_be_loaded_is_kept(folder: Path) -> None:
+    state = folder / "state"
+    state.touch()
+    monitor = Monitor({"query-migrate": lambda _arguments: {"status": "failed"}})
+    monitor.status = "inmigrate"
+    with (
+        fake_monitor.machine(folder, monitor) as machine,
+        pytest.raises(HostError, match="QEMU can't go on from the saved state"),
+    ):
+        state_file.wait_running(machine, fix="", discard=state)
+    assert state.exists()
