@@ -10,14 +10,15 @@ run/bookworm-i386.4711-1/            a machine that ends with process 4711
 
 import itertools
 import os
+import re
 import shlex
 import shutil
 import time
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 from pyharness.errors import GuestError, HostError, UsageError
-from pyharness.host import cache
+from pyharness.host import cache, file_lock
 from pyharness.host.cpu_time import Clock
 from pyharness.machine import command_line, qemu_process, saved_states, state_file
 from pyharness.machine.in_use import STARTED_FROM
@@ -27,6 +28,11 @@ from pyharness.transport.ssh import Ssh
 
 _OFF = "off"
 _RUNS = ("running", "inmigrate", qemu_process.DEBUGGED, qemu_process.ELSEWHERE)
+# The name of the folder of a machine that ends with its process.
+_OF_A_PROCESS = re.compile(r".+\.\d+-\d+")
+# How long a process needs at most to start QEMU after it has made the disk, which takes
+# milliseconds.
+_START_SECONDS = 60.0
 _count = itertools.count(1)
 
 
@@ -52,10 +58,7 @@ def start(saved_state: SavedState, *, persistent: bool = False) -> Machine:
     with cache.locked(f"run-{name}") if persistent else nullcontext():
         folder = _folder_of_persistent(name) if persistent else _new_folder(name)
         try:
-            (folder / STARTED_FROM).symlink_to(saved_state.folder)
-            qemu_process.make_overlay(
-                folder / command_line.DISK, saved_state.folder / command_line.DISK, "qcow2"
-            )
+            _prepare(folder, saved_state)
             fix = f"remove the state, and {saved_state.spec.name} is booted again:"
             return _start(
                 saved_state,
@@ -94,6 +97,18 @@ def _new_folder(name: str) -> Path:
         with suppress(FileExistsError):
             folder.mkdir()
             return folder
+
+
+def _prepare(folder: Path, saved_state: SavedState) -> None:
+    """Give a machine a disk of its own; its lock shows meanwhile that somebody starts it."""
+    lock = file_lock.hold(folder / qemu_process.LOCK)
+    try:
+        (folder / STARTED_FROM).symlink_to(saved_state.folder)
+        qemu_process.make_overlay(
+            folder / command_line.DISK, saved_state.folder / command_line.DISK, "qcow2"
+        )
+    finally:
+        os.close(lock)
 
 
 def _start(
@@ -173,6 +188,7 @@ def suspend(machine: Machine) -> None:
         machine.end()
 
 
+@cache.as_host_error()
 def switch_off(machine: Machine, *, seconds: float) -> None:
     """Shut a persistent machine down; start_again() boots it from the same disk.
 
@@ -186,18 +202,30 @@ def switch_off(machine: Machine, *, seconds: float) -> None:
         UsageError: gdb debugs the guest.
     """
     machine.check_no_gdb()
+    off = machine.folder / _OFF
     with cache.locked(f"run-{machine.folder.name}"):
-        if machine.status() == "running":
-            with suppress(GuestError):
-                ssh = machine.ssh(saved_state_of(machine).image)
-                ssh.connect(seconds)
-                ssh.run("systemctl poweroff --no-block", seconds=seconds)
-            clock = Clock(machine.pid)
-            while machine.alive and clock() < seconds:
-                time.sleep(0.1)
-        machine.end()
-        (machine.folder / _OFF).touch()
         (machine.folder / STATE).unlink(missing_ok=True)
+        off.touch()  # now, as the guest may power off when this process has been killed
+        try:
+            _power_off(machine, seconds=seconds)
+            machine.end()
+        except BaseException:
+            if machine.alive:
+                off.unlink()
+            raise
+
+
+def _power_off(machine: Machine, *, seconds: float) -> None:
+    """Have a guest that runs shut down, and wait for that."""
+    if machine.status() != "running":
+        return
+    with suppress(GuestError):
+        ssh = machine.ssh(saved_state_of(machine).image)
+        ssh.connect(seconds)
+        ssh.run("systemctl poweroff --no-block", seconds=seconds)
+    clock = Clock(machine.pid)
+    while machine.alive and clock() < seconds:
+        time.sleep(0.1)
 
 
 def state_of(name: str) -> str:
@@ -267,24 +295,45 @@ def find_persistent(name: str) -> Machine | None:
 
 
 def end(machine: Machine) -> None:
-    """End a machine, and remove its folder."""
+    """End a machine, and remove its folder unless another process has started it again."""
     machine.end()
-    shutil.rmtree(machine.folder, ignore_errors=True)
+    with _locked(machine.folder):
+        now = Machine.of(machine.folder)
+        if now is None or not now.alive:
+            shutil.rmtree(machine.folder, ignore_errors=True)
 
 
 def sweep() -> None:
-    """Remove the folders of machines that have ended.
+    """Remove the folders of machines that have ended, or whose start was interrupted.
 
     A persistent machine that is suspended or switched off is kept, and so is the folder of any
     other machine for as long as the process that it belongs to lives.
     """
     for folder in cache.run_folder().glob("*/"):
-        machine = Machine.of(folder)
-        if machine is None or machine.alive:
-            continue
-        kept = (folder / STATE).exists() or (folder / _OFF).exists()
-        if machine.orphaned or (machine.owner is None and not kept):
-            shutil.rmtree(folder, ignore_errors=True)
+        if _is_left(folder):
+            with _locked(folder):
+                if _is_left(folder):  # not used by the process that had the lock
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _locked(folder: Path) -> AbstractContextManager[None]:
+    """Hold the lock of a persistent machine; one that ends with its process has none."""
+    if _OF_A_PROCESS.fullmatch(folder.name):
+        return nullcontext()
+    return cache.locked(f"run-{folder.name}")
+
+
+def _is_left(folder: Path) -> bool:
+    """Whether a folder is that of a machine which nobody uses any more."""
+    if (folder / STATE).exists() or (folder / _OFF).exists():
+        return False
+    if machine := Machine.of(folder):
+        return not machine.alive and (machine.owner is None or machine.orphaned)
+    if not (folder / STARTED_FROM).is_symlink() or file_lock.is_held(folder / qemu_process.LOCK):
+        return False  # it is somebody else's, or a process makes the machine's disk
+    with suppress(FileNotFoundError):  # another process removes it
+        return time.time() - folder.stat().st_mtime > _START_SECONDS
+    return False
 
 
 def saved_state_of(machine: Machine) -> SavedState:

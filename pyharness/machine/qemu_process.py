@@ -39,9 +39,9 @@ _STOPPED = (DEBUGGED, "paused", "guest-panicked")
 QEMU_LOG = "qemu.log"
 FACTS = "machine.json"
 # A lock, which QEMU holds for as long as it runs, and so does the process that it ends with.
-_LOCK = "machine.lock"
+LOCK = "machine.lock"
 # The files in a machine's folder that mean nothing any more when QEMU has ended.
-OF_PROCESS = (FACTS, _LOCK, *SOCKETS, QEMU_LOG)
+OF_PROCESS = (FACTS, LOCK, *SOCKETS, QEMU_LOG)
 # The status of a machine in another container, or on another host, that uses the same folders.
 ELSEWHERE = "elsewhere"
 # Under emulation a guest answers by SSH within 3 s after it has booted, or was started from a saved
@@ -148,7 +148,7 @@ class Machine:
         """
         requires(spec.qemu)
         with ExitStack() as locked:
-            lock = file_lock.hold(folder / _LOCK)
+            lock = file_lock.hold(folder / LOCK)
             locked.callback(os.close, lock)
             for _ in range(5):
                 machine = cls._launch(
@@ -306,7 +306,7 @@ class Machine:
         return not psutil.pid_exists(self.owner) if self.here else not self._is_locked()
 
     def _is_locked(self) -> bool:
-        return file_lock.is_held(self.folder / _LOCK)
+        return file_lock.is_held(self.folder / LOCK)
 
     def check_here(self) -> None:
         """Check that the machine does not run where this process can't reach it.

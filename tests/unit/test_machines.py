@@ -3,8 +3,10 @@
 
 import ast
 import errno
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,8 @@ import stand_in
 
 import pyharness
 from pyharness.errors import GuestError, HostError
-from pyharness.host import cache, json_store
-from pyharness.machine import gdb_stub, lifecycle, qemu_process
+from pyharness.host import cache, file_lock, json_store
+from pyharness.machine import command_line, gdb_stub, in_use, lifecycle, qemu_process
 from pyharness.machine.qemu_process import Machine
 from pyharness.machine.saved_states import SavedState
 
@@ -108,3 +110,94 @@ def test_a_machine_that_is_switched_off_has_no_state(
     (machine.folder / "state").touch()
     lifecycle.switch_off(machine, seconds=0)
     assert lifecycle.state_of(saved.spec.name) == "off"
+
+
+@pytest.mark.parametrize("other", [lifecycle.sweep, lambda: None])
+def test_a_guest_that_shuts_down_keeps_its_disk(
+    saved: SavedState, monkeypatch: pytest.MonkeyPatch, other: Callable[[], None]
+) -> None:
+    """Though another process looks for what to remove just then, or this one is killed."""
+    monkeypatch.setattr(Machine, "status", lambda _machine: "paused")
+    machine, end = lifecycle.start(saved, persistent=True), Machine.end
+    states: list[str] = []
+
+    def look(ended: Machine) -> None:
+        end(ended)
+        other()
+        states.append(lifecycle.state_of(saved.spec.name))
+
+    monkeypatch.setattr(Machine, "end", look)
+    lifecycle.switch_off(machine, seconds=0)
+    assert states == ["off"]
+    assert (machine.folder / command_line.DISK).exists()
+
+
+def test_a_guest_that_does_not_shut_down_is_not_off(
+    saved: SavedState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = lifecycle.start(saved, persistent=True)
+    with pytest.raises(GuestError):  # nobody listens at the monitor's socket
+        lifecycle.switch_off(machine, seconds=0)
+    qemu_process._started[machine.pid].kill()
+    qemu_process._started[machine.pid].wait()
+    assert lifecycle.state_of(saved.spec.name) == "crashed"
+
+
+@pytest.mark.parametrize("remove", ["end", "sweep"])
+def test_a_machine_that_starts_again_meanwhile_is_kept(
+    saved: SavedState, monkeypatch: pytest.MonkeyPatch, remove: str
+) -> None:
+    """Another process has the lock first."""
+    machine = lifecycle.start(saved, persistent=True)
+    machine.end()
+
+    @contextmanager
+    def locked(_name: str) -> Iterator[None]:
+        (machine.folder / command_line.DISK).touch()
+        Machine.start(saved.spec, saved.kernel, saved.accel, folder=machine.folder, persistent=True)
+        yield
+
+    monkeypatch.setattr(cache, "locked", locked)
+    if remove == "end":
+        lifecycle.end(machine)
+    else:
+        lifecycle.sweep()
+    assert lifecycle.all_machines()
+    assert (machine.folder / command_line.DISK).exists()
+
+
+@pytest.mark.parametrize("name", ["guest", f"guest.{os.getpid()}-1"])
+def test_what_a_process_that_was_killed_left_before_qemu_ran_is_removed(
+    saved: SavedState, name: str
+) -> None:
+    """It would have its saved state kept for ever."""
+    folder, foreign = cache.run_folder() / name, cache.run_folder() / "foreign"
+    for made in (folder, foreign):
+        made.mkdir()
+    (folder / in_use.STARTED_FROM).symlink_to(saved.folder)
+    lifecycle.sweep()
+    assert folder.exists(), "it may be starting"
+    for made in (folder, foreign):
+        os.utime(made, (0, 0))
+    lock = file_lock.hold(folder / qemu_process.LOCK)
+    os.utime(folder, (0, 0))
+    lifecycle.sweep()
+    assert folder.exists(), "its lock is held"
+    os.close(lock)
+    lifecycle.sweep()
+    assert not folder.exists()
+    assert foreign.exists()
+
+
+@pytest.mark.parametrize("persistent", [True, False])
+def test_a_machine_that_is_about_to_start_holds_its_lock(
+    saved: SavedState, monkeypatch: pytest.MonkeyPatch, persistent: bool
+) -> None:
+    held: list[bool] = []
+
+    def make_overlay(disk: Path, *_: object) -> None:
+        held.append(file_lock.is_held(disk.parent / qemu_process.LOCK))
+
+    monkeypatch.setattr(qemu_process, "make_overlay", make_overlay)
+    lifecycle.start(saved, persistent=persistent)
+    assert held == [True]
