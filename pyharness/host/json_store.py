@@ -15,7 +15,7 @@ def read(path: Path, kinds: Mapping[str, type | UnionType]) -> dict[str, Any] | 
 
     Args:
         path: the file.
-        kinds: the type of each fact, by its name.
+        kinds: the type of each fact, by its name. One that may be None may be missing, too.
 
     Returns:
         The facts; None if the file is missing or damaged, or has other facts or types. It may
@@ -32,14 +32,15 @@ def checked(facts: object, kinds: Mapping[str, type | UnionType]) -> dict[str, A
 
     Args:
         facts: what the file has.
-        kinds: the type of each fact, by its name.
+        kinds: the type of each fact, by its name. One that may be None may be missing, too.
 
     Returns:
-        The facts; None if they are not a dict with exactly these names and types.
+        The facts; None if they are not a dict with just these names and types.
     """
-    if not isinstance(facts, dict) or facts.keys() != kinds.keys():
+    if not isinstance(facts, dict) or facts.keys() - kinds.keys():
         return None
-    return facts if all(isinstance(facts[name], kinds[name]) for name in kinds) else None
+    known = {name: facts.get(name) for name in kinds}
+    return known if all(isinstance(known[name], kinds[name]) for name in kinds) else None
 
 
 def write(path: Path, facts: Mapping[str, Any]) -> None:

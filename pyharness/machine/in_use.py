@@ -2,14 +2,23 @@
 """What of the cache this user's machines were started from: it must be kept."""
 
 from pathlib import Path
+from types import NoneType
 
 from pyharness.host import cache, json_store
 
 # In a machine's folder, a link to the saved state that the machine was started from.
 STARTED_FROM = "started-from"
 FACTS_FILE = "saved-state.json"
-# The facts in that file.
-FACTS = {"vermagic": str, "image": str, "kernel": str, "accel": dict, "spec": dict}
+# The facts in that file. Earlier versions did not write its identity, and that of its image.
+FACTS = {
+    "uuid": str | NoneType,
+    "vermagic": str,
+    "image": str,
+    "host_key": str | NoneType,
+    "kernel": str,
+    "accel": dict,
+    "spec": dict,
+}
 
 
 def saved_states() -> set[Path]:

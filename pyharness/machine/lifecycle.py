@@ -2,7 +2,8 @@
 """Start, suspend, switch off, find and end the machines of this user.
 
 run/bookworm-i386/                   a persistent machine: see qemu_process.Machine
-    started-from   a link to the saved state that it was started from
+    started-from   a link to the saved state that it was started from; its uuid is in
+                   started-from.id
     state          its memory and devices, while it is suspended
     off            a mark that it was switched off; its disk is kept
 run/bookworm-i386.4711-1/            a machine that ends with process 4711
@@ -18,7 +19,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 from pyharness.errors import GuestError, HostError, UsageError
-from pyharness.host import cache, file_lock
+from pyharness.host import atomic, cache, file_lock
 from pyharness.host.cpu_time import Clock
 from pyharness.machine import command_line, qemu_process, saved_states, state_file
 from pyharness.machine.in_use import STARTED_FROM
@@ -27,6 +28,7 @@ from pyharness.machine.saved_states import STATE, SavedState
 from pyharness.transport.ssh import Ssh
 
 _OFF = "off"
+_STARTED_FROM_ID = "started-from.id"
 _RUNS = ("running", "inmigrate", qemu_process.DEBUGGED, qemu_process.ELSEWHERE)
 # The name of the folder of a machine that ends with its process.
 _OF_A_PROCESS = re.compile(r".+\.\d+-\d+")
@@ -104,6 +106,7 @@ def _prepare(folder: Path, saved_state: SavedState) -> None:
     lock = file_lock.hold(folder / qemu_process.LOCK)
     try:
         (folder / STARTED_FROM).symlink_to(saved_state.folder)
+        atomic.write_text(folder / _STARTED_FROM_ID, saved_state.uuid)
         qemu_process.make_overlay(
             folder / command_line.DISK, saved_state.folder / command_line.DISK, "qcow2"
         )
@@ -348,9 +351,17 @@ def saved_state_of(machine: Machine) -> SavedState:
 def _saved_state_in(folder: Path, name: str) -> SavedState:
     """The saved state that the machine in a folder was started from."""
     saved_state = saved_states.read((folder / STARTED_FROM).resolve())
-    if saved_state is None:
+    if saved_state is None or saved_state.uuid != _started_from_id(folder):
         raise GuestError(
             f"the saved state that {name} was started from no longer exists:"
             f" pyharness reset {name} starts it anew"
         )
     return saved_state
+
+
+def _started_from_id(folder: Path) -> str:
+    """The uuid of the saved state that the machine in a folder was started from."""
+    try:
+        return (folder / _STARTED_FROM_ID).read_text(encoding="ascii")
+    except FileNotFoundError:  # an earlier version has started it
+        return ""

@@ -11,6 +11,7 @@ saved-states/bookworm-i386-0123456789ab/   a saved state; read-only
 
 import hashlib
 import re
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
@@ -68,6 +69,8 @@ class SavedState:
         kernel: the kernel that it was booted with.
         accel: the accelerator that the guest was booted with, and must be resumed with.
         vermagic: the ``vermagic`` field of modules for the guest's kernel.
+        uuid: distinguishes it from a later one in the same folder; empty for one of an earlier
+            version.
     """
 
     folder: Path
@@ -76,6 +79,7 @@ class SavedState:
     kernel: Kernel
     accel: Accelerator
     vermagic: str
+    uuid: str = ""
 
     @property
     def exports(self) -> Path:
@@ -131,13 +135,16 @@ def _own_kernel(spec: GuestSpec, progress: Progress) -> Kernel | None:
 
 
 def read(folder: Path) -> SavedState | None:
-    """The saved state in a folder; None if there is none, or its image or kernel is gone."""
+    """The saved state in a folder; None if there is none, or its image or kernel is gone.
+
+    An image that was made again has another disk, and another host key.
+    """
     facts = json_store.read(folder / in_use.FACTS_FILE, in_use.FACTS)
     accel = facts and json_store.checked(facts["accel"], _ACCEL_FACTS)
     if facts is None or accel is None:
         return None
     made = image.read(Path(facts["image"]))
-    if made is None:
+    if made is None or facts["host_key"] not in (None, made.host_key):
         return None
     kernel = kernels.read(Path(facts["kernel"])) or made.kernel
     if str(kernel.folder) != facts["kernel"]:
@@ -155,6 +162,7 @@ def read(folder: Path) -> SavedState | None:
         kernel=kernel,
         accel=Accelerator(**accel),
         vermagic=facts["vermagic"],
+        uuid=facts["uuid"] or "",
     )
 
 
@@ -196,6 +204,19 @@ class _Boot:
         if not self.spec.kernel_tree:
             return self.spec.name
         return f"{self.spec.name}-{self.kernel.folder.name.rpartition('-')[0]}"  # of each tree
+
+
+def _facts(booting: _Boot, vermagic: str) -> dict[str, object]:
+    """The facts about a guest that has booted, for read()."""
+    return {
+        "uuid": uuid.uuid4().hex,
+        "vermagic": vermagic,
+        "image": str(booting.image.folder),
+        "host_key": booting.image.host_key,
+        "kernel": str(booting.kernel.folder),
+        "accel": asdict(booting.accel),
+        "spec": asdict(booting.spec),
+    }
 
 
 def _boot_and_save(booting: _Boot, folder: Path, progress: Progress) -> None:
@@ -274,16 +295,9 @@ def _booted(booting: _Boot, folder: Path, task: Task) -> Iterator[Machine]:
         ssh.run("sync", seconds=limit)
         ssh.close()
         machine.qmp("stop")
-        known = {
-            "vermagic": asked.vermagic,
-            "image": str(made.folder),
-            "kernel": str(kernel.folder),
-            "accel": asdict(chosen),
-            "spec": asdict(spec),
-        }
         (folder / "exports").write_text(asked.exports, encoding="utf-8")
         (folder / "config").write_text(asked.config, encoding="utf-8")
-        json_store.write(folder / in_use.FACTS_FILE, known)
+        json_store.write(folder / in_use.FACTS_FILE, _facts(booting, asked.vermagic))
         yield machine
     except GuestError as error:
         raise type(error)(f"{spec.name}: {error}\n{machine.last_words()}") from error

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import fake_monitor
 import pytest
 
+from pyharness.errors import GuestError
 from pyharness.host import cache, json_store
 from pyharness.host.progress import NoProgress
 from pyharness.machine import (
@@ -17,10 +19,14 @@ from pyharness.machine import (
     in_use,
     kernel_packages,
     kernel_source,
+    lifecycle,
     mmdebstrap,
+    qemu_process,
     saved_states,
 )
 from pyharness.machine.image import Image
+from pyharness.machine.qemu_process import Machine
+from pyharness.machine.saved_states import SavedState
 
 SPEC = guest_specs.find("bookworm-amd64")
 SHOWN = NoProgress()
@@ -89,3 +95,65 @@ def test_it_outlives_its_like(
     make()
     assert folders[kind].exists()
     assert not unused.exists()
+
+
+def write_image(host_key: str) -> Image:
+    """An image, which has the host key that was made with it."""
+    folder = cache.folder() / "images" / f"{SPEC.name}-{USED}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("root.raw", "vmlinuz", "initrd"):
+        (folder / name).touch()
+    facts = {"release": "6.1", "version": "1", "host_key": host_key}
+    json_store.write(folder / "image.json", facts)
+    return Image(folder=folder, **facts)
+
+
+def write_state(made: Image, *without: str) -> SavedState:
+    """A saved state, as one boot has made it."""
+    booting = saved_states._Boot(SPEC, made, made.kernel, ACCEL)
+    booting.folder.mkdir(parents=True, exist_ok=True)
+    facts = saved_states._facts(booting, "6.1")
+    known = {name: fact for name, fact in facts.items() if name not in without}
+    json_store.write(booting.folder / in_use.FACTS_FILE, known)
+    found = saved_states.read(booting.folder)
+    assert found
+    return found
+
+
+def resting(saved: SavedState) -> Machine:
+    """A persistent machine that was started from a state, and does not run."""
+    folder = cache.run_folder() / SPEC.name
+    folder.mkdir()
+    lifecycle._prepare(folder, saved)
+    return replace(fake_monitor.made_up(folder), guest=SPEC.name)
+
+
+@pytest.fixture
+def _no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qemu_process, "make_overlay", lambda *_: None)
+
+
+@pytest.mark.usefixtures("_no_disk")
+@pytest.mark.parametrize("again", ["image", "saved state"])
+def test_what_was_made_again_is_not_what_a_machine_was_started_from(again: str) -> None:
+    """Its disk is another one, though the folder has the same name."""
+    made = write_image("first")
+    machine = resting(write_state(made))
+    assert lifecycle.saved_state_of(machine).image == made
+    if again == "image":
+        write_image("second")
+    else:
+        write_state(made)
+    with pytest.raises(GuestError, match=f"no longer exists: pyharness reset {SPEC.name} starts"):
+        lifecycle.saved_state_of(machine)
+
+
+@pytest.mark.usefixtures("_no_disk")
+def test_a_state_of_an_earlier_version_can_be_used() -> None:
+    made = write_image("first")
+    machine = resting(write_state(made, "uuid", "host_key"))
+    (machine.folder / lifecycle._STARTED_FROM_ID).unlink()  # that version did not write it
+    assert lifecycle.saved_state_of(machine).image == made
+    write_state(made)
+    with pytest.raises(GuestError):
+        lifecycle.saved_state_of(machine)

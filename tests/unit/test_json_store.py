@@ -30,6 +30,14 @@ def test_facts(tmp_path: Path) -> None:
     assert json_store.read(path, KINDS) == {"name": "a", "number": 1}
 
 
+def test_a_fact_that_may_be_none_may_be_missing(tmp_path: Path) -> None:
+    """As in a file of an earlier version."""
+    path = tmp_path / "facts.json"
+    path.write_text('{"name": "a"}', encoding="ascii")
+    assert json_store.read(path, KINDS | {"number": int | None}) == {"name": "a", "number": None}
+    assert json_store.read(path, {"number": int | None}) is None
+
+
 @pytest.mark.parametrize("data", DAMAGED)
 def test_damaged_facts_are_no_facts(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "facts.json"
