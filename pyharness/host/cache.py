@@ -3,13 +3,14 @@
 
 import errno
 import fcntl
+import hashlib
 import os
 import shlex
 import shutil
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -58,10 +59,40 @@ def run_folder() -> Path:
         UsageError: ``PYHARNESS_RUN`` is not an absolute path of printable characters.
         HostError: the folder can't be created, or the user has no home folder.
     """
-    path = _named(RUN_VARIABLE) or folder() / "run"
+    named = _named(RUN_VARIABLE)
+    path = named or _default_run_folder()
     with as_host_error():
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if named:
+        _record(path.resolve())
     return path
+
+
+def _default_run_folder() -> Path:
+    return folder() / "run"
+
+
+def run_folders() -> set[Path]:
+    """All folders in which machines run that use this cache."""
+    found = {run_folder().resolve(), _default_run_folder()}
+    for record in _records().glob("*"):
+        if record.is_dir():
+            found.add(record.resolve())
+        else:  # the folder is gone
+            record.unlink(missing_ok=True)
+    return found
+
+
+def _record(run: Path) -> None:
+    """Have run_folders() return a folder that the user has named, also without its name."""
+    record = _records() / hashlib.sha256(os.fsencode(run)).hexdigest()[:12]
+    with suppress(OSError):  # it is recorded, or nothing can be changed in this cache
+        record.parent.mkdir(exist_ok=True)
+        record.symlink_to(run)
+
+
+def _records() -> Path:
+    return folder() / "runs"
 
 
 def _named(variable: str) -> Path | None:

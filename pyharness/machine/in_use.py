@@ -23,7 +23,7 @@ FACTS = {
 
 def saved_states() -> set[Path]:
     """The folders of the saved states that machines were started from."""
-    return {link.resolve() for link in cache.run_folder().glob(f"*/{STARTED_FROM}")}
+    return {link.resolve() for run in cache.run_folders() for link in run.glob(f"*/{STARTED_FROM}")}
 
 
 def images() -> set[Path]:

@@ -2,6 +2,7 @@
 """What machines were started from is kept, however long ago: they may be suspended, or off."""
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -157,3 +158,22 @@ def test_a_state_of_an_earlier_version_can_be_used() -> None:
     write_state(made)
     with pytest.raises(GuestError):
         lifecycle.saved_state_of(machine)
+
+
+def test_machines_in_all_run_folders_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = old("saved-states", USED)
+    for run in ("one", "two", "two"):
+        monkeypatch.setenv("PYHARNESS_RUN", str(tmp_path / run))
+        cache.run_folder()
+    machine = cache.run_folder() / SPEC.name
+    machine.mkdir()
+    (machine / in_use.STARTED_FROM).symlink_to(used)
+    monkeypatch.delenv("PYHARNESS_RUN")
+    default = cache.run_folder() / SPEC.name
+    assert in_use.saved_states() == {used}
+    shutil.move(machine, default)
+    monkeypatch.setenv("PYHARNESS_RUN", str(tmp_path / "one"))
+    assert in_use.saved_states() == {used}
+    shutil.rmtree(tmp_path / "two")
+    assert cache.run_folders() == {default.parent, tmp_path / "one"}
+    assert len(list((cache.folder() / "runs").iterdir())) == 1, "the other one is gone"
