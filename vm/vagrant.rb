@@ -118,7 +118,7 @@ module Pyharness
 
     def ssh_info
       known = facts
-      return unless known && known["state"] == "running"
+      return unless known && known["port"]
 
       { host: known["host"], port: known["port"], username: known["user"], private_key_path: known["key"] }
     end

@@ -5,12 +5,13 @@ import json
 import os
 import shlex
 import signal
+from contextlib import suppress
 
 import click
 import psutil
 
 from pyharness.cli import doctor, options
-from pyharness.errors import UsageError
+from pyharness.errors import GuestError, UsageError
 from pyharness.guest.guest import Guest
 from pyharness.host import cache, signals
 from pyharness.host.programs import environment, requires
@@ -23,6 +24,8 @@ from pyharness.machine.qemu_process import Machine
 _MOST_CPUS = 64
 # MiB. With less, a guest's kernel has no room for its initial file system.
 _LEAST_MEMORY = 256
+# Where a guest runs that this process can't reach.
+_ELSEWHERE = "in another container or on another host"
 # For each state of a guest whose QEMU does not run, the word for it, and what up does.
 _RESTING = {
     "suspended": ("suspended", "resumes it"),
@@ -58,8 +61,8 @@ def list_command() -> None:
         if spec.kernel_source:
             own = kernel_source.find(spec)
             state = f"kernel {own.release}, built" if own else "kernel not built yet"
-        if lifecycle.running(spec.name):
-            state += ", runs"
+        if (machine := lifecycle.find_persistent(spec.name)) and machine.alive:
+            state += ", runs" if machine.here else f", runs {_ELSEWHERE}"
         click.echo(
             f"{spec.name:24} {spec.architecture:6} {spec.suite:18} {spec.dispatch:8} {state}"
         )
@@ -245,9 +248,10 @@ def status_command(guests: tuple[str, ...], as_json: bool) -> None:
     running = [m for m in lifecycle.all_machines() if not guests or m.guest in guests]
     for machine in running:
         belongs = f"of process {machine.owner}" if machine.owner else "stays until down"
+        reached = f"SSH port {machine.port}, QEMU {machine.pid}, {belongs}"
         click.echo(
             f"{machine.folder.name:32} {machine.status():10} {machine.accel:4}"
-            f" SSH port {machine.port}, QEMU {machine.pid}, {belongs}"
+            f" {reached if machine.here else _ELSEWHERE}"
         )
     up = {machine.folder.name for machine in running}
     resting = {name: _RESTING[s] for name, s in states.items() if s in _RESTING and name not in up}
@@ -313,17 +317,27 @@ def console_command(guest: str) -> None:
 def _facts(guest: str, state: str) -> dict[str, object]:
     """Return the facts that a program needs to connect to a guest by SSH, for JSON."""
     machine = lifecycle.find_persistent(guest)
-    known = machine and state == "running"
+    runs = machine is not None and state == "running"
+    elsewhere = machine is not None and runs and not machine.here
+    known = machine if runs and not elsewhere else None
     return {
         "guest": guest,
         "state": state,
+        "elsewhere": elsewhere,
         "born": _born(machine) if machine else None,
-        "host": "127.0.0.1",
-        "port": machine.port if machine and known else None,
+        "host": None if elsewhere else "127.0.0.1",
+        "port": known.port if known else None,
         "user": "root",
         "key": str(image.user_key()),
-        "host_key": lifecycle.saved_state_of(machine).image.host_key if machine and known else None,
+        "host_key": _host_key(known) if known else None,
     }
+
+
+def _host_key(machine: Machine) -> str | None:
+    """Return the public key of a guest's SSH server; None if what it was started from is gone."""
+    with suppress(GuestError):
+        return lifecycle.saved_state_of(machine).image.host_key
+    return None
 
 
 def _born(machine: Machine) -> float:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import stand_in
+from click.testing import CliRunner
 
+from pyharness.cli import cli
 from pyharness.errors import UsageError
 from pyharness.host import file_lock
 from pyharness.machine import lifecycle, qemu_process
@@ -24,6 +26,7 @@ OTHER = [
 # What runs in the other container. Its process ids begin at 1, so that most are also used here.
 PROGRAM = f"""
 import json
+from pyharness.cli import main
 from pyharness.errors import UsageError
 from pyharness.machine import lifecycle
 name = {stand_in.NAME!r}
@@ -99,6 +102,28 @@ def test_a_machine_of_another_container_can_not_be_ended(
             lifecycle.end(machine)
         with pytest.raises(lifecycle.RunsAlready):
             lifecycle.start(saved, persistent=True)
+    assert machine.alive
+
+
+def test_commands_about_all_guests_show_one_of_another_container(
+    saved: SavedState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But not how to connect to it, which is possible only there."""
+    machine, name = lifecycle.start(saved, persistent=True), saved.spec.name
+    monkeypatch.setattr(qemu_process, "pid_space", lambda: "another host:pid:[1]")
+
+    def said_by(*words: str) -> str:
+        done = CliRunner().invoke(cli, words, standalone_mode=False)
+        assert (done.exception, done.return_value) == (None, None), done.output
+        return done.stdout
+
+    where = "in another container or on another host"
+    (line,) = [line for line in said_by("list").splitlines() if line.split()[0] == name]
+    assert line.endswith(f", runs {where}")
+    assert said_by("status").split(maxsplit=2) == [name, "elsewhere", f"tcg  {where}\n"]
+    (facts,) = json.loads(said_by("status", "--json"))
+    assert (facts["state"], facts["elsewhere"]) == ("running", True)
+    assert (facts["host"], facts["port"], facts["host_key"]) == (None, None, None)
     assert machine.alive
 
 
