@@ -2,10 +2,11 @@
 """Start, suspend, switch off, find and end the machines of this user.
 
 run/bookworm-i386/                   a persistent machine: see qemu_process.Machine
-    started-from   a link to the saved state that it was started from; its uuid is in
-                   started-from.id
-    state          its memory and devices, while it is suspended
-    off            a mark that it was switched off; its disk is kept
+    started-from      a link to the saved state that it was started from
+    started-from.id   the uuid of that state
+    state             its memory and devices, while it is suspended
+    saved-with.json   the CPU and the QEMU with which these, and its snapshots, were saved
+    off               a mark that it was switched off; its disk is kept
 run/bookworm-i386.4711-1/            a machine that ends with process 4711
 """
 
@@ -21,7 +22,7 @@ from pathlib import Path
 from pyharness.errors import GuestError, HostError, UsageError
 from pyharness.host import atomic, cache, file_lock
 from pyharness.host.cpu_time import Clock
-from pyharness.machine import command_line, qemu_process, saved_states, state_file
+from pyharness.machine import command_line, qemu_process, saved_states, saved_with, state_file
 from pyharness.machine.in_use import STARTED_FROM
 from pyharness.machine.qemu_process import Machine
 from pyharness.machine.saved_states import STATE, SavedState
@@ -157,19 +158,21 @@ def start_again(name: str) -> Machine:
     Raises:
         RunsAlready: it runs; another process may have started it meanwhile.
         GuestError: the saved state that the machine was first started from is gone.
-        HostError: QEMU does not start, or can't load the machine's state.
+        HostError: QEMU does not start, or can't load the machine's state, as it was saved with
+            another CPU or QEMU.
     """
     folder = cache.run_folder() / name
     with cache.locked(f"run-{name}"):
         if (old := Machine.of(folder)) and old.alive:
             raise RunsAlready(f"{name} runs already: pyharness down {name} ends it")
         saved_state = _saved_state_in(folder, name)
+        saved, fix = (folder / STATE).exists(), f"pyharness reset {name} starts it anew"
+        if saved:
+            here = saved_with.installed(saved_state.spec.qemu, saved_state.accel.name)
+            what = f"the memory of {name}"
+            saved_with.check(folder, saved_with.SUSPENDED, here, what=what, again="resume", fix=fix)
         machine = _start(
-            saved_state,
-            folder,
-            persistent=True,
-            saved=STATE if (folder / STATE).exists() else None,
-            fix=f"pyharness reset {name} starts it anew",
+            saved_state, folder, persistent=True, saved=STATE if saved else None, fix=fix
         )
         (folder / _OFF).unlink(missing_ok=True)
     return machine
@@ -187,6 +190,7 @@ def suspend(machine: Machine) -> None:
     """
     machine.check_no_gdb()
     with cache.locked(f"run-{machine.folder.name}"):
+        saved_with.note(machine, saved_with.SUSPENDED)
         state_file.save(machine, machine.folder / STATE)
         machine.end()
 

@@ -4,7 +4,8 @@
 import re
 
 from pyharness.errors import UsageError
-from pyharness.machine import lifecycle
+from pyharness.host import cache
+from pyharness.machine import lifecycle, saved_with
 from pyharness.machine.qemu_process import Machine
 
 _NAME = re.compile(r"[A-Za-z][\w.-]*")
@@ -30,6 +31,7 @@ def save(machine: Machine, name: str) -> None:
     Raises:
         UsageError: the name does not begin with a letter, or has other characters than letters,
             digits, ``_``, ``.`` and ``-``; or gdb debugs the guest.
+        HostError: the machine's folder can't be written.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(
@@ -37,6 +39,8 @@ def save(machine: Machine, name: str) -> None:
             " _ . -"
         )
     machine.check_no_gdb()
+    with cache.as_host_error():
+        saved_with.note(machine, name)
     with machine.resumed_on_error():
         machine.monitor(f"savevm {name}", seconds=_SECONDS)
 
@@ -47,9 +51,18 @@ def restore(machine: Machine, name: str) -> None:
     Raises:
         UsageError: there is no snapshot of that name; the message lists those that exist. Or gdb
             debugs the guest.
+        HostError: the snapshot was taken with another CPU or QEMU.
     """
     _find(machine, name)
     machine.check_no_gdb()
+    saved_with.check(
+        machine.folder,
+        name,
+        saved_with.running(machine),
+        what=f"the snapshot {name!r} of {machine.guest}",
+        again="restore",
+        fix="take another snapshot here",
+    )
     with machine.resumed_on_error():
         machine.monitor(f"loadvm {name}", seconds=_SECONDS)
     machine.qmp("cont")

@@ -13,7 +13,8 @@ from typing import Any
 from pyharness.host import programs
 from pyharness.machine.qemu_process import Machine
 
-GREETING = {"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}, "capabilities": []}}
+VERSION = {"qemu": {"major": 7, "minor": 2, "micro": 0}}
+GREETING = {"QMP": {"version": VERSION, "capabilities": []}}
 
 
 class Refused(Exception):
@@ -44,6 +45,8 @@ class Monitor:
             self.status = "running"
         if command == "query-status":
             return {"status": self.status}
+        if command == "query-version":
+            return VERSION
         return self.answers[command](arguments) if command in self.answers else {}
 
     def serve(self, listener: socket.socket) -> None:
