@@ -135,9 +135,8 @@ class Agent:
                 said = b""
                 while more := self._channel.recv_stderr(_CHUNK):
                     said += more
-                self.raise_cause(
-                    GuestError(f"the agent in the guest ended: {said.decode().strip()}")
-                )
+                why = said.decode(errors="replace").strip()
+                self.raise_cause(GuestError(f"the agent in the guest ended: {why}"))
             if data:
                 self._buffer += data
             if self._ssh.clock() > end:

@@ -128,7 +128,14 @@ def write(
         _clear(target, formats)
         if fail_under is not None:
             line += ["--fail-under-line", str(fail_under)]
-        done = subprocess.run(line, env=environment(), capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            line,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
     if done.returncode and done.returncode not in _TOO_FEW:
         raise HostError(f"gcovr failed:\n{done.stderr.strip()}")
     return done.stdout, not done.returncode

@@ -111,7 +111,7 @@ def _members(elf: Any) -> dict[tuple[str, str], int]:
 
 def _name(die: DIE) -> str:
     name = die.attributes.get("DW_AT_name")
-    return name.value.decode() if name else ""
+    return name.value.decode(errors="replace") if name else ""
 
 
 def _sections(elf: Any) -> dict[str, tuple[int, int]]:

@@ -46,8 +46,8 @@ def _path(program: Any, entry: Any) -> PurePosixPath:
     """The path of an entry in a line table's list of files."""
     folders = program["include_directory"]
     index = entry.dir_index if program["version"] >= 5 else entry.dir_index - 1
-    folder = folders[index].decode() if 0 <= index < len(folders) else ""
-    return PurePosixPath(folder, entry.name.decode())
+    folder = folders[index].decode(errors="replace") if 0 <= index < len(folders) else ""
+    return PurePosixPath(folder, entry.name.decode(errors="replace"))
 
 
 class Symbolizer:

@@ -83,11 +83,12 @@ def _read(file: str) -> tuple[list[str], str | None]:
         env=environment(), stdin=subprocess.DEVNULL, capture_output=True, check=False,
     )  # fmt: skip
     if done.returncode:
-        raise UsageError(f"{file} is not a Debian package: {done.stderr.decode().strip()}")
+        why = done.stderr.decode(errors="replace").strip()
+        raise UsageError(f"{file} is not a Debian package: {why}")
     names, config = [], None
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as tar:
         for member in tar:
             names.append(member.name)
             if _CONFIG.fullmatch(member.name) and (text := tar.extractfile(member)):
-                config = text.read().decode()
+                config = text.read().decode(errors="replace")
     return names, config

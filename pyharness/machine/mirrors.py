@@ -41,7 +41,8 @@ class Mirrors:
             command = ["apt-get", "indextargets", "--format", "$(LABEL)|$(REPO_URI)"]
             listed = subprocess.run(
                 [*command, "Identifier: Packages", "Origin: Debian"],
-                env=environment(), capture_output=True, text=True, check=False,
+                env=environment(), capture_output=True, text=True, errors="replace",
+                check=False,
             ).stdout  # fmt: skip
         keyring = str(_KEYRING) if _KEYRING.exists() else ""
         return chosen(listed, os.environ, keyring)

@@ -31,6 +31,14 @@ def test_the_functions_are_known_after_a_crash(backend: QemuBackend, guest: Gues
     assert len(kernel_symbols.functions(backend, None)) == 8000
 
 
+def test_a_name_may_have_any_bytes(backend: QemuBackend) -> None:
+    """It may be that of a module's function."""
+    said = TEXT.encode() + b"ffffffffc0000000 t odd_\xff\t[odd]\n"
+    odd = cast("Guest", SimpleNamespace(get=lambda _path: said))
+    for guest in (odd, None):
+        assert len(kernel_symbols.functions(backend, guest)) == 8000
+
+
 def test_half_the_functions_are_not_kept(
     backend: QemuBackend, guest: Guest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

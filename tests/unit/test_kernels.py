@@ -15,6 +15,7 @@ from pyharness.machine import (
     guest_specs,
     in_use,
     kernel,
+    kernel_packages,
     kernel_source,
     kernel_tree,
     project_guests,
@@ -30,6 +31,7 @@ CONFIG_X86_64=y
     for name in names
 )
 SPEC = guest_specs.find("bookworm-amd64")
+CONTROL = "Package: a\nVersion: 1\nArchitecture: all\nMaintainer: a <a@b>\nDescription: a\n"
 
 
 def tree(folder: Path, config: str = WHOLE, *, built: bool = True) -> kernel_tree.KernelTree:
@@ -230,6 +232,21 @@ def test_a_kernel_that_is_named_replaces_any_other(tmp_path: Path) -> None:
         chosen = guest_specs._kernel_of(str(named))
         assert chosen.keys() == {"kernel_tree", "kernel_packages", "kernel_source"}
         assert [name for name, value in chosen.items() if value] == [key]
+
+
+@pytest.mark.skipif(not programs.which("dpkg-deb"), reason="this host has no dpkg-deb")
+def test_a_package_may_have_any_bytes(tmp_path: Path) -> None:
+    for name, text in (("DEBIAN/control", CONTROL), ("boot/config-6.1.0", "# \udcff\n" + WHOLE)):
+        path = tmp_path / "package" / name
+        path.parent.mkdir(parents=True)
+        path.write_text(text, encoding="utf-8", errors="surrogateescape")
+    file = tmp_path / "image.deb"
+    programs.run("dpkg-deb", "--build", str(tmp_path / "package"), str(file))
+    _, config = kernel_packages._read(str(file))
+    assert config == "# \ufffd\n" + WHOLE
+    odd = os.fsdecode(b"no-package-\xff.deb")
+    with pytest.raises(UsageError, match="is no Debian package: "):
+        kernel_packages._read(str(tmp_path / odd))
 
 
 def test_nothing_is_packed_where_a_makefile_would_take_it_for_two_folders(tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The files that gdb reads: with a kernel's functions, and with a module."""
+"""The files that gdb reads, with a kernel's functions and with a module; names of source files."""
 
 import io
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from pyharness.linux import module_layout, symbol_file
+from pyharness.linux import module_layout, symbol_file, symbolize
 
 KALLSYMS = """\
 c1000000 T _stext
@@ -42,6 +43,12 @@ def test_the_file_is_read_as_it_was_written(architecture: str, machine: str, hig
         assert symbol["st_info"]["type"] == "STT_FUNC"
         assert elf.get_section(symbol["st_shndx"]).name == ".text"
         assert text["sh_addr"] <= address < text["sh_addr"] + text["sh_size"]
+
+
+def test_a_source_file_may_have_any_name() -> None:
+    program = {"version": 5, "include_directory": [b"/a\xff"]}
+    path = symbolize._path(program, SimpleNamespace(dir_index=0, name=b"b\xff.c"))
+    assert str(path) == "/a\ufffd/b\ufffd.c"
 
 
 @pytest.mark.parametrize("architecture", ["i386", "amd64"])

@@ -37,7 +37,7 @@ def functions(backend: QemuBackend, guest: Guest | None) -> list[tuple[str, int]
     kept = _kept(backend)
     if guest:
         with suppress(HarnessError):  # it has crashed, or has no such file
-            text = guest.get("/proc/kallsyms").decode()
+            text = guest.get("/proc/kallsyms").decode(errors="replace")
             if not kept.exists():
                 with suppress(OSError):
                     atomic.write_text(kept, text)
