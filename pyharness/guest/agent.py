@@ -50,7 +50,11 @@ def program(*arguments: str, user: str = "root", file: Path = bundled.IN_GUEST /
 
 
 class Agent:
-    """The agent of one guest. When it ends, all its actors end."""
+    """The agent of one guest. When it ends, all its actors end.
+
+    Attributes:
+        closed: whether it has ended, or close() was called: this object can't be used any more.
+    """
 
     def __init__(
         self,
@@ -75,6 +79,7 @@ class Agent:
         self.seconds = seconds
         self.history = history
         self.raise_cause = raise_cause
+        self.closed = False
         self._ssh = ssh
         self._last_sign = ssh.clock()
         self._channel: paramiko.Channel = ssh.open(program())
@@ -84,6 +89,7 @@ class Agent:
 
     def close(self) -> None:
         """End the agent and all its actors."""
+        self.closed = True
         self._channel.close()
 
     def request(self, do: str, **arguments: Any) -> dict[str, Any]:
@@ -118,6 +124,7 @@ class Agent:
         try:
             self._channel.sendall((json.dumps(request) + "\n").encode())
         except OSError as error:
+            self.close()
             self.raise_cause(GuestError(f"the agent in the guest is gone: {error}"))
 
     def _receive(self, seconds: float) -> dict[str, Any]:
@@ -135,6 +142,7 @@ class Agent:
                 said = b""
                 while more := self._channel.recv_stderr(_CHUNK):
                     said += more
+                self.close()
                 why = said.decode(errors="replace").strip()
                 self.raise_cause(GuestError(f"the agent in the guest ended: {why}"))
             if data:

@@ -86,6 +86,7 @@ class Guest(Closes):
         self._paused = False
         self._agent: Agent | None = None
         self._root: Actor | None = None
+        self._log: KernelLog | None = None
         self.closed = False
         self._ssh = backend.ssh(self.health.check)
         self.health.clock = self._ssh.clock
@@ -332,15 +333,22 @@ class Guest(Closes):
 
     @property
     def agent(self) -> Agent:
-        """The program in the guest that starts actors and reads the kernel log, started on use."""
-        if not self._agent:
-            self._agent = Agent(
-                self._ssh,
-                seconds=self.limit(10),
-                syscalls=self.syscalls,
-                history=self.history,
-                raise_cause=self.health.raise_cause,
-            )
+        """The program in the guest that starts actors and reads the kernel log, started on use.
+
+        If it has ended, or an interruption has cut off a request to it, another one is started.
+        """
+        if not self._agent or self._agent.closed:
+            self._root = self._log = None
+            try:
+                self._agent = Agent(
+                    self._ssh,
+                    seconds=self.limit(10),
+                    syscalls=self.syscalls,
+                    history=self.history,
+                    raise_cause=self.health.raise_cause,
+                )
+            except GuestError as error:
+                self.health.raise_cause(error)
             self.health.silence = self._agent.silence
             self.health.expect_sign = self._agent.expect_sign
         return self._agent
@@ -351,25 +359,30 @@ class Guest(Closes):
         Raises:
             UsageError: the guest has no such user.
         """
-        return Actor(self.agent, self.agent.spawn(user))
+        agent = self.agent
+        return Actor(agent, agent.spawn(user))
 
     @property
     def root(self) -> Actor:
         """An actor of root's, for orders that need no actor of their own; started on first use."""
+        agent = self.agent  # it forgets what has ended with another one
         if not self._root:
-            self._root = self.actor("root")
+            self._root = Actor(agent, agent.spawn())
         return self._root
 
     def dismiss(self) -> None:
         """Kill all actors, whatever they are doing."""
-        if self._agent:
+        if self._agent and not self._agent.closed:
             self._agent.dismiss()
         self._root = None
 
-    @cached_property
+    @property
     def log(self) -> KernelLog:
         """The guest's kernel log, from the oldest record that the kernel still has."""
-        return KernelLog(self.agent)
+        agent = self.agent  # it forgets the reader of another one
+        if not self._log:
+            self._log = KernelLog(agent)
+        return self._log
 
     # ---- the module ----
 

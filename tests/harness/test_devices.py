@@ -370,7 +370,7 @@ class Interruption(Exception):
     """As pytest-timeout raises one, amid whatever is done."""
 
 
-@pytest.mark.expects_warning("made_up")  # so that the guest, without its agent, isn't shared
+@pytest.mark.expects_warning("made_up")
 def test_the_log_is_read_though_the_agent_is_gone(guest: Guest) -> None:
     visit = GuestUse.begin(guest)
     guest.run("echo '<4>made up' > /dev/kmsg").check()
@@ -393,4 +393,3 @@ def test_the_log_is_read_though_the_agent_is_gone(guest: Guest) -> None:
     guest.run("echo '<4>WARNING: CPU: 0 PID: 1 at made_up.c:1' > /dev/kmsg").check()
     with pytest.raises(GuestCrashed, match="reported trouble"):
         visit.examine()
-    guest._agent = None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is said of an agent that has ended; its channel is a stand-in."""
+"""What remains usable of a guest whose agent is interrupted or ends; its channel is a stand-in."""
 
 import json
 from types import SimpleNamespace
@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from pyharness.errors import GuestError
+from pyharness.errors import GuestError, HostError
 from pyharness.guest.backend import GuestBackend
 from pyharness.guest.guest import Guest
 
@@ -28,7 +28,8 @@ class Channel:
         """Begin without an answer."""
         self.closed = False
         self.failure: BaseException | None = None  # of the next wait for an answer
-        self.said: list[bytes] = []  # to standard error; the agent has ended then
+        self.has_ended = False
+        self.said = b""  # to standard error
         self._answers = b""
 
     def sendall(self, data: bytes) -> None:
@@ -41,10 +42,11 @@ class Channel:
         if self.failure:
             raise self.failure
         answers, self._answers = self._answers, b""
-        return b"" if self.said else answers
+        return b"" if self.has_ended else answers
 
     def recv_stderr(self, _size: int) -> bytes:
-        return self.said.pop() if self.said else b""
+        said, self.said = self.said, b""
+        return said
 
     def recv_ready(self) -> bool:
         return False
@@ -64,12 +66,20 @@ def channels() -> list[Channel]:
 
 @pytest.fixture
 def guest(channels: list[Channel]) -> Guest:
+    closed: list[bool] = []
+
     def start(_line: str) -> Channel:
+        if closed:
+            raise GuestError("not connected to the guest")
         channels.append(Channel())
         return channels[-1]
 
     connection = SimpleNamespace(
-        clock=lambda: 0.0, connect=lambda _seconds: None, watch=lambda: None, open=start
+        clock=lambda: 0.0,
+        connect=lambda _seconds: None,
+        watch=lambda: None,
+        open=start,
+        close=lambda: closed.append(True),
     )
     backend = SimpleNamespace(
         facts=SimpleNamespace(syscalls="x86_64", timeout_factor=1.0),
@@ -82,12 +92,55 @@ def guest(channels: list[Channel]) -> Guest:
     return Guest(cast("GuestBackend", backend), fresh=False)
 
 
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), HostError("the disk is full")])
+def test_an_interrupted_guest_gets_another_agent(
+    guest: Guest, channels: list[Channel], failure: BaseException
+) -> None:
+    """With another actor of root's, and another reader of the log: those of the first are gone."""
+    root, log = guest.root, guest.log
+    assert guest.root is root
+    assert guest.log is log
+    mark = log.mark()
+    channels[0].failure = failure
+    with pytest.raises(type(failure)):
+        guest.agent.read("/proc/version")
+    assert channels[0].closed
+    guest.dismiss()
+    for _ in range(2):
+        assert guest.agent.read("/proc/version") == "it"
+    assert len(channels) == 2
+    assert guest.root is not root
+    assert guest.root.syscall("getpid").value == 300
+    assert guest.log is not log
+    assert guest.log.mark() == mark
+
+
+@pytest.mark.parametrize("first", ["root", "log"])
+def test_what_an_interrupted_agent_has_started_is_not_used_again(
+    guest: Guest, channels: list[Channel], first: str
+) -> None:
+    before = getattr(guest, first)
+    channels[0].failure = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        guest.log.fetch()
+    assert getattr(guest, first) is not before
+
+
 @pytest.mark.parametrize("said", [b"killed\n", b"kill\xffed\n"])
 def test_an_agent_that_has_ended_says_so(
     guest: Guest, channels: list[Channel], said: bytes
 ) -> None:
-    """Whatever bytes it has written before its end."""
+    """Once, and whatever bytes it has written before its end."""
     guest.root.syscall("getpid")
-    channels[0].said = [said]
+    channels[0].has_ended, channels[0].said = True, said
     with pytest.raises(GuestError, match=r"the agent in the guest ended: kill.?ed$"):
         guest.root.syscall("getpid")
+    assert guest.root.syscall("getpid").value == 300
+
+
+def test_a_closed_guest_gets_no_other_agent(guest: Guest, channels: list[Channel]) -> None:
+    guest.agent.read("/proc/version")
+    guest.close()
+    with pytest.raises(GuestError, match="was closed: start another guest to go on"):
+        guest.agent.read("/proc/version")
+    assert len(channels) == 1

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is kept of a test's console; the guest is a stand-in."""
+"""What is kept of a test's console and of its kernel log; the guest is a stand-in."""
 
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from pyharness.errors import GuestError
 from pyharness.guest.backend import MOST_CONSOLE_BYTES
 from pyharness.pytest_plugin.guest_use import GuestUse
+from pyharness.transport.ssh import Completed
 
 BEFORE = b"of the test before\n"
 BEGIN, END = b"the first line\n", b"BUG: kernel NULL pointer dereference\n"
@@ -39,3 +41,17 @@ def test_the_begin_and_the_end_of_a_long_console_are_kept(more: int) -> None:
     assert text.endswith(END.decode())
     assert f"\n[{more} bytes of the console were left out here]\n" in text
     assert len(text) < MOST_CONSOLE_BYTES + 100
+
+
+def test_a_command_reads_the_log_if_the_agent_cannot() -> None:
+    def fail(_mark: int) -> None:
+        raise GuestError("the agent in the guest ended")
+
+    guest: Any = SimpleNamespace(
+        closed=False,
+        log=SimpleNamespace(since=fail),
+        run=lambda line: Completed(
+            command=line, status=0, stdout="6,7,1,-;before\n6,8,2,-;of it\n", stderr=""
+        ),
+    )
+    assert [record.text for record in GuestUse(guest, log=8, console=0).records()] == ["of it"]
