@@ -310,9 +310,8 @@ def by_hand(bare_guest: Guest) -> str:
     """The module's folder in the guest, where somebody types commands; built once in each."""
     folder = "/root/module"
     if bare_guest.run(["test", "-d", folder]).status:
-        bare_guest.ssh.put_files(
-            ModuleSource(MODULE).paths, MODULE, folder, seconds=bare_guest.limit(30)
-        )
+        contents = ModuleSource(MODULE).contents
+        bare_guest.ssh.put_files(contents, folder, seconds=bare_guest.limit(30))
     return folder
 
 

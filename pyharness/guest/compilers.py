@@ -99,7 +99,7 @@ class InGuest(Compiler):
         self, source: ModuleSource, name: str, flags: Sequence[str], more: Mapping[str, bytes]
     ) -> Made:
         where = self.folder(name)
-        self.ssh.put_files(source.paths, source.folder, where, seconds=self.seconds)
+        self.ssh.put_files(source.contents, where, seconds=self.seconds)
         for file, data in more.items():
             self.ssh.put(data, f"{where}/{file}", seconds=self.seconds)
         made = self._make(where, flags)
@@ -136,12 +136,9 @@ class InGuest(Compiler):
 
 
 def _copy(source: ModuleSource, folder: Path, more: Mapping[str, bytes]) -> None:
-    """Copy the files of a source, whose modes count, too, and write more files beside them."""
-    for path in source.files:
-        copy = folder / path
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):
-            shutil.copy(source.folder / path, copy)
+    """Write the files of a source, as they were hashed, and more files beside them."""
+    for path, content in source.contents.items():
+        content.write(folder / path)
     for file, data in more.items():
         (folder / file).write_bytes(data)
 

@@ -185,9 +185,9 @@ def _prepared(
         folder = work / Path(counted.where).name
         shutil.copytree(Path(counted.folder, NOTES), folder)
         source = ModuleSource(Path(counted.source))
-        for path in source.files:  # gcov does not take a line for code that it can't read
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source.folder / path, folder / path)
+        # gcov does not take a line for code that it can't read.
+        for path, content in source.contents.items():
+            content.write(folder / path)
         known = coverage.notes_of(counted)
         for each, counters in objects.items():
             (folder / f"{each}.gcda").write_bytes(gcov.data_file(known[each], counters))

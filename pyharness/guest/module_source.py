@@ -12,11 +12,13 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
 from pyharness.errors import UsageError
+from pyharness.host.file_content import FileContent
 
 # Firmware is smaller; a larger file is a disk image, a core dump or an archive.
 LARGEST_BYTES = 32 << 20
@@ -64,7 +66,7 @@ def kernel_name(stem: str) -> str:
 class ModuleSource:
     """The source of a module, or of several: a folder with a Kbuild or Makefile.
 
-    The files are found and hashed once. An object stands for the source as it was then. A file that
+    The files are found and read once. An object stands for the source as it was then. A file that
     goes before it is read is left out: editors make and remove files at any time.
 
     Attributes:
@@ -103,7 +105,7 @@ class ModuleSource:
     def _size(self, path: Path) -> int:
         try:
             return (self.folder / path).stat().st_size
-        except FileNotFoundError:
+        except OSError:
             return 0
 
     @cached_property
@@ -121,17 +123,22 @@ class ModuleSource:
         return [self.folder / path for path in self.files]
 
     @cached_property
+    def contents(self) -> Mapping[Path, FileContent]:
+        """The contents of the files, by their paths relative to the folder."""
+        found = {}
+        for path in self.files:
+            with suppress(OSError):
+                found[path] = FileContent.read(self.folder / path)
+        return found
+
+    @cached_property
     def digest(self) -> str:
         """A hash of the files: of their names, contents, and whether they can be executed."""
         made_of = hashlib.sha256()
-        for path in self.files:
-            try:
-                data = (self.folder / path).read_bytes()
-            except FileNotFoundError:
-                continue
-            may_run = os.access(self.folder / path, os.X_OK)
-            made_of.update(f"{path}\0{may_run} {len(data)}\n".encode("utf-8", "surrogateescape"))
-            made_of.update(data)
+        for path, content in self.contents.items():
+            about = f"{path}\0{content.may_run} {len(content.data)}\n"
+            made_of.update(about.encode("utf-8", "surrogateescape"))
+            made_of.update(content.data)
         return made_of.hexdigest()
 
     @property

@@ -10,7 +10,7 @@ import subprocess
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +20,7 @@ from typing import Any
 import paramiko
 
 from pyharness.errors import CheckFailed, GuestError, GuestTimeout, UsageError
+from pyharness.host.file_content import FileContent
 from pyharness.host.programs import environment
 from pyharness.transport.authentication import Keys, KeyStrategy, refusal_in
 from pyharness.transport.streams import Feeder, pump
@@ -366,15 +367,12 @@ class Ssh:
             stderr=err.getvalue().decode(errors="replace"),
         )
 
-    def put_files(
-        self, files: Iterable[Path], folder: Path, target: str, *, seconds: float
-    ) -> None:
-        """Copy files into the guest.
+    def put_files(self, files: Mapping[Path, FileContent], target: str, *, seconds: float) -> None:
+        """Write files in the guest.
 
         Args:
-            files: the files, all of which are in ``folder``; one that is gone is left out.
-            folder: a folder of this host; the files keep their paths relative to it.
-            target: the guest's folder to copy into, created if it is missing.
+            files: their contents, by their paths relative to ``target``.
+            target: a folder of the guest, created if it is missing.
             seconds: the time limit, by the connection's clock.
 
         Raises:
@@ -383,10 +381,11 @@ class Ssh:
             GuestError: there is no connection, or it is lost.
         """
         packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w", dereference=True) as tar:
-            for path in files:
-                with suppress(FileNotFoundError):
-                    tar.add(path, arcname=str(path.relative_to(folder)))
+        with tarfile.open(fileobj=packed, mode="w") as tar:
+            for path, content in files.items():
+                member = tarfile.TarInfo(str(path))
+                member.size, member.mode = len(content.data), content.mode
+                tar.addfile(member, io.BytesIO(content.data))
         where = shlex.quote(target)
         self.run(
             f"mkdir -p {where} && tar -xmC {where} --no-same-owner",

@@ -42,8 +42,7 @@ def test_the_result_is_the_same(guest: Guest, on_host: Compiler) -> None:
 def test_kbuilds_questions_to_the_compiler_are_answered(guest: Guest) -> None:
     """Each starts several programs; what is built is the same without the answers."""
     where = "/root/asked"
-    source = ModuleSource(MODULE)
-    guest.ssh.put_files(source.paths, MODULE, where, seconds=guest.limit(60))
+    guest.ssh.put_files(ModuleSource(MODULE).contents, where, seconds=guest.limit(60))
 
     def build() -> tuple[int, str]:
         """Build the module; the number of programs that were started, and a hash of the result."""

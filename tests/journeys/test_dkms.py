@@ -37,7 +37,7 @@ def test_it_survives_a_kernel_upgrade(guest: Guest, tmp_path: Path) -> None:
     dkms, headers, image = (f"/root/{deb.name}" for deb in debs)
     guest.run(["dpkg", "--install", "--force-depends", dkms], seconds=300).check()
 
-    guest.ssh.put_files(ModuleSource(MODULE).paths, MODULE, TREE, seconds=guest.limit(30))
+    guest.ssh.put_files(ModuleSource(MODULE).contents, TREE, seconds=guest.limit(30))
     guest.run("dkms add interceptor/1.0.0", seconds=60).check()
     guest.run("dkms build interceptor/1.0.0", seconds=300).check()
     guest.run("dkms install interceptor/1.0.0", seconds=300).check()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """What compilers print is understood whatever this user's language is; needs no guest."""
 
-import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -11,6 +11,7 @@ import pytest
 from pyharness.guest import build, compilers
 from pyharness.guest.compilers import Compiler, InGuest, WithTree
 from pyharness.guest.module_source import ModuleSource
+from pyharness.host.file_content import FileContent
 from pyharness.machine.kernel_tree import KernelTree
 from pyharness.transport.ssh import Completed, Ssh
 
@@ -26,8 +27,9 @@ modules:
 class Here:
     """The connection to a guest that is this host."""
 
-    def put_files(self, _files: object, folder: Path, target: str, **_: object) -> None:
-        shutil.copytree(folder, target)
+    def put_files(self, files: Mapping[Path, FileContent], target: str, **_: object) -> None:
+        for path, content in files.items():
+            content.write(target / path)
 
     def run(self, command: list[str], **_: object) -> Completed:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
