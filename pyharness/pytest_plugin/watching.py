@@ -89,10 +89,13 @@ def attend(item: pytest.Item, *, ends: bool) -> Generator[None, object, object]:
                 _simplify(item, trouble)
                 trouble.__cause__ = error
                 error = trouble
-        console = _keep_console(item, use)
+        console = use.console_text()
+        not_kept = _keep_console(item, console)
         if error is not None and not isinstance(error, pytest.skip.Exception):
             item.add_report_section("call", "kernel log of this test", _log_of(use))
             item.add_report_section("call", "console of this test", console)
+            if not_kept:
+                item.add_report_section("call", "artifacts of this test", not_kept)
             spoil(item, use)
     if error is not None:
         raise error
@@ -129,21 +132,27 @@ def console_name(test: str) -> str:
     return f"{name}.console.log"
 
 
-def _keep_console(item: pytest.Item, use: GuestUse) -> str:
-    """Write the serial console's output during a test to a file, and return it."""
-    text = use.console_text()
+def _keep_console(item: pytest.Item, text: str) -> str:
+    """Write the serial console's output during a test to a file.
+
+    Returns:
+        Why it could not be written, such as a full disk; empty if it was.
+    """
     folder = options.artifacts_of(item.config)
-    if not folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        # Has git, and the search for the module's source, ignore the folder.
-        (folder / ".gitignore").write_text("*\n", encoding="ascii")
     path = folder / console_name(item.nodeid)
-    path.write_text(text, encoding="utf-8")
+    try:
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            # Has git, and the search for the module's source, ignore the folder.
+            (folder / ".gitignore").write_text("*\n", encoding="ascii")
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        return f"the console could not be kept: {error}"
     invoked = item.config.invocation_params.dir
     recorded = ("console", str(path.relative_to(invoked) if path.is_relative_to(invoked) else path))
     if recorded not in item.user_properties:
         item.user_properties.append(recorded)
-    return text
+    return ""
 
 
 def spoilt(config: pytest.Config) -> list[Guest]:

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Which guests the plugin gives to tests, and which it takes back; they are stand-ins."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+CONFTEST = """
+from types import SimpleNamespace
+
+import pytest
+
+import pyharness.pytest_plugin as plugin
+from pyharness.errors import GuestCrashed
+from pyharness.guest import pool
+from pyharness.pytest_plugin import watching
+
+plugin.make_ready = lambda *_: None
+made = []
+
+
+class Guest:
+    def __init__(self):
+        made.append(self)
+        self.number = len(made)
+        self.death = None
+        self.closed = False
+        self.facts = SimpleNamespace(checks_slabs=False)
+        self.history = ""
+        self.health = SimpleNamespace(check=self.check, with_lines=str)
+        self.log = SimpleNamespace(fetch=self.check, mark=self.check, since=lambda _mark: [])
+        self.backend = SimpleNamespace(console_size=lambda: 0, console_text=lambda *_: "console")
+
+    def check(self):
+        if self.death:
+            raise self.death
+
+    def die(self, kind=GuestCrashed, **more):
+        self.death = kind(f"the kernel of guest {self.number} panicked", **more)
+
+    pause = resume = dismiss = check
+
+    def close(self):
+        self.closed = True
+
+    def describe(self):
+        return f"guest {self.number}"
+
+
+@pytest.fixture(scope="session")
+def lab(pytestconfig, guest_target):
+    with pool.GuestPool(Guest, "bookworm-amd64", boots=True) as shared:
+        shared.fresh = lambda cpus=0: Guest()
+        watching.share(pytestconfig, shared)
+        yield shared
+    assert all(guest.closed for guest in made)
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a run of pytest has ended.
+
+    Attributes:
+        outcomes: the outcome of each test, by its name.
+        messages: why it did not pass.
+        seconds: how long it took.
+        said: what pytest printed.
+    """
+
+    outcomes: dict[str, str]
+    messages: dict[str, str]
+    seconds: dict[str, float]
+    said: str
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., Run]:
+    """Runs the tests of a file, in their order."""
+
+    def give(tests: str, *words: str, conftest: str = "") -> Run:
+        (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="ascii")
+        (tmp_path / "conftest.py").write_text(CONFTEST + conftest, encoding="ascii")
+        (tmp_path / "test_it.py").write_text(f"import pytest\n{tests}", encoding="ascii")
+        line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly"]
+        line += ["--results=results.json", *words]
+        done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (tmp_path / "results.json").exists(), done.stdout + done.stderr
+        tests_of = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["tests"]
+        by_name = {test["id"].partition("::")[2]: test for test in tests_of}
+        return Run(
+            {name: test["outcome"] for name, test in by_name.items()},
+            {name: test["message"] for name, test in by_name.items()},
+            {name: test["seconds"] for name, test in by_name.items()},
+            done.stdout,
+        )
+
+    return give
+
+
+# ---- a test that fails ----
+
+FULL = """
+@pytest.fixture(autouse=True)
+def full_disk(request, monkeypatch):
+    import pathlib
+    real = getattr(pathlib.Path, "CALL")
+
+    def fail(path, *words, **more):
+        if path.name.endswith("NAME"):
+            raise OSError(28, "No space left on device", str(path))
+        return real(path, *words, **more)
+
+    monkeypatch.setattr(pathlib.Path, "CALL", fail)
+"""
+FAILS = """
+def test_fails(guest):
+    assert 1 + 1 == 3
+
+def test_after(guest):
+    assert guest.number == 2
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [("write_text", ".console.log"), ("mkdir", "artifacts"), ("is_dir", "artifacts")],
+)
+def test_a_console_that_cannot_be_written_hides_no_failure(
+    run: Callable[..., Run], call: str, name: str
+) -> None:
+    """And the guest is discarded all the same."""
+    done = run(FAILS, conftest=FULL.replace("CALL", call).replace("NAME", name))
+    assert done.outcomes == {"test_fails": "failed", "test_after": "passed"}, done.said
+    assert done.messages["test_fails"].startswith("assert (1 + 1) == 3")
+    assert "the console could not be kept: [Errno 28] No space left on device" in done.said
