@@ -252,6 +252,7 @@ def pytest_runtest_makereport(
     """Have a failure's report show the test's own lines, not this package's."""
     if call.excinfo:
         repeating.note(item, call.excinfo.value)
+        watching.note(item, call.excinfo.value)
     if call.excinfo is None or options.has_full_trace(item.config):
         return (yield)
     if call.when == "teardown":  # watching.attend() does so for the other phases

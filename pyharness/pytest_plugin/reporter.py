@@ -32,12 +32,18 @@ class Reporter:
         self._report.interrupt(str(excinfo.value))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Add the result of a phase of a test."""
+        """Add the result of a phase of a test.
+
+        Only a failure of a subtest is one of the test, whose duration includes that of the subtest.
+        """
+        of_subtest = hasattr(report, "context")  # in pytest, and in pytest-subtests
+        if of_subtest and not report.failed:
+            return
         self._report.add(
             report.nodeid,
             report.when or "call",
             report.outcome,
-            seconds=report.duration,
+            seconds=0.0 if of_subtest else report.duration,
             message=_message(report),
             properties={str(name): representable(value) for name, value in report.user_properties},
         )

@@ -3,6 +3,7 @@
 
 import hashlib
 import re
+import unittest
 from collections.abc import Generator
 from contextlib import suppress
 
@@ -20,8 +21,11 @@ _DIGEST = 8  # characters of the hash that makes names unique
 _PLAIN = re.compile(r"[\w./]+(::\w+)*", re.ASCII)
 # These end the whole run, whatever state the kernel is in.
 _ENDS_THE_RUN = (KeyboardInterrupt, pytest.exit.Exception)
+# These are no failures.
+_SKIPS = (pytest.skip.Exception, unittest.SkipTest)
 _POOL = pytest.StashKey[GuestPool]()
 _USE = pytest.StashKey[GuestUse]()
+_HAS_FAILED = pytest.StashKey[bool]()  # the present phase of a test, or a subtest in it
 _SPOILT = pytest.StashKey[list[Guest]]()  # guests in which tests failed
 
 
@@ -58,6 +62,12 @@ def use_of(item: pytest.Item) -> GuestUse:
     return item.stash[_USE]
 
 
+def note(item: pytest.Item, error: BaseException) -> None:
+    """Note an error for attend(), to which a test does not pass on those of its subtests."""
+    if not isinstance(error, _SKIPS):
+        item.stash[_HAS_FAILED] = True
+
+
 def attend(item: pytest.Item, *, ends: bool) -> Generator[None, object, object]:
     """Check the guest's kernel after a phase of a test, as a hook wrapper.
 
@@ -70,18 +80,20 @@ def attend(item: pytest.Item, *, ends: bool) -> Generator[None, object, object]:
             phase.
     """
     result, error = None, None
+    item.stash[_HAS_FAILED] = False
     try:
         result = yield
     except BaseException as raised:  # a failure, a skip, or an interruption
         error = raised
         _simplify(item, error)
+        note(item, error)
     use = item.stash.get(_USE, None)
     if use is not None and isinstance(error, _ENDS_THE_RUN):
         spoil(item, use)
     elif use is not None:
         try:
             use.examine()
-            if ends and error is None:
+            if ends and error is None and not item.stash[_HAS_FAILED]:
                 use.expect_all()
                 use.find_leaks()
         except HarnessError as trouble:
@@ -89,9 +101,10 @@ def attend(item: pytest.Item, *, ends: bool) -> Generator[None, object, object]:
                 _simplify(item, trouble)
                 trouble.__cause__ = error
                 error = trouble
+            note(item, trouble)
         console = use.console_text()
         not_kept = _keep_console(item, console)
-        if error is not None and not isinstance(error, pytest.skip.Exception):
+        if item.stash[_HAS_FAILED]:
             item.add_report_section("call", "kernel log of this test", _log_of(use))
             item.add_report_section("call", "console of this test", console)
             if not_kept:

@@ -139,3 +139,93 @@ def test_a_console_that_cannot_be_written_hides_no_failure(
     assert done.outcomes == {"test_fails": "failed", "test_after": "passed"}, done.said
     assert done.messages["test_fails"].startswith("assert (1 + 1) == 3")
     assert "the console could not be kept: [Errno 28] No space left on device" in done.said
+
+
+# ---- subtests, which pytest has from 9 on ----
+
+with_subtests = pytest.mark.skipif(not hasattr(pytest, "Subtests"), reason="pytest has no subtests")
+
+
+PARTS = """
+def test_parts(guest, subtests):
+    with subtests.test("a"):
+        FAILS
+"""
+PARTS_OF_CLASS = """
+import unittest
+
+@pytest.mark.usefixtures("guest")
+class TestParts(unittest.TestCase):
+    def test_parts(self):
+        with self.subTest("a"):
+            FAILS
+"""
+
+
+@with_subtests
+@pytest.mark.parametrize(
+    ("test", "fails", "outcome"),
+    [
+        (PARTS, "raise AssertionError", "failed"),
+        (PARTS, "pytest.xfail('known')", "passed"),
+        (PARTS_OF_CLASS, "raise AssertionError", "failed"),
+    ],
+)
+def test_a_guest_in_which_a_subtest_has_failed_is_discarded(
+    run: Callable[..., Run], test: str, fails: str, outcome: str
+) -> None:
+    then = "def test_then(guest):\n    assert guest.number == 2\n"
+    done = run(test.replace("FAILS", fails) + then)
+    assert [*done.outcomes.values()] == [outcome, "passed"]
+
+
+@with_subtests
+def test_a_guest_whose_subtests_have_not_failed_is_shared(run: Callable[..., Run]) -> None:
+    tests = """
+import unittest
+
+def test_parts(guest, subtests):
+    with subtests.test("a"):
+        pytest.skip("not here")
+    with subtests.test("b"):
+        raise unittest.SkipTest("not here")
+
+def test_skip(guest):
+    raise unittest.SkipTest("not here")
+
+def test_same(guest):
+    assert guest.number == 1
+"""
+    done = run(tests)
+    assert done.outcomes == {"test_parts": "passed", "test_same": "passed", "test_skip": "skipped"}
+
+
+@with_subtests
+@pytest.mark.parametrize("words", [(), ("-n1",)])
+def test_the_results_have_the_outcome_of_a_test_and_not_of_its_subtests(
+    run: Callable[..., Run], words: tuple[str, ...]
+) -> None:
+    tests = """
+import time
+
+def test_skips(subtests):
+    with subtests.test("a"):
+        pytest.skip("this part needs arm64")
+    with subtests.test("b"):
+        pytest.xfail("known")
+    with subtests.test("c"):
+        time.sleep(1)
+
+def test_fails(subtests):
+    with subtests.test("a"):
+        pytest.skip("this part needs arm64")
+    with subtests.test("b"):
+        assert not "the second part"
+    with subtests.test("c"):
+        raise AssertionError("the third part")
+"""
+    done = run(tests, *words)
+    assert done.outcomes == {"test_skips": "passed", "test_fails": "failed"}
+    assert done.messages["test_skips"] == ""
+    assert "the second part" in done.messages["test_fails"]
+    assert 1 <= done.seconds["test_skips"] < 1.9
