@@ -2,7 +2,9 @@
 """Guests that the tests of one process share, one for each number of CPUs."""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
+from pyharness.errors import GuestError, HarnessError
 from pyharness.guest.guest import Guest
 from pyharness.host.closing import Closes
 from pyharness.machine import guest_specs
@@ -23,6 +25,10 @@ class GuestPool(Closes):
 
     The guests that the current test does not use are paused: under emulation even an idle guest
     takes a fifteenth of a CPU.
+
+    Attributes:
+        lost: the guests that did not answer any more when they were asked for again, and why. They
+            are shared no more; the caller may take them from the list, and closes them then.
     """
 
     def __init__(self, usual: Callable[[], Guest], name: str, *, boots: bool) -> None:
@@ -39,18 +45,23 @@ class GuestPool(Closes):
         self._name = name
         self._guests: dict[int, Guest] = {}
         self._current = 0
+        self.lost: list[tuple[Guest, HarnessError]] = []
 
     def guest(self, cpus: int = 0) -> Guest:
         """Return the shared guest with a number of CPUs, started if necessary; pause the others.
+
+        One that is lost since it was last used, as its kernel has crashed, is replaced.
 
         Args:
             cpus: the number of CPUs; 0: as many as usual.
         """
         self._current = cpus
         self._pause(known for other, known in self._guests.items() if other != cpus)
+        self.resume()
+        if known := self._guests.get(cpus):
+            self._drop_if_lost(known)
         if cpus not in self._guests:
             self._guests[cpus] = self.fresh(cpus) if cpus else self._usual()
-        self.resume()
         return self._guests[cpus]
 
     def pause(self) -> None:
@@ -60,11 +71,20 @@ class GuestPool(Closes):
     def resume(self) -> None:
         """Resume the guest that was asked for last, if pause() paused it."""
         if self._current in self._guests:
-            self._guests[self._current].resume()
+            with suppress(GuestError):  # whoever asks for it again gets another one
+                self._guests[self._current].resume()
 
     def _pause(self, guests: Iterable[Guest]) -> None:
         for guest in guests if self._boots else ():
-            guest.pause()
+            with suppress(GuestError):  # as above
+                guest.pause()
+
+    def _drop_if_lost(self, guest: Guest) -> None:
+        try:
+            guest.log.fetch()
+        except HarnessError as error:
+            self.take_out(guest)
+            self.lost.append((guest, error))
 
     def fresh(self, cpus: int = 0) -> Guest:
         """Start a guest that is not shared, in its state right after boot; the caller closes it.
@@ -87,6 +107,6 @@ class GuestPool(Closes):
             self._usual = self.fresh
 
     def close(self) -> None:
-        """Close all shared guests."""
-        for guest in [*self._guests.values()]:
+        """Close all shared guests, and those that are lost."""
+        for guest in [*self._guests.values(), *(lost for lost, _ in self.lost if not lost.closed)]:
             self.discard(guest)

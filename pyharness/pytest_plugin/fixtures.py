@@ -2,6 +2,7 @@
 """The fixtures of the plugin: guests, modules, actors and the kernel log."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -45,24 +46,24 @@ def lab(pytestconfig: pytest.Config, guest_target: Target) -> Iterator[GuestPool
 @pytest.fixture
 def guest(request: pytest.FixtureRequest, lab: GuestPool) -> Iterator[Guest]:
     """A running guest, shared by tests; a report of trouble by its kernel fails the test."""
-    cpus = markers.cpus_of(request.node)
-    fresh = request.node.get_closest_marker("fresh_guest")
-    entered = lab.fresh(cpus) if fresh else lab.guest(cpus)
-    use = watching.begin(request.node, entered)
-    yield entered
+    # Also if begin() raises.
+    request.addfinalizer(partial(watching.report_losses, request.node))  # noqa: PT021
+    fresh = request.node.get_closest_marker("fresh_guest") is not None
+    use = watching.begin(request.node, lab, markers.cpus_of(request.node), fresh=fresh)
+    yield use.guest
     if not watching.goes_on(request.node):
         return
     try:
-        entered.dismiss()
+        use.guest.dismiss()
         use.examine()
         warned = use.has_warned()
     except GuestError:
         watching.spoil(request.node, use)  # it is discarded once the debugger has ended
         raise
     if fresh:
-        entered.close()
+        use.guest.close()
     elif warned:  # its kernel is tainted, and a WARN_ONCE() would not warn again
-        lab.discard(entered)
+        lab.discard(use.guest)
 
 
 @pytest.fixture(scope="session")

@@ -5,14 +5,14 @@ import hashlib
 import re
 import unittest
 from collections.abc import Generator
-from contextlib import suppress
+from weakref import WeakKeyDictionary
 
 import pytest
 
-from pyharness.errors import GuestCrashed, GuestError, HarnessError
+from pyharness.errors import EmulatorFault, GuestCrashed, GuestError, HarnessError
 from pyharness.guest.guest import Guest
 from pyharness.guest.pool import GuestPool
-from pyharness.pytest_plugin import markers, options, tracebacks
+from pyharness.pytest_plugin import markers, options, repeating, tracebacks
 from pyharness.pytest_plugin.guest_use import GuestUse
 
 _NAME = 200  # characters of an artifact's name; file systems allow 255 for the whole name
@@ -26,7 +26,9 @@ _SKIPS = (pytest.skip.Exception, unittest.SkipTest)
 _POOL = pytest.StashKey[GuestPool]()
 _USE = pytest.StashKey[GuestUse]()
 _HAS_FAILED = pytest.StashKey[bool]()  # the present phase of a test, or a subtest in it
-_SPOILT = pytest.StashKey[list[Guest]]()  # guests in which tests failed
+_SPOILT = pytest.StashKey[list[Guest]]()  # guests in which tests failed, or which are lost
+_LAST = pytest.StashKey[WeakKeyDictionary[Guest, str]]()  # the last test of each guest
+_LOSSES = pytest.StashKey[list[str]]()  # of guests before a test, in words
 
 
 def share(config: pytest.Config, pool: GuestPool) -> None:
@@ -35,21 +37,60 @@ def share(config: pytest.Config, pool: GuestPool) -> None:
 
 
 def rest(config: pytest.Config, *, needed: bool) -> None:
-    """Pause the shared guests before a test that needs none; resume the one in use before others.
-
-    A guest that can't be paused or resumed any more is left to the test that uses it next.
-    """
+    """Pause the shared guests before a test that needs none; resume the last one before others."""
     if pool := config.stash.get(_POOL, None):
-        with suppress(GuestError):
-            pool.resume() if needed else pool.pause()
+        pool.resume() if needed else pool.pause()
 
 
-def begin(item: pytest.Item, guest: Guest) -> GuestUse:
-    """Begin to watch the guest that a test uses."""
-    item.stash[_USE] = GuestUse.begin(
-        guest, markers.expected_of(item), leaks=markers.watches_leaks(item)
-    )
+def begin(item: pytest.Item, pool: GuestPool, cpus: int, *, fresh: bool) -> GuestUse:
+    """Begin to watch the guest that a test uses.
+
+    Args:
+        item: the test.
+        pool: where the guest is from.
+        cpus: the guest's number of CPUs; 0: as many as usual.
+        fresh: whether the test gets a guest of its own.
+    """
+    try:
+        guest = pool.fresh(cpus) if fresh else pool.guest(cpus)
+    finally:
+        while pool.lost:
+            _note_loss(item, *pool.lost.pop())
+    try:
+        item.stash[_USE] = GuestUse.begin(
+            guest, markers.expected_of(item), leaks=markers.watches_leaks(item)
+        )
+    except BaseException:
+        _discard_later(item.config, guest)
+        raise
+    item.config.stash.setdefault(_LAST, WeakKeyDictionary())[guest] = item.nodeid
     return item.stash[_USE]
+
+
+def _note_loss(item: pytest.Item, guest: Guest, error: HarnessError) -> None:
+    """Have report_losses() report that a shared guest was lost before a test."""
+    if guest.closed:  # it was lost in the test before, which has failed
+        return
+    _discard_later(item.config, guest)
+    before = item.config.stash.get(_LAST, WeakKeyDictionary()).get(guest)
+    if isinstance(error, EmulatorFault):  # no test is to blame
+        item.user_properties.append((repeating.REPEATED, error.fault))
+    else:
+        whose = f"the guest of {before}" if before else "a guest"
+        since = "after the end of that test" if before else "before this test"
+        item.stash.setdefault(_LOSSES, []).append(
+            f"{whose} was lost {since}, and replaced for this one: {error}"
+        )
+
+
+def report_losses(item: pytest.Item) -> None:
+    """Report the guests that were lost before a test, which has got another one, at its end.
+
+    Raises:
+        GuestError: one was.
+    """
+    if losses := item.stash.get(_LOSSES, []):
+        raise GuestError("\n".join(losses))
 
 
 def goes_on(item: pytest.Item) -> bool:
@@ -118,8 +159,13 @@ def attend(item: pytest.Item, *, ends: bool) -> Generator[None, object, object]:
 def spoil(item: pytest.Item, use: GuestUse) -> None:
     """Have the guest of a test be discarded."""
     del item.stash[_USE]
-    item.config.stash[_POOL].take_out(use.guest)
-    item.config.stash.setdefault(_SPOILT, []).append(use.guest)
+    _discard_later(item.config, use.guest)
+
+
+def _discard_later(config: pytest.Config, guest: Guest) -> None:
+    """Share a guest no more; discard_spoilt() ends it."""
+    config.stash[_POOL].take_out(guest)
+    config.stash.setdefault(_SPOILT, []).append(guest)
 
 
 def _simplify(item: pytest.Item, error: BaseException) -> None:
@@ -169,12 +215,12 @@ def _keep_console(item: pytest.Item, text: str) -> str:
 
 
 def spoilt(config: pytest.Config) -> list[Guest]:
-    """Return the guests in which tests failed, and which run until they are discarded."""
+    """Return the guests in which tests failed, or which are lost, and are not discarded yet."""
     return config.stash.get(_SPOILT, [])
 
 
 def discard_spoilt(config: pytest.Config) -> None:
-    """End the guests in which tests failed."""
+    """End the guests in which tests failed, or which are lost."""
     guests = spoilt(config)
     while guests:
         config.stash[_POOL].discard(guests.pop())

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 import pyharness.pytest_plugin as plugin
-from pyharness.errors import GuestCrashed
+from pyharness.errors import GuestCrashed, GuestError
 from pyharness.guest import pool
 from pyharness.pytest_plugin import watching
 
@@ -43,9 +43,16 @@ class Guest:
     def die(self, kind=GuestCrashed, **more):
         self.death = kind(f"the kernel of guest {self.number} panicked", **more)
 
-    pause = resume = dismiss = check
+    dismiss = check
+
+    def pause(self):
+        if self.death:
+            raise GuestError("QEMU does not answer")
+
+    resume = pause
 
     def close(self):
+        assert not self.closed
         self.closed = True
 
     def describe(self):
@@ -229,3 +236,146 @@ def test_fails(subtests):
     assert done.messages["test_skips"] == ""
     assert "the second part" in done.messages["test_fails"]
     assert 1 <= done.seconds["test_skips"] < 1.9
+
+
+# ---- guests that are lost ----
+
+LATER = """
+from pyharness.errors import EmulatorFault, HostError
+
+def pytest_runtest_logfinish(nodeid):
+    if nodeid.endswith("_dies_later"):
+        made[-1].die(KIND)
+"""
+
+
+@pytest.mark.parametrize(
+    "between", ["", "def test_2_needs_none():\n    pass\n"], ids=["at once", "after another"]
+)
+@pytest.mark.parametrize("kind", ["GuestCrashed", "HostError"])
+def test_a_guest_that_dies_between_two_tests_is_replaced_and_reported_once(
+    run: Callable[..., Run], between: str, kind: str
+) -> None:
+    tests = f"""
+def test_1_dies_later(guest):
+    pass
+
+{between}
+def test_3(guest):
+    assert guest.number == 2
+
+def test_4(guest):
+    assert guest.number == 2
+"""
+    done = run(tests, conftest=LATER.replace("KIND", kind))
+    outcomes = {"test_1_dies_later": "passed", "test_3": "error", "test_4": "passed"}
+    assert done.outcomes == outcomes | ({"test_2_needs_none": "passed"} if between else {})
+    assert done.messages["test_3"] == (
+        "pyharness.errors.GuestError: the guest of test_it.py::test_1_dies_later was lost after the"
+        " end of that test, and replaced for this one: the kernel of guest 1 panicked"
+    )
+    assert "ERROR at teardown of test_3" in done.said
+
+
+def test_a_guest_that_is_paused_for_another_may_have_died(run: Callable[..., Run]) -> None:
+    tests = """
+def test_1_dies_later(guest):
+    pass
+
+@pytest.mark.cpus(3)
+def test_2(guest):
+    assert guest.number == 2
+
+def test_3(guest):
+    assert guest.number == 3
+
+@pytest.mark.cpus(3)
+def test_4(guest):
+    assert guest.number == 2
+"""
+    done = run(tests, conftest=LATER.replace("KIND", "GuestCrashed"))
+    assert [*done.outcomes.values()] == ["passed", "passed", "error", "passed"]
+    assert "test_it.py::test_1_dies_later" in done.messages["test_3"]
+
+
+def test_a_fixture_of_the_run_gets_a_guest_that_lives(run: Callable[..., Run]) -> None:
+    """It would fail each test that uses it."""
+    tests = """
+@pytest.fixture(scope="session")
+def number(lab):
+    lab.guest().check()
+    return lab.guest().number
+
+def test_1_dies_later(guest):
+    pass
+
+def test_2(number, guest):
+    assert number == guest.number == 2
+
+def test_3(number, guest):
+    assert number == guest.number == 2
+"""
+    done = run(tests, conftest=LATER.replace("KIND", "GuestCrashed"))
+    assert [*done.outcomes.values()] == ["passed", "error", "passed"]
+    assert "test_it.py::test_1_dies_later" in done.messages["test_2"]
+
+
+def test_a_guest_that_qemu_has_lost_between_two_tests_is_no_error(run: Callable[..., Run]) -> None:
+    tests = """
+def test_1_dies_later(guest):
+    pass
+
+def test_2(guest):
+    assert guest.number == 2
+"""
+    done = run(
+        tests, conftest=LATER.replace("KIND", "EmulatorFault, fault='flags that no CPU can have'")
+    )
+    assert [*done.outcomes.values()] == ["passed", "passed"]
+    assert "test_it.py::test_2: flags that no CPU can have" in done.said
+
+
+def test_a_guest_that_is_asked_for_after_a_crash_is_lost_in_that_test(
+    run: Callable[..., Run],
+) -> None:
+    tests = """
+def test_1(guest, lab):
+    guest.die()
+    assert lab.guest().number == 2
+
+def test_2(guest):
+    assert guest.number == 2
+"""
+    done = run(tests)
+    assert [*done.outcomes.values()] == ["failed", "passed"]
+    assert "1 failed, 1 passed" in done.said
+
+
+FIRST = """
+from pyharness.errors import EmulatorFault
+
+alive = Guest.__init__
+
+def dead(guest):
+    alive(guest)
+    if guest.number == 1:
+        guest.die(KIND)
+
+Guest.__init__ = dead
+"""
+
+
+@pytest.mark.parametrize("marker", ["", "@pytest.mark.fresh_guest"])
+@pytest.mark.parametrize(
+    ("kind", "outcome"),
+    [("GuestCrashed", "error"), ("EmulatorFault, fault='wrong flags'", "passed")],
+)
+def test_a_guest_that_dies_at_once_is_not_used_again(
+    run: Callable[..., Run], marker: str, kind: str, outcome: str
+) -> None:
+    """A test that did not begin, as QEMU was at fault, is repeated in another guest."""
+    tests = f"{marker}\ndef test_1(guest):\n    pass\n\n{marker}\ndef test_2(guest):\n    pass\n"
+    done = run(tests, conftest=FIRST.replace("KIND", kind))
+    assert [*done.outcomes.values()] == [outcome, "passed"]
+    assert ("tests that were repeated" in done.said) == (outcome == "passed")
+    assert "ERROR at teardown" not in done.said
