@@ -176,7 +176,12 @@ def test_a_load_that_is_refused_leaves_ftrace_well(bare_guest: Guest, handlers: 
 @pytest.mark.architecture("i386", "amd64")
 # Commands are taken by a direct call where kprobes are off.
 @pytest.mark.parametrize(
-    ("direct", "kprobes"), [(1, 1), (1, 0), pytest.param(0, 1, marks=pytest.mark.kernel("<6.10"))]
+    ("direct", "kprobes"),
+    [
+        (1, 1),
+        pytest.param(1, 0, marks=pytest.mark.kernel(">=6.1")),
+        pytest.param(0, 1, marks=pytest.mark.kernel("<6.10")),
+    ],
 )
 def test_nothing_is_hooked_once_ftrace_has_given_up(
     bare_guest: Guest, give_up: Callable[[], None], direct: int, kprobes: int

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Print a checksum of each function of the kernel, and of its constants, as they are in memory.
 
-Runs in the guest, as root. One line each: ``name checksum``. Of the tables of system calls, each
-entry has one; other constants have no names, but addresses.
+Runs in the guest, as root. One line each: ``name checksum``; constants (the tables of system calls
+are among them) have no names, but addresses. With names of system calls as arguments, it prints
+which constants have the addresses of the functions that serve them.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import bisect
 import re
 import struct
+import sys
 import zlib
+from array import array
 from collections.abc import Iterator
 from typing import BinaryIO
 
-BLOCK = 256  # bytes of constants that have one checksum
-TABLES = ("sys_call_table", "ia32_sys_call_table")
-WORD = struct.calcsize("P")
+WORD = array("L").itemsize
+BLOCK = 64  # bytes of constants that have one checksum
 
 
 def segments(core: BinaryIO) -> Iterator[tuple[int, int, int, int]]:
@@ -54,32 +56,27 @@ def region(
     raise SystemExit("the kernel's memory is not in /proc/kcore")
 
 
-def symbols(kinds: str) -> list[tuple[int, str]]:
-    """Where each symbol of the kernel begins, and its name, in the order of addresses."""
-    found: dict[int, str] = {}
+def functions() -> list[tuple[int, str]]:
+    """Where each function of the kernel begins, and its names, in the order of addresses."""
     with open("/proc/kallsyms", encoding="ascii") as file:
-        for line in file:
-            address, kind, name, *module = line.split()
-            if kind in kinds and not module:
-                found[int(address, 16)] = name
-    return sorted(found.items())
+        lines = [line.split() for line in file]
+    return sorted(
+        (int(address, 16), name)
+        for address, kind, name, *module in lines
+        if kind in "tTwW" and not module
+    )
 
 
-def constants(first: int, size: int, known: list[tuple[int, str]]) -> list[tuple[int, str]]:
-    """Where each part of the constants begins that has a checksum, and its name."""
-    parts = {place: f"constants+{place:#x}" for place in range(0, size, BLOCK)}
-    for number, (begin, name) in enumerate(known[:-1]):
-        end, _ = known[number + 1]
-        if name in TABLES and first <= begin < first + size:
-            for entry in range((end - begin) // WORD):
-                parts[begin - first + entry * WORD] = f"{name}[{entry}]"
-            parts.setdefault(end - first, f"constants+{end - first:#x}")
-    return sorted(parts.items())
+def block(place: int) -> str:
+    """The name of the constants at a place among them."""
+    return f"constants+{place - place % BLOCK:#x}"
 
 
 def main() -> None:
-    """Print the checksums."""
-    names, known_constants = symbols("tTwW"), symbols("rRdD")
+    """Print the checksums, or the constants that have the addresses of functions."""
+    served = tuple(f"_sys_{call}" for call in sys.argv[1:])
+    wanted = {address for address, name in functions() if served and name.endswith(served)}
+    names = sorted(dict(functions()).items())  # one of each function
     starts = [address for address, _ in names]
     with open("/proc/kcore", "rb") as core, open("/proc/iomem", encoding="ascii") as map_:
         known = list(segments(core))
@@ -88,12 +85,18 @@ def main() -> None:
             if not part:
                 continue
             at, data = region(core, known, int(part[1], 16), int(part[2], 16) + 1)
+            if served:
+                words = array("L", data[: len(data) // WORD * WORD]) if part[3] == "rodata" else []
+                for number, word in enumerate(words):
+                    if word in wanted:
+                        print(block(number * WORD))
+                continue
             if part[3] == "code":
                 first = bisect.bisect_left(starts, at)
                 last = bisect.bisect_left(starts, at + len(data))
                 parts = [(starts[n] - at, names[n][1]) for n in range(first, last)]
             else:
-                parts = constants(at, len(data), known_constants)
+                parts = [(place, block(place)) for place in range(0, len(data), BLOCK)]
             ends = [begin for begin, _ in parts[1:]] + [len(data)]
             for (begin, name), end in zip(parts, ends):
                 print(f"{name}@{at + begin:x} {zlib.crc32(data[begin:end]):08x}")

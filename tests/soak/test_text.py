@@ -7,11 +7,11 @@ import pytest
 
 from pyharness import Guest, interceptor
 from pyharness.interceptor import Interceptor
-from pyharness.linux.syscalls import SyscallName
 
 PROGRAM = Path(__file__).parents[1] / "programs" / "kernel_text.py"
 PREFIXES = ("__ia32_", "__x64_", "__arm64_")
 OWN = ("exit_group", "restart_syscall")  # are hooked as long as the module is loaded
+CALL = "mkdirat"
 
 # What is changed as long as the module is loaded, by the one method or the other: two entries of
 # each table, or the handlers of exit_group and of the custom call; and the three tracepoints, each
@@ -32,25 +32,25 @@ LOADED = {
 }
 
 
+def program(guest: Guest, *calls: str) -> list[str]:
+    """The lines that the program prints."""
+    line = ["python3", "-", *calls]
+    return guest.run(line, stdin=PROGRAM.read_bytes(), seconds=60).check().stdout.splitlines()
+
+
 def checksums(guest: Guest) -> dict[str, str]:
     """A checksum of each function, by its name and address, and of each piece of constants."""
-    said = guest.run("python3 -", stdin=PROGRAM.read_bytes(), seconds=60).check().stdout
-    return dict(line.rsplit(" ", 1) for line in said.splitlines())
+    return dict(line.rsplit(" ", 1) for line in program(guest))
 
 
-def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
-    """The functions, the constants, and the entries of tables that differ."""
+def changed(
+    before: dict[str, str], after: dict[str, str], left_out: set[str] = LOADED
+) -> tuple[set[str], set[str]]:
+    """The functions that differ, except those of LOADED, and the constants that do."""
     assert before.keys() == after.keys()
-    return {name.split("@")[0] for name in before if before[name] != after[name]}
-
-
-def entries(guest: Guest, *calls: SyscallName) -> set[str]:
-    """The entries of the kernel's tables that serve those calls."""
-    native = {f"sys_call_table[{guest.syscalls.ref(call).number}]" for call in calls}
-    if guest.facts.architecture != "amd64":
-        return native
-    there = (guest.syscalls.ref(f"i386:{call}").number for call in calls)
-    return native | {f"ia32_sys_call_table[{number}]" for number in there}
+    names = {name.split("@")[0] for name in before if before[name] != after[name]}
+    constants = {name for name in names if name.startswith("constants+")}
+    return names - constants - left_out, constants
 
 
 def test_only_what_is_intercepted_is_changed(
@@ -59,21 +59,30 @@ def test_only_what_is_intercepted_is_changed(
     guest = bare_guest
     before = checksums(guest)
     assert len(before) > 30_000
+    pointers: dict[tuple[str, ...], set[str]] = {
+        calls: {*program(guest, *calls)} for calls in (OWN, (*OWN, CALL))
+    }
+    # Each call has an entry of a table for each ABI.
+    abis = 2 if guest.facts.architecture == "amd64" else 1
+
+    def check(*calls: str) -> set[str]:
+        """Check the constants, and return the functions that have changed."""
+        functions, constants = changed(before, checksums(guest))
+        assert constants <= pointers[calls]
+        assert len(constants) == len(calls) * abis * by_table
+        return functions
+
     module = interceptor.load(guest, **parameters)
-    own = entries(guest, *OWN) if by_table else set()
     try:
-        assert changed(before, checksums(guest)) - LOADED == own
-        with module.intercepted("mkdirat"):
-            hooked = changed(before, checksums(guest)) - LOADED - own
-            if by_table:
-                assert hooked == entries(guest, "mkdirat")
-            else:
-                assert hooked
-                assert {name for name in hooked if not name.endswith("sys_mkdirat")} == set()
-        assert changed(before, checksums(guest)) - LOADED == own
+        assert check(*OWN) == set()
+        with module.intercepted(CALL):
+            hooked = check(*OWN, CALL)
+            assert {name for name in hooked if not name.endswith(f"sys_{CALL}")} == set()
+            assert bool(hooked) != by_table
+        assert check(*OWN) == set()
     finally:
         module.unload()
-    assert changed(before, checksums(guest)) == set()
+    assert changed(before, checksums(guest), left_out=set()) == (set(), set())
 
 
 @pytest.mark.test_limit(300)
@@ -84,15 +93,16 @@ def test_all_is_given_back(
     guest = bare_guest
     before = checksums(guest)
     module: Interceptor = interceptor.load(guest, **parameters)
-    own = entries(guest, *OWN) if by_table else set()
+    own = changed(before, checksums(guest))
     try:
         numbers = {*range(number_of_syscalls)} - {module.interface.custom_syscall}
         for number in numbers:
             assert module.intercept(number).value == 0
-        assert len(changed(before, checksums(guest)) - LOADED) > 250
+        functions, constants = changed(before, checksums(guest))
+        assert len(constants) > 25 if by_table else len(functions) > 250
         for number in numbers:
             assert module.release(number).value == 0
-        assert changed(before, checksums(guest)) - LOADED == own
+        assert changed(before, checksums(guest)) == own
     finally:
         module.unload()
-    assert changed(before, checksums(guest)) == set()
+    assert changed(before, checksums(guest), left_out=set()) == (set(), set())

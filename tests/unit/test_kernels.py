@@ -245,7 +245,7 @@ def test_a_package_may_have_any_bytes(tmp_path: Path) -> None:
     _, config = kernel_packages._read(str(file))
     assert config == "# \ufffd\n" + WHOLE
     odd = os.fsdecode(b"no-package-\xff.deb")
-    with pytest.raises(UsageError, match="is no Debian package: "):
+    with pytest.raises(UsageError, match="is not a Debian package: "):
         kernel_packages._read(str(tmp_path / odd))
 
 
