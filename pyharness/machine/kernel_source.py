@@ -147,12 +147,24 @@ def _build_from(spec: GuestSpec, config: str, sources: list[str], folder: Path, 
             listen=listen,
         )
     try:
-        with tarfile.open(packed) as tar:
-            tar.extractall(folder, filter="data")
+        unpack(packed, folder)
         kernel.write_facts(folder)
     except (tarfile.TarError, OSError, ValueError) as error:
         raise MmdebstrapError(f"{log}the build has no kernel: {error}") from error
     packed.unlink()
+
+
+def unpack(packed: Path, folder: Path) -> None:
+    """Unpack the tar archive that a build has made.
+
+    Raises:
+        tarfile.TarError: it is no tar archive, or not a whole one.
+        OSError: it can't be read, or a file can't be written.
+    """
+    with tarfile.open(packed) as tar:
+        # Python before 3.11.4, such as Debian 12's, has no filters, and ignores the attribute.
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)
+        tar.extractall(folder)
 
 
 def _inputs(config: str) -> bytes:

@@ -73,7 +73,8 @@ def test_the_sdist_builds_the_same_wheel(
 ) -> None:
     sdist, wheel = built
     with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        archive.extractall(tmp_path)
     (source,) = tmp_path.glob("pyharness-*")
     run(builder / "python", "-m", "hatchling", "build", "-t", "wheel", cwd=source)
     (again,) = (source / "dist").glob("*.whl")

@@ -63,7 +63,8 @@ def run(guest: str, archive: bytes, words: tuple[str, ...]) -> Run:
     """Run the tests of a guest; this is what a worker does."""
     with tempfile.TemporaryDirectory(prefix="spread-") as folder:
         with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-            files.extractall(folder, filter="fully_trusted")
+            files.extraction_filter = getattr(tarfile, "fully_trusted_filter", None)
+            files.extractall(folder)
         line = [
             sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--guest={guest}",
             "--matrix=full", "--results=results.json", *words,

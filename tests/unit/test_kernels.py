@@ -2,6 +2,7 @@
 """Kernels of one's own: what a configuration lacks, and which kernel a guest boots."""
 
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -223,6 +224,18 @@ def test_a_packed_kernel_is_read_back_only_if_it_is_whole(tmp_path: Path) -> Non
     assert (read.release, read.initrd, read.vermagic) == ("6.1.0", None, "6.1.0 SMP mod_unload")
     (tmp_path / "files.tar.gz").unlink()
     assert kernel.read(tmp_path) is None
+
+
+def test_what_a_build_has_made_is_unpacked(tmp_path: Path) -> None:
+    packed, folder = tmp_path / "out.tar", tmp_path / "kernel"
+    (tmp_path / "bzImage").write_bytes(b"kernel")
+    with tarfile.open(packed, "w") as tar:
+        tar.add(tmp_path / "bzImage", "./bzImage")
+    kernel_source.unpack(packed, folder)
+    assert (folder / "bzImage").read_bytes() == b"kernel"
+    packed.write_bytes(b"no archive")
+    with pytest.raises(tarfile.TarError):
+        kernel_source.unpack(packed, folder)
 
 
 def test_a_kernel_that_is_named_replaces_any_other(tmp_path: Path) -> None:

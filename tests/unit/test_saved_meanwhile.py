@@ -36,7 +36,8 @@ def in_guest(folder: Path, monkeypatch: Patch) -> Compiler:
     ) -> Completed:
         if stdin:
             with tarfile.open(fileobj=io.BytesIO(stdin)) as tar:
-                tar.extractall(folder, filter="tar")
+                tar.extraction_filter = getattr(tarfile, "tar_filter", None)
+                tar.extractall(folder)
         said = built_from(folder) if "setsid" in command else ""
         return Completed(command=str(command), status=0, stdout=said, stderr="")
 
