@@ -127,7 +127,8 @@ class Guest(Closes):
             The guest.
 
         Raises:
-            UsageError: there is no such guest.
+            UsageError: there is no such guest; or it would be persistent, and one of that name
+                runs, is suspended, or off.
             HostError: this host lacks something that is needed.
             GuestError: the guest does not start.
         """

@@ -54,6 +54,7 @@ def start(saved_state: SavedState, *, persistent: bool = False) -> Machine:
 
     Raises:
         RunsAlready: the guest's persistent machine is running.
+        UsageError: it is suspended or off.
         HostError: QEMU does not start, or can't load the state.
     """
     name = saved_state.spec.name
@@ -76,14 +77,20 @@ def start(saved_state: SavedState, *, persistent: bool = False) -> Machine:
 
 
 def _folder_of_persistent(name: str) -> Path:
-    """Empty the folder of a guest's persistent machine, which has ended.
+    """Empty the folder of a guest's persistent machine, whose state is lost, if there is one.
 
     Raises:
         RunsAlready: it runs.
+        UsageError: it is suspended or off.
     """
     folder = cache.run_folder() / name
     if (old := Machine.of(folder)) and old.alive:
         raise RunsAlready(f"{name} runs already: pyharness down {name} ends it")
+    if (state := state_of(name)) in ("suspended", "off"):
+        raise UsageError(
+            f"{name} is {state}: pyharness up {name} starts it again, pyharness down {name}"
+            " discards it"
+        )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     return folder

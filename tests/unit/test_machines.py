@@ -13,7 +13,7 @@ import pytest
 import stand_in
 
 import pyharness
-from pyharness.errors import GuestError, HostError
+from pyharness.errors import GuestError, HostError, UsageError
 from pyharness.host import cache, file_lock, json_store
 from pyharness.machine import command_line, gdb_stub, in_use, lifecycle, qemu_process
 from pyharness.machine.qemu_process import Machine
@@ -141,6 +141,22 @@ def test_a_guest_that_does_not_shut_down_is_not_off(
     qemu_process._started[machine.pid].kill()
     qemu_process._started[machine.pid].wait()
     assert lifecycle.state_of(saved.spec.name) == "crashed"
+
+
+@pytest.mark.parametrize(("mark", "state"), [("state", "suspended"), ("off", "off")])
+def test_a_guest_that_can_start_again_is_not_started_anew(
+    saved: SavedState, mark: str, state: str
+) -> None:
+    """Another process may just have suspended it, or halted it."""
+    machine = lifecycle.start(saved, persistent=True)
+    machine.end()
+    (machine.folder / mark).touch()
+    name = saved.spec.name
+    message = f"{name} is {state}: pyharness up {name} starts it again, pyharness down {name}"
+    with pytest.raises(UsageError, match=message):
+        lifecycle.start(saved, persistent=True)
+    assert (machine.folder / command_line.DISK).exists()
+    assert lifecycle.state_of(name) == state
 
 
 @pytest.mark.parametrize("remove", ["end", "sweep"])
