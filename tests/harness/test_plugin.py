@@ -242,7 +242,7 @@ def test_fixtures_markers_and_report(guest: Guest, project: Path, workers: tuple
         f"test_{name}": "failed" for name in fails
     }
     assert report["outcome"] == "failed"
-    assert report["counts"] == {"error": 0, "failed": 3, "skipped": 0, "passed": 7}
+    assert report["counts"] == dict.fromkeys(OUTCOMES, 0) | {"failed": 3, "passed": 7}
     assert [one["kernel"] for one in report["guests"]] == [guest.facts.release]
     by_name = {test["id"].split("::")[1]: test for test in report["tests"]}
     assert by_name["test_pass"]["properties"] == {"answer": 42}
@@ -314,6 +314,7 @@ def test_a_report_has_the_worst_of_each_test() -> None:
     report.add("b", "call", "failed", seconds=2, message="no", properties={"n": 1, "console": "c"})
     report.add("b", "teardown", "failed", seconds=1, message="worse")
     report.add("a", "setup", "skipped", seconds=0)
+    report.add("a", "teardown", "passed", seconds=0)
     whole = report.as_json([], 10.0, 1)
     assert [test["id"] for test in whole["tests"]] == ["a", "b"]
     assert whole["tests"][1] == {
