@@ -221,7 +221,7 @@ def test_users_can_choose_and_read_nothing(
 
 
 @pytest.mark.architecture("amd64")
-def test_each_channel_tells_a_32_bit_call(
+def test_each_channel_marks_a_32_bit_call(
     module: Interceptor,
     guest: Guest,
     channel: Callable[[str], None],
