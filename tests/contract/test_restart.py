@@ -280,11 +280,13 @@ def test_an_unknown_command_finishes_no_sleep(
 ) -> None:
     """Of a process whose sleep was interrupted, and has come to its end since."""
     rem = InOut(b"\xff" * 16)
-    sleep_through_a_stop(
+    slept = sleep_through_a_stop(
         guest, root, lambda length: root.begin("nanosleep", longs(guest, length, 0), rem)
     )
+    begin = guest.clock()
     assert module.command(command, CALL, root.pid, by=root).errno == errno.EINVAL
     assert module.command(command, 0, root.pid, by=root).errno == errno.EINVAL
+    assert guest.clock() - begin < guest.limit(slept)
 
 
 @pytest.mark.parametrize("has_slept", [False, True])

@@ -223,7 +223,8 @@ def test_load_and_unload_again_and_again(
         cycle(guest, ko, f"method={parameters['method']} {options}\0")
     guest.dismiss()
     guest.run("pkill -9 stress-ng")
-    # Less than one of anything for each cycle, and far less than one for each entry.
+    # Less than one of anything for each cycle, and far less than one for each entry; of memory for
+    # each CPU, half a KiB.
     few = dict.fromkeys(CACHES, cycles // 2)
     more = {**few, "Slab": 4096, "Percpu": 16 + cycles // 2, "VmallocUsed": 1024}
     assert not wait_back(guest, before, more=more)
