@@ -84,8 +84,7 @@ def _folder_of_persistent(name: str) -> Path:
         UsageError: it is suspended or off.
     """
     folder = cache.run_folder() / name
-    if (old := Machine.of(folder)) and old.alive:
-        raise RunsAlready(f"{name} runs already: pyharness down {name} ends it")
+    _check_has_ended(name)
     if (state := state_of(name)) in ("suspended", "off"):
         raise UsageError(
             f"{name} is {state}: pyharness up {name} starts it again, pyharness down {name}"
@@ -94,6 +93,16 @@ def _folder_of_persistent(name: str) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     return folder
+
+
+def _check_has_ended(name: str) -> None:
+    """Check that a guest has no persistent machine that runs.
+
+    Raises:
+        RunsAlready: it has.
+    """
+    if (machine := find_persistent(name)) and machine.alive:
+        raise RunsAlready(f"{name} runs already: pyharness down {name} ends it")
 
 
 def _new_folder(name: str) -> Path:
@@ -170,8 +179,7 @@ def start_again(name: str) -> Machine:
     """
     folder = cache.run_folder() / name
     with cache.locked(f"run-{name}"):
-        if (old := Machine.of(folder)) and old.alive:
-            raise RunsAlready(f"{name} runs already: pyharness down {name} ends it")
+        _check_has_ended(name)
         saved_state = _saved_state_in(folder, name)
         saved, fix = (folder / STATE).exists(), f"pyharness reset {name} starts it anew"
         if saved:
