@@ -193,8 +193,9 @@ def test_log_of_a_module_that_records_elsewhere(loaded: Cli) -> None:
 
 
 def test_log_reports_what_the_kernel_has_overwritten(loaded: Cli) -> None:
-    flood = "sysctl -qw kernel.printk_devkmsg=on && seq -f 'line %g' 20000 > /dev/kmsg"
-    loaded("ssh", "--", f"{flood}; sysctl -qw kernel.printk_devkmsg=ratelimit")
+    line = f"<7>line %g {'x' * 900}"  # long, as the log holds 8 MiB; <7> is not for the console
+    flood = f"sysctl -qw kernel.printk_devkmsg=on && stdbuf -oL seq -f '{line}' 20000 > /dev/kmsg"
+    loaded("ssh", "--", f"{flood} && sysctl -qw kernel.printk_devkmsg=ratelimit")
     missing = re.search(r"the kernel overwrote the first (\d+) records of its log", loaded("log"))
     first = loaded("ssh", "--", "dd if=/dev/kmsg bs=8192 count=1 status=none").split(",")[1]
     assert missing
