@@ -53,7 +53,6 @@ _INCLUDES = ("*.c", "*.h", "*.S")
 _INCLUDE = re.compile(r'^[^\S\n]*#[^\S\n]*include[^\S\n]*"([^"\n]*)"', re.MULTILINE)
 _SOURCES_OF_OBJECTS = (".c", ".S", ".s", ".rs")
 
-
 # The first object that a makefile builds as a module.
 _OBJECT = re.compile(r"^[ \t]*obj-m[ \t]*[:+?]*=[ \t]*([\w.-]+)\.o(?=\s|#|$)", re.MULTILINE)
 
@@ -159,22 +158,23 @@ def _walk(top: Path) -> Iterator[Path]:
 
     Folders may be nested more deeply than functions of Python can call each other.
     """
-    ahead: list[tuple[Path, tuple[Path, ...]]] = [(top, ())]
+    ahead: list[tuple[Path, frozenset[tuple[int, int]]]] = [(top, frozenset())]
     while ahead:
         folder, above = ahead.pop()
-        real = folder.resolve()
-        if real in above:  # a symbolic link to a folder above
-            continue
         try:
+            status = folder.stat()
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError:
+            continue
+        this = (status.st_dev, status.st_ino)
+        if this in above:  # a symbolic link to a folder above
             continue
         names = {entry.name for entry in entries}
         for entry in entries:
             path = folder / entry.name
             if _is_folder(entry):
                 if not _matches(entry.name, _FOLDERS) and not _is_a_tools(path):
-                    ahead.append((path, (*above, real)))
+                    ahead.append((path, above | {this}))
             elif not _matches(entry.name, _FILES) and not _is_made(path, names, top):
                 yield path.relative_to(top)
 

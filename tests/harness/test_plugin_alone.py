@@ -4,12 +4,12 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from suites import PYTEST
 
 from pyharness.machine import guest_specs
 
@@ -68,9 +68,8 @@ def run(project: Path, tmp_path: Path) -> Run:
     """Runs pytest in the project; both its streams are one."""
 
     def give(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly"]
         return subprocess.run(
-            [*line, *words],
+            [*PYTEST, *words],
             cwd=project,
             env=os.environ
             | {"PYTEST_ADDOPTS": "", "PYTHONUNBUFFERED": "1", "PYHARNESS_RUN": str(tmp_path)}

@@ -10,6 +10,13 @@ from pathlib import Path
 
 from pyharness import Guest
 
+# Runs pytest without plugins that tests of the plugin don't need. To import Hypothesis takes
+# longer than all else that such a run does.
+PYTEST = [
+    sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly",
+    "-p", "no:hypothesispytest",
+]  # fmt: skip
+
 
 def run_tests(folder: Path, *words: str, **environment: str) -> ET.Element:
     """Run tests in guests like that of this test.
@@ -54,10 +61,9 @@ def run_project(
         *words: options.
         stdin: the standard input.
     """
-    line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly"]
     named = [f"--guest={guest.facts.name}"] if guest else []
     return subprocess.run(
-        [*line, *named, *words],
+        [*PYTEST, *named, *words],
         cwd=folder,
         env=os.environ | {"PYHARNESS_RUN": str(folder / "run"), "PYTEST_ADDOPTS": ""},
         input=stdin,

@@ -15,7 +15,7 @@ import stand_in
 import pyharness
 from pyharness.errors import GuestError, HostError, UsageError
 from pyharness.host import cache, file_lock, json_store
-from pyharness.machine import command_line, gdb_stub, in_use, lifecycle, qemu_process
+from pyharness.machine import command_line, gdb_stub, in_use, lifecycle, qemu_process, qmp
 from pyharness.machine.qemu_process import Machine
 from pyharness.machine.saved_states import SavedState
 
@@ -136,6 +136,7 @@ def test_a_guest_that_does_not_shut_down_is_not_off(
     saved: SavedState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = lifecycle.start(saved, persistent=True)
+    monkeypatch.setattr(qmp, "_LISTEN_SECONDS", 0.5)
     with pytest.raises(GuestError):  # nobody listens at the monitor's socket
         lifecycle.switch_off(machine, seconds=0)
     qemu_process._started[machine.pid].kill()

@@ -3,12 +3,12 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from suites import PYTEST
 
 CONFTEST = """
 from types import SimpleNamespace
@@ -94,8 +94,7 @@ def run(tmp_path: Path) -> Callable[..., Run]:
         (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="ascii")
         (tmp_path / "conftest.py").write_text(CONFTEST + conftest, encoding="ascii")
         (tmp_path / "test_it.py").write_text(f"import pytest\n{tests}", encoding="ascii")
-        line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly"]
-        line += ["--results=results.json", *words]
+        line = [*PYTEST, "--results=results.json", *words]
         done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert (tmp_path / "results.json").exists(), done.stdout + done.stderr
         tests_of = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["tests"]

@@ -2,11 +2,11 @@
 """The guests of a run, as --guest names them; and what a test's time limit counts. No guest."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import matrix
 import pytest
+from suites import PYTEST
 
 from pyharness import UsageError
 from pyharness.machine import guest_specs
@@ -24,7 +24,7 @@ def test_sleeps():
 
 @pytest.mark.test_limit(60)
 def test_has_more():
-    time.sleep(3)
+    time.sleep(2)
 
 def test_is_fast():
     pass
@@ -43,6 +43,13 @@ def test_waits_again():
 @pytest.mark.test_limit(seconds=60)
 def test_gives_it_by_name():
     pass
+"""
+# A test that catches the end of its time is ended again soon.
+SOONER = """
+from pyharness.pytest_plugin import time_limit
+
+time_limit._LOOK_SECONDS = 0.1
+time_limit._AGAIN_SECONDS = 1.0
 """
 
 
@@ -81,13 +88,15 @@ def test_a_worker_gets_all_tests_of_a_guest(pytestconfig: pytest.Config) -> None
     assert split("t.py::test_none[a]") == "t.py::test_none[a]"
 
 
-@pytest.mark.parametrize("words", [("--test-limit=2",), ("-o", "test_limit=2")])
+@pytest.mark.parametrize("words", [("--test-limit=1",), ("-o", "test_limit=1")])
 def test_a_test_that_takes_too_long_is_ended(tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "conftest.py").write_text(SOONER, encoding="ascii")
     (tmp_path / "test_made_up.py").write_text(TESTS, encoding="ascii")
-    line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words]
-    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*PYTEST, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert "3 failed, 3 passed" in done.stdout, done.stdout
-    assert "the test did not end within 2 s in which its guests could run" in done.stdout
+    assert "the test did not end within 1 s in which its guests could run" in done.stdout
     assert "    time.sleep(60)" in done.stdout
 
 
@@ -104,8 +113,7 @@ def test_a_test_that_takes_too_long_is_ended(tmp_path: Path, words: tuple[str, .
 def test_a_limit_that_is_no_number_is_refused(tmp_path: Path, wrong: str) -> None:
     text = f"import pytest\n@pytest.mark.{wrong}\ndef test_it():\n    pass\n"
     (tmp_path / "test_made_up.py").write_text(text, encoding="ascii")
-    line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
-    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(PYTEST, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert "test_limit takes a number of seconds, such as 60" in done.stderr
 
