@@ -12,8 +12,9 @@ module Pyharness
   ROOT = File.expand_path("..", __dir__)
   COMMAND = File.join(ROOT, ".venv", "bin", "pyharness")
   # As pyharness itself chooses it.
-  DEFAULT_GUEST = ENV["PYHARNESS_GUEST"] ||
-                  (Etc.uname[:machine] == "aarch64" ? "bookworm-arm64" : "bookworm-i386")
+  NAMED = ENV["PYHARNESS_GUEST"].to_s
+  OF_HOST = Etc.uname[:machine] == "aarch64" ? "bookworm-arm64" : "bookworm-i386"
+  DEFAULT_GUEST = NAMED.empty? ? OF_HOST : NAMED
 
   class Error < Vagrant::Errors::VagrantError
     def initialize(said)

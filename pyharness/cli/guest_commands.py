@@ -185,7 +185,14 @@ def suspend_command(guest: str) -> None:
 @click.command("halt")
 @options.each_guest
 def halt_command(guest: str) -> None:
-    """Shut a guest down and keep its disk; up boots it again."""
+    """Shut a guest down and keep its disk; up boots it again.
+
+    A guest that is suspended loses its memory, as by a power cut.
+    """
+    if lifecycle.state_of(guest) == "suspended":
+        lifecycle.discard_memory(guest)
+        click.echo(f"{guest} is off, and its memory is lost: pyharness up {guest} starts it")
+        return
     machine = _running(guest)
     timeout_factor = lifecycle.saved_state_of(machine).accel.timeout_factor
     with signals.held():  # a guest that shuts down unnoticed is taken for a crashed one

@@ -82,10 +82,16 @@ class Agent:
         self.closed = False
         self._ssh = ssh
         self._last_sign = ssh.clock()
-        self._channel: paramiko.Channel = ssh.open(program())
+        self._channel = self._open()
         self._buffer = b""
         self._id = 0  # the last request's
         self.address: str = self.request("hello")["address"]
+
+    def _open(self) -> paramiko.Channel:
+        try:
+            return self._ssh.open(program())
+        except GuestError as error:
+            self.raise_cause(error)
 
     def close(self) -> None:
         """End the agent and all its actors."""

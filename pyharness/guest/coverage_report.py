@@ -48,10 +48,11 @@ def files(folder: Path) -> list[Path]:
 def make_folder(folder: Path) -> None:
     """Make the folder for reports, unless it is there.
 
-    Its .gitignore has git, and the search for the module's source, ignore the folder.
+    If it has nothing else, its .gitignore has git, and the search for the module's source, ignore
+    it.
     """
-    if not folder.is_dir():
-        folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    if {path.name for path in folder.iterdir()} <= {*_FILES}:
         (folder / ".gitignore").write_text("*\n", encoding="ascii")
 
 

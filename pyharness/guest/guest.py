@@ -340,16 +340,13 @@ class Guest(Closes):
         """
         if not self._agent or self._agent.closed:
             self._root = self._log = None
-            try:
-                self._agent = Agent(
-                    self._ssh,
-                    seconds=self.limit(10),
-                    syscalls=self.syscalls,
-                    history=self.history,
-                    raise_cause=self.health.raise_cause,
-                )
-            except GuestError as error:
-                self.health.raise_cause(error)
+            self._agent = Agent(
+                self._ssh,
+                seconds=self.limit(10),
+                syscalls=self.syscalls,
+                history=self.history,
+                raise_cause=self.health.raise_cause,
+            )
             self.health.silence = self._agent.silence
             self.health.expect_sign = self._agent.expect_sign
         return self._agent

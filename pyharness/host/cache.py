@@ -24,6 +24,8 @@ RUN_VARIABLE = "PYHARNESS_RUN"
 UNUSED_SECONDS = 7 * 24 * 3600.0
 # What was made from a kernel's tree that its developer builds again and again is kept for so long.
 SHORT_LIVED_SECONDS = 3600.0
+# A folder of machines that is not there is remembered for so long after it was last used.
+_RECORD_SECONDS = 30 * 24 * 3600.0
 _Made = TypeVar("_Made")
 
 
@@ -76,19 +78,23 @@ def run_folders() -> set[Path]:
     """All folders in which machines run that use this cache."""
     found = {run_folder().resolve(), _default_run_folder()}
     for record in _records().glob("*"):
-        if record.is_dir():
+        if os.path.isdir(record):  # noqa: PTH112, as Path.is_dir() raises what it can't look at
             found.add(record.resolve())
-        else:  # the folder is gone
-            record.unlink(missing_ok=True)
+        else:  # it is gone, or on a disk or in a container that is not here now
+            with suppress(OSError):
+                if time.time() - record.lstat().st_mtime > _RECORD_SECONDS:
+                    record.unlink()
     return found
 
 
 def _record(run: Path) -> None:
     """Have run_folders() return a folder that the user has named, also without its name."""
     record = _records() / hashlib.sha256(os.fsencode(run)).hexdigest()[:12]
-    with suppress(OSError):  # it is recorded, or nothing can be changed in this cache
+    with suppress(OSError):  # nothing can be changed in this cache
         record.parent.mkdir(exist_ok=True)
-        record.symlink_to(run)
+        with suppress(FileExistsError):
+            record.symlink_to(run)
+        os.utime(record, follow_symlinks=False)
 
 
 def _records() -> Path:

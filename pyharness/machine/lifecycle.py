@@ -5,6 +5,7 @@ run/bookworm-i386/                   a persistent machine: see qemu_process.Mach
     started-from      a link to the saved state that it was started from
     started-from.id   the uuid of that state
     state             its memory and devices, while it is suspended
+    state.loaded      the same while QEMU has loaded it, and the guest does not run on yet
     saved-with.json   the CPU and the QEMU with which these, and its snapshots, were saved
     off               a mark that it was switched off; its disk is kept
 run/bookworm-i386.4711-1/            a machine that ends with process 4711
@@ -16,7 +17,8 @@ import re
 import shlex
 import shutil
 import time
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from pyharness.errors import GuestError, HostError, UsageError
@@ -154,12 +156,13 @@ def _start(
         persistent=persistent,
         incoming=saved,
     )
+    own = folder / STATE if saved == STATE else None
     try:
         if saved:
-            own = folder / saved if saved == STATE else None
             state_file.wait_running(machine, fix=fix, discard=own)
     except BaseException:
-        machine.end()
+        if own is None or own.exists():  # else the guest's memory is nowhere but in QEMU
+            machine.end()
         raise
     return machine
 
@@ -181,7 +184,11 @@ def start_again(name: str) -> Machine:
     with cache.locked(f"run-{name}"):
         _check_has_ended(name)
         saved_state = _saved_state_in(folder, name)
-        saved, fix = (folder / STATE).exists(), f"pyharness reset {name} starts it anew"
+        saved = (folder / STATE).exists()
+        fix = (
+            f"pyharness halt {name} gives up its memory, and keeps its disk, or"
+            f" pyharness reset {name} starts it anew"
+        )
         if saved:
             here = saved_with.installed(saved_state.spec.qemu, saved_state.accel.name)
             what = f"the memory of {name}"
@@ -198,13 +205,13 @@ def suspend(machine: Machine) -> None:
     """Save the state of a persistent machine, and end it; start_again() resumes it.
 
     Raises:
-        UsageError: gdb debugs the guest.
+        UsageError: gdb debugs the guest, or another process has ended it meanwhile.
         HostError: the state can't be saved; the machine keeps running.
         GuestError: QEMU refuses to save it, or does not answer; the guest keeps running if QEMU
             does.
     """
     machine.check_no_gdb()
-    with cache.locked(f"run-{machine.folder.name}"):
+    with _held(machine):
         saved_with.note(machine, saved_with.SUSPENDED)
         state_file.save(machine, machine.folder / STATE)
         machine.end()
@@ -221,26 +228,54 @@ def switch_off(machine: Machine, *, seconds: float) -> None:
         seconds: the time limit for the SSH connection, for the request, and for the shutdown.
 
     Raises:
-        UsageError: gdb debugs the guest.
+        UsageError: gdb debugs the guest, or another process has ended it meanwhile.
     """
     machine.check_no_gdb()
-    off = machine.folder / _OFF
-    with cache.locked(f"run-{machine.folder.name}"):
-        (machine.folder / STATE).unlink(missing_ok=True)
-        off.touch()  # now, as the guest may power off when this process has been killed
-        try:
+    with _held(machine):
+        (machine.folder / STATE).unlink(missing_ok=True)  # an earlier version may have left it
+        runs = machine.status() == "running"
+        # From now on the guest may power off whatever happens to this process. While it runs, the
+        # mark has no effect.
+        (machine.folder / _OFF).touch()
+        if runs:
             _power_off(machine, seconds=seconds)
-            machine.end()
-        except BaseException:
-            if machine.alive:
-                off.unlink()
-            raise
+        machine.end()
+
+
+@cache.as_host_error()
+def discard_memory(name: str) -> None:
+    """Have a persistent machine that is suspended be one that is switched off.
+
+    Raises:
+        UsageError: it is not suspended any more.
+    """
+    folder = cache.run_folder() / name
+    with cache.locked(f"run-{name}"):
+        if (state := state_of(name)) != "suspended":
+            raise UsageError(f"{name} is {state} by now: pyharness status {name} shows more")
+        (folder / _OFF).touch()
+        (folder / STATE).unlink()
+
+
+@contextmanager
+def _held(machine: Machine) -> Iterator[None]:
+    """Hold the lock of a persistent machine, which runs then.
+
+    Raises:
+        UsageError: another process has ended it, and may have started it anew.
+    """
+    with cache.locked(f"run-{machine.folder.name}"):
+        if Machine.of(machine.folder) != machine or not machine.alive:
+            name = machine.guest
+            raise UsageError(
+                f"another process has ended {name} meanwhile: pyharness status {name} shows its"
+                " state"
+            )
+        yield
 
 
 def _power_off(machine: Machine, *, seconds: float) -> None:
     """Have a guest that runs shut down, and wait for that."""
-    if machine.status() != "running":
-        return
     with suppress(GuestError):
         ssh = machine.ssh(saved_state_of(machine).image)
         ssh.connect(seconds)
@@ -291,16 +326,20 @@ def settle(ssh: Ssh, *, seconds: float) -> None:
 def running(spec_name: str) -> Machine | None:
     """The persistent machine of a guest; None if it does not run.
 
-    If another process is starting the machine, wait until that is done.
+    If another process is starting the machine, wait until that is done. If that process was
+    killed after it had loaded the guest's memory, the guest is resumed.
 
     Raises:
         UsageError: it runs in another container or on another host.
+        GuestError: QEMU is gone, or does not answer.
     """
     machine = Machine.of(cache.run_folder() / spec_name)
     if machine and machine.alive:
         machine.check_here()
         with cache.locked(f"run-{spec_name}"):  # held by the process that starts it
-            return machine if machine.alive else None
+            if machine.alive:
+                state_file.finish(machine)
+                return machine
     return None
 
 
@@ -319,7 +358,7 @@ def find_persistent(name: str) -> Machine | None:
 def end(machine: Machine) -> None:
     """End a machine, and remove its folder unless another process has started it again."""
     machine.end()
-    with _locked(machine.folder):
+    with _locked(machine.folder, machine):
         now = Machine.of(machine.folder)
         if now is None or not now.alive:
             shutil.rmtree(machine.folder, ignore_errors=True)
@@ -333,16 +372,21 @@ def sweep() -> None:
     """
     for folder in cache.run_folder().glob("*/"):
         if _is_left(folder):
-            with _locked(folder):
+            with _locked(folder, Machine.of(folder)):
                 if _is_left(folder):  # not used by the process that had the lock
                     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _locked(folder: Path) -> AbstractContextManager[None]:
-    """Hold the lock of a persistent machine; one that ends with its process has none."""
-    if _OF_A_PROCESS.fullmatch(folder.name):
-        return nullcontext()
-    return cache.locked(f"run-{folder.name}")
+def _locked(folder: Path, machine: Machine | None) -> AbstractContextManager[None]:
+    """Hold the lock of a persistent machine; one that ends with its process has none.
+
+    Args:
+        folder: the machine's folder.
+        machine: the machine; None if its start was interrupted, so that only the folder's name
+            shows which of the two it was to be.
+    """
+    ends = machine.owner is not None if machine else _OF_A_PROCESS.fullmatch(folder.name)
+    return nullcontext() if ends else cache.locked(f"run-{folder.name}")
 
 
 def _is_left(folder: Path) -> bool:

@@ -18,6 +18,15 @@ SUSPENDED = ""
 _FILE = "saved-with.json"
 _FACTS = {"cpu": str, "qemu": str}
 _RELEASE = re.compile(r"version (\d+\.\d+)")
+# Words among the CPU's features in /proc/cpuinfo that Linux makes up, of the CPU's model, its own
+# workarounds and its boot options (X86_FEATURE_ in cpufeatures.h). They show in no guest.
+_OF_LINUX = {
+    "acc_power", "amd_dcm", "aperfmperf", "arch_perfmon", "art", "bts", "constant_tsc", "cpb",
+    "cpuid", "cpuid_fault", "extd_apicid", "hw_pstate", "ibpb", "ibrs", "ibrs_enhanced",
+    "invpcid_single", "k8", "nonstop_tsc", "nonstop_tsc_s3", "nopl", "pebs", "proc_feedback", "pti",
+    "rapl", "rep_good", "ring3mwait", "ssbd", "stibp", "tsc_known_freq", "tsc_reliable", "up",
+    "xtopology",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,25 @@ class Host:
 
     cpu: str
     qemu: str
+
+    def has_cpu_of(self, saved: "Host") -> bool:
+        """Whether a guest that was saved on another host finds its CPU, with all features, here."""
+        kind, features = _kind_and_features(self.cpu)
+        kind_of_saved, features_of_saved = _kind_and_features(saved.cpu)
+        return kind == kind_of_saved and features >= features_of_saved
+
+
+def _kind_and_features(cpu: str) -> tuple[set[str], set[str]]:
+    """The lines that name a kind of CPU, and its features, as far as a guest can see them."""
+    kind: set[str] = set()
+    features: set[str] = set()
+    for line in cpu.splitlines():
+        field, _, value = line.partition(":")
+        if field.strip() in ("flags", "Features"):
+            features |= {*value.split()} - _OF_LINUX
+        elif field.strip() != "microcode":
+            kind.add(line)
+    return kind, features
 
 
 def running(machine: Machine) -> Host:
@@ -59,9 +87,7 @@ def installed(qemu: str, accel: str) -> Host:
 
 
 def _cpu(accel: str) -> str:
-    """The kind of the CPU, without the version of its microcode, which does not show in a guest."""
-    lines = Accelerator(name=accel, reason="").host_cpu.splitlines()
-    return "\n".join(line for line in lines if not line.startswith("microcode"))
+    return Accelerator(name=accel, reason="").host_cpu
 
 
 def note(machine: Machine, name: str) -> None:
@@ -97,7 +123,7 @@ def check(folder: Path, name: str, here: Host, *, what: str, again: str, fix: st
     if facts is None:
         return
     saved = Host(**facts)
-    if saved.cpu != here.cpu:
+    if not here.has_cpu_of(saved):
         raise HostError(
             f"{what} was saved with another CPU: {again} it on a host with that one, or {fix}"
         )

@@ -23,6 +23,8 @@ _STOPPED = ("paused", "io-error")
 _LOADED = (*_STOPPED, "running", "guest-panicked")
 # The name of a state that is being saved.
 _SAVING = "state.new"
+# The name of a state that QEMU has loaded, until the guest runs on.
+_USED = "state.loaded"
 # How much is written to a file to see whether it can grow (bytes).
 _GROWN = 1 << 20
 _STATE_BEGIN = b"QEVM"
@@ -119,11 +121,13 @@ def wait_running(machine: Machine, *, fix: str, discard: Path | None = None) -> 
     Args:
         machine: the machine, which was started from the state.
         fix: what to do if QEMU can't load the state, for the error message.
-        discard: the state's file, if it is to be removed before the guest goes on: with the disk
-            of a guest that has run since, the state can't be used again.
+        discard: the state's file, if it is to be removed: with the disk of a guest that has run
+            since, the state can't be used again.
 
     Raises:
         HostError: QEMU can't load the state.
+        GuestError: QEMU is gone, or does not answer. If the file is no longer there, finish() may
+            be called later.
     """
     clock = Clock(machine.pid)
     while (status := _loading(machine)) not in _LOADED:
@@ -132,9 +136,24 @@ def wait_running(machine: Machine, *, fix: str, discard: Path | None = None) -> 
             raise HostError(f"QEMU can't go on from the saved state: {said}: {fix}")
         time.sleep(0.02)
     if discard:
-        discard.unlink()
+        discard.rename(machine.folder / _USED)
     if status in _STOPPED:
         machine.qmp("cont")
+    (machine.folder / _USED).unlink(missing_ok=True)
+
+
+def finish(machine: Machine) -> None:
+    """Resume a guest whose process was killed, or had no answer, after the state was loaded.
+
+    The caller holds the machine's lock.
+
+    Raises:
+        GuestError: QEMU is gone, or does not answer.
+    """
+    if (machine.folder / _USED).exists():
+        if machine.status() in _STOPPED:
+            machine.qmp("cont")
+        (machine.folder / _USED).unlink()
 
 
 def _loading(machine: Machine) -> str:

@@ -61,9 +61,14 @@ class Debugging:
 
     # Before the debugger of --pdb, whose user may end the run.
     @pytest.hookimpl(tryfirst=True)
-    def pytest_exception_interact(self, node: pytest.Item | pytest.Collector) -> None:
-        """Run gdb on the guests in which a test has just failed."""
-        for guest in watching.spoilt(self._config):
+    def pytest_exception_interact(
+        self, node: pytest.Item | pytest.Collector, call: pytest.CallInfo[object]
+    ) -> None:
+        """Run gdb on the guests in which a test, or a subtest, has just failed."""
+        guests = watching.spoilt(self._config)
+        if isinstance(node, pytest.Item) and call.when == "call" and watching.goes_on(node):
+            guests = [watching.use_of(node).guest]  # of a subtest; the test goes on
+        for guest in guests:
             with self._terminal():
                 print(
                     f"\n{node.nodeid} failed: gdb has stopped {guest.describe()}; type quit to"

@@ -10,13 +10,22 @@ from pyharness.errors import EmulatorFault
 
 # The property of a test that was repeated, with the reason.
 REPEATED = "repeated"
+# The property of a test whose guest had to be replaced before it, with the reason.
+REPLACED = "replaced"
+_SECTIONS = {REPEATED: "tests that were repeated", REPLACED: "tests whose guest was replaced"}
 _FAULT = pytest.StashKey[str]()
+_IS_FIRST = pytest.StashKey[bool]()  # the test is in the run that may be repeated
 
 
 def note(item: pytest.Item, error: BaseException) -> None:
     """Note why a phase of a test has failed, so that run() knows whether to repeat the test."""
     if isinstance(error, EmulatorFault):
         item.stash[_FAULT] = error.fault
+
+
+def is_due(item: pytest.Item) -> bool:
+    """Return whether the present run of a test will be repeated, so that it does not count."""
+    return _IS_FIRST in item.stash and _FAULT in item.stash
 
 
 def is_run_by_another(item: pytest.Item, nextitem: pytest.Item | None, *, this: ModuleType) -> bool:
@@ -49,7 +58,9 @@ def run(item: pytest.Item, nextitem: pytest.Item | None) -> None:
         nextitem: the test after it, which keeps the fixtures that it shares.
     """
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    item.stash[_IS_FIRST] = True
     reports = runtestprotocol(item, log=False, nextitem=nextitem)
+    del item.stash[_IS_FIRST]
     if fault := item.stash.get(_FAULT, ""):
         item.user_properties.append((REPEATED, fault))
         reports = runtestprotocol(item, log=False, nextitem=nextitem)
@@ -59,14 +70,15 @@ def run(item: pytest.Item, nextitem: pytest.Item | None) -> None:
 
 
 def summarize(terminal: pytest.TerminalReporter) -> None:
-    """Write which tests were repeated, and why."""
-    repeated = {
-        report.nodeid: dict(report.user_properties)[REPEATED]
-        for reports in terminal.stats.values()
-        for report in reports
-        if REPEATED in dict(getattr(report, "user_properties", ()))
-    }
-    if repeated:
-        terminal.section("tests that were repeated")
-    for name, why in repeated.items():
-        terminal.write_line(f"{name}: {why}")
+    """Write which tests were repeated, or had to get another guest, and why."""
+    reports = [report for reports in terminal.stats.values() for report in reports]
+    for name, title in _SECTIONS.items():
+        tests = {
+            report.nodeid: dict(report.user_properties)[name]
+            for report in reports
+            if name in dict(getattr(report, "user_properties", ()))
+        }
+        if tests:
+            terminal.section(title)
+        for test, why in tests.items():
+            terminal.write_line(f"{test}: {why}")

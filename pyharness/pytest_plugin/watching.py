@@ -8,6 +8,7 @@ from collections.abc import Generator
 from weakref import WeakKeyDictionary
 
 import pytest
+from _pytest.unittest import TestCaseFunction
 
 from pyharness.errors import EmulatorFault, GuestCrashed, GuestError, HarnessError
 from pyharness.guest.guest import Guest
@@ -26,7 +27,8 @@ _SKIPS = (pytest.skip.Exception, unittest.SkipTest)
 _POOL = pytest.StashKey[GuestPool]()
 _USE = pytest.StashKey[GuestUse]()
 _HAS_FAILED = pytest.StashKey[bool]()  # the present phase of a test, or a subtest in it
-_SPOILT = pytest.StashKey[list[Guest]]()  # guests in which tests failed, or which are lost
+_SPOILT = pytest.StashKey[list[Guest]]()  # guests in which tests failed
+_LOST = pytest.StashKey[list[Guest]]()  # guests that were lost between tests
 _LAST = pytest.StashKey[WeakKeyDictionary[Guest, str]]()  # the last test of each guest
 _LOSSES = pytest.StashKey[list[str]]()  # of guests before a test, in words
 
@@ -61,7 +63,7 @@ def begin(item: pytest.Item, pool: GuestPool, cpus: int, *, fresh: bool) -> Gues
             guest, markers.expected_of(item), leaks=markers.watches_leaks(item)
         )
     except BaseException:
-        _discard_later(item.config, guest)
+        _discard_later(item.config, guest, _SPOILT)
         raise
     item.config.stash.setdefault(_LAST, WeakKeyDictionary())[guest] = item.nodeid
     return item.stash[_USE]
@@ -71,10 +73,10 @@ def _note_loss(item: pytest.Item, guest: Guest, error: HarnessError) -> None:
     """Have report_losses() report that a shared guest was lost before a test."""
     if guest.closed:  # it was lost in the test before, which has failed
         return
-    _discard_later(item.config, guest)
+    _discard_later(item.config, guest, _LOST)
     before = item.config.stash.get(_LAST, WeakKeyDictionary()).get(guest)
     if isinstance(error, EmulatorFault):  # no test is to blame
-        item.user_properties.append((repeating.REPEATED, error.fault))
+        item.user_properties.append((repeating.REPLACED, error.fault))
     else:
         whose = f"the guest of {before}" if before else "a guest"
         since = "after the end of that test" if before else "before this test"
@@ -90,6 +92,8 @@ def report_losses(item: pytest.Item) -> None:
         GuestError: one was.
     """
     if losses := item.stash.get(_LOSSES, []):
+        if not repeating.is_due(item):  # else the reports of this run of the test don't count
+            del item.stash[_LOSSES]
         raise GuestError("\n".join(losses))
 
 
@@ -128,6 +132,9 @@ def attend(item: pytest.Item, *, ends: bool) -> Generator[None, object, object]:
         error = raised
         _simplify(item, error)
         note(item, error)
+    kept = _kept_errors(item)
+    for one in kept:
+        note(item, one)
     use = item.stash.get(_USE, None)
     if use is not None and isinstance(error, _ENDS_THE_RUN):
         spoil(item, use)
@@ -140,8 +147,9 @@ def attend(item: pytest.Item, *, ends: bool) -> Generator[None, object, object]:
         except HarnessError as trouble:
             if not isinstance(error, GuestCrashed):
                 _simplify(item, trouble)
-                trouble.__cause__ = error
+                trouble.__cause__ = error or next(iter(kept), None)
                 error = trouble
+                _kept_errors(item, forget=True)
             note(item, trouble)
         console = use.console_text()
         not_kept = _keep_console(item, console)
@@ -156,16 +164,33 @@ def attend(item: pytest.Item, *, ends: bool) -> Generator[None, object, object]:
     return result
 
 
+def _kept_errors(item: pytest.Item, *, forget: bool = False) -> list[BaseException]:
+    """Return the errors of a method of `unittest.TestCase`, which pytest keeps until its report.
+
+    Args:
+        item: the test.
+        forget: whether pytest is to forget them, and report what attend() raises.
+    """
+    if not isinstance(item, TestCaseFunction):
+        return []
+    kept = [one.value for one in item._excinfo or ()]
+    if forget:
+        item._excinfo = None
+    return kept
+
+
 def spoil(item: pytest.Item, use: GuestUse) -> None:
     """Have the guest of a test be discarded."""
     del item.stash[_USE]
-    _discard_later(item.config, use.guest)
+    _discard_later(item.config, use.guest, _SPOILT)
 
 
-def _discard_later(config: pytest.Config, guest: Guest) -> None:
+def _discard_later(
+    config: pytest.Config, guest: Guest, guests: pytest.StashKey[list[Guest]]
+) -> None:
     """Share a guest no more; discard_spoilt() ends it."""
     config.stash[_POOL].take_out(guest)
-    config.stash.setdefault(_SPOILT, []).append(guest)
+    config.stash.setdefault(guests, []).append(guest)
 
 
 def _simplify(item: pytest.Item, error: BaseException) -> None:
@@ -215,12 +240,12 @@ def _keep_console(item: pytest.Item, text: str) -> str:
 
 
 def spoilt(config: pytest.Config) -> list[Guest]:
-    """Return the guests in which tests failed, or which are lost, and are not discarded yet."""
+    """Return the guests in which tests failed, and which are not discarded yet."""
     return config.stash.get(_SPOILT, [])
 
 
 def discard_spoilt(config: pytest.Config) -> None:
-    """End the guests in which tests failed, or which are lost."""
-    guests = spoilt(config)
-    while guests:
-        config.stash[_POOL].discard(guests.pop())
+    """End the guests in which tests failed, and those that were lost between tests."""
+    for guests in (spoilt(config), config.stash.get(_LOST, [])):
+        while guests:
+            config.stash[_POOL].discard(guests.pop())

@@ -101,8 +101,10 @@ def machine(folder: Path, monitor: Monitor) -> Iterator[Machine]:
         listener.listen()
         server = threading.Thread(target=monitor.serve, args=(listener,))
         server.start()
+        made = made_up(folder)
+        made._remember()
         try:
-            yield made_up(folder)
+            yield made
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             server.join()

@@ -3,7 +3,7 @@
 
 import json
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import pytest
 
@@ -136,6 +136,23 @@ def test_an_agent_that_has_ended_says_so(
     with pytest.raises(GuestError, match=r"the agent in the guest ended: kill.?ed$"):
         guest.root.syscall("getpid")
     assert guest.root.syscall("getpid").value == 300
+
+
+def test_why_an_agent_does_not_begin_is_looked_for_once(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is found is part of the message."""
+
+    def name_cause(error: GuestError) -> NoReturn:
+        raise GuestError(f"{error}, at ring.c:7")
+
+    monkeypatch.setattr(guest.health, "raise_cause", name_cause)
+    monkeypatch.setattr(Channel, "recv", lambda *_: b"")
+    with pytest.raises(
+        GuestError, match=r"^the agent in the guest ended.*, at ring\.c:7$"
+    ) as failure:
+        _ = guest.agent
+    assert str(failure.value).count("at ring.c:7") == 1
 
 
 def test_a_closed_guest_gets_no_other_agent(guest: Guest, channels: list[Channel]) -> None:

@@ -32,7 +32,7 @@ model name\t: AMD EPYC
 microcode\t: 0x1000065
 cpu MHz\t\t: 2445.400
 apicid\t\t: 0
-flags\t\t: fpu vme avx2
+flags\t\t: fpu vme nopl avx2
 bogomips\t: 4890.80
 """
 ARM = """processor\t: 0
@@ -87,8 +87,14 @@ def test_what_changes_by_itself_does_not_count(
 
 
 MICROCODE = ("0x1000065", "0x1000066")
-OTHERS = [("kvm", "EPYC", "EPYC 2"), ("kvm", "avx2", "avx512f")]
-ALIKE = [("kvm", "", ""), ("kvm", *MICROCODE), ("tcg", "EPYC", "EPYC 2")]
+OTHERS = [("kvm", "EPYC", "EPYC 2"), ("kvm", "avx2", "avx512f"), ("kvm", " avx2", "")]
+ALIKE = [
+    ("kvm", "", ""),
+    ("kvm", *MICROCODE),
+    ("kvm", "nopl", "retpoline pti"),
+    ("kvm", "avx2", "avx2 avx512f"),
+    ("tcg", "EPYC", "EPYC 2"),
+]
 
 
 @pytest.fixture
@@ -104,6 +110,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
         folder.mkdir()
         monkeypatch.setattr(lifecycle, "_saved_state_in", lambda *_: replace(saved, accel=KVM))
         monkeypatch.setattr(lifecycle, "settle", lambda *_, **__: None)
+        monkeypatch.setattr(lifecycle, "_check_has_ended", lambda _name: None)
         monkeypatch.setattr(lifecycle, "_start", lambda *_, **__: None)
         monkeypatch.setattr(Machine, "end", lambda _machine: None)
         monkeypatch.setattr(Machine, "ssh", lambda *_: MagicMock())
@@ -130,6 +137,7 @@ def move(monkeypatch: pytest.MonkeyPatch, folder: Path, cpu_info: str) -> None:
 
 def save(machine: Machine, how: str) -> None:
     if how == "suspended":
+        machine._remember()
         lifecycle.suspend(machine)
     else:
         snapshots.save(machine, "one")
@@ -151,7 +159,10 @@ def test_a_machine_goes_on_with_its_cpu(
     how: str,
     change: tuple[str, str, str],
 ) -> None:
-    """Its features count: an update of the microcode, which comes with a boot, may keep them."""
+    """Its features count, as a guest sees them.
+
+    An update of the microcode, or of Linux, which comes with a boot, may keep them or add to them.
+    """
     accel, old, new = change
     machine = replace(machine, accel=accel)
     saved = replace(lifecycle._saved_state_in(machine.folder, ""), accel=replace(KVM, name=accel))

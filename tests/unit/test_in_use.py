@@ -174,6 +174,26 @@ def test_machines_in_all_run_folders_count(tmp_path: Path, monkeypatch: pytest.M
     shutil.move(machine, default)
     monkeypatch.setenv("PYHARNESS_RUN", str(tmp_path / "one"))
     assert in_use.saved_states() == {used}
-    shutil.rmtree(tmp_path / "two")
-    assert cache.run_folders() == {default.parent, tmp_path / "one"}
-    assert len(list((cache.folder() / "runs").iterdir())) == 1, "the other one is gone"
+
+
+def test_a_run_folder_that_is_not_there_now_is_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its disk may not be mounted now, or another container may have it; or it can't be read."""
+    run, link = tmp_path / "place" / "run", tmp_path / "long" / ("x" * 255 + "x")
+    monkeypatch.setenv("PYHARNESS_RUN", str(run))
+    cache.run_folder()
+    monkeypatch.delenv("PYHARNESS_RUN")
+    records = cache.folder() / "runs"
+    (record,) = records.iterdir()
+    (records / "another").symlink_to(link)  # to look at it is an error (ENAMETOOLONG)
+    default = cache.run_folder()
+    run.rename(tmp_path / "away")
+    assert cache.run_folders() == {default}
+    (tmp_path / "away").rename(run)
+    assert cache.run_folders() == {default, run}
+    shutil.rmtree(run)
+    for one in records.iterdir():
+        os.utime(one, (0, 0), follow_symlinks=False)
+    assert cache.run_folders() == {default}
+    assert not record.is_symlink(), "it was not used for long"

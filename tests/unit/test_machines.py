@@ -7,6 +7,8 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,9 +17,20 @@ import stand_in
 import pyharness
 from pyharness.errors import GuestError, HostError, UsageError
 from pyharness.host import cache, file_lock, json_store
-from pyharness.machine import command_line, gdb_stub, in_use, lifecycle, qemu_process, qmp
+from pyharness.machine import (
+    command_line,
+    gdb_stub,
+    in_use,
+    lifecycle,
+    qemu_process,
+    qmp,
+    saved_with,
+    state_file,
+)
 from pyharness.machine.qemu_process import Machine
-from pyharness.machine.saved_states import SavedState
+from pyharness.machine.saved_states import STATE, SavedState
+
+WAIT_RUNNING = state_file.wait_running  # a stand-in takes its place
 
 
 @pytest.fixture
@@ -142,6 +155,117 @@ def test_a_guest_that_does_not_shut_down_is_not_off(
     qemu_process._started[machine.pid].kill()
     qemu_process._started[machine.pid].wait()
     assert lifecycle.state_of(saved.spec.name) == "crashed"
+
+
+@pytest.mark.parametrize("ended_by", ["Ctrl-C", "a stalled disk"])
+def test_a_guest_that_shuts_down_after_its_halt_was_ended_keeps_its_disk(
+    saved: SavedState, monkeypatch: pytest.MonkeyPatch, ended_by: str
+) -> None:
+    """The guest has been asked to power off, so that it will."""
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt if ended_by == "Ctrl-C" else HostError("it does not end")
+
+    monkeypatch.setattr(Machine, "status", lambda _machine: "running")
+    monkeypatch.setattr(lifecycle, "_power_off", stop if ended_by == "Ctrl-C" else loaded)
+    machine, end = lifecycle.start(saved, persistent=True), Machine.end
+    monkeypatch.setattr(Machine, "end", stop)
+    with pytest.raises((KeyboardInterrupt, HostError)):
+        lifecycle.switch_off(machine, seconds=0)
+    assert lifecycle.state_of(saved.spec.name) == "running"
+    end(machine)  # it powers off
+    lifecycle.sweep()
+    assert lifecycle.state_of(saved.spec.name) == "off"
+    assert (machine.folder / command_line.DISK).exists()
+
+
+def loaded(*_: object, **__: object) -> None:
+    """Stands in for what takes long."""
+
+
+@pytest.mark.parametrize("what", ["suspend", "halt"])
+@pytest.mark.parametrize("meanwhile", ["is suspended", "is reset"])
+def test_a_machine_that_another_process_has_ended_is_left_alone(
+    saved: SavedState, monkeypatch: pytest.MonkeyPatch, what: str, meanwhile: str
+) -> None:
+    monkeypatch.setattr(Machine, "status", lambda _machine: "running")
+    monkeypatch.setattr(saved_with, "note", loaded)
+    monkeypatch.setattr(state_file, "save", lambda _machine, file: file.write_bytes(b"QEVM"))
+    name = saved.spec.name
+    machine = lifecycle.start(saved, persistent=True)
+    if meanwhile == "is suspended":
+        lifecycle.suspend(machine)
+    else:
+        lifecycle.end(machine)
+        lifecycle.start(saved, persistent=True)
+    before = lifecycle.state_of(name)
+    end = lifecycle.suspend if what == "suspend" else partial(lifecycle.switch_off, seconds=0)
+    with pytest.raises(UsageError, match=f"another process has ended {name} meanwhile: "):
+        end(machine)
+    assert lifecycle.state_of(name) == before
+    assert (machine.folder / STATE).exists() == (meanwhile == "is suspended")
+    assert not (machine.folder / "off").exists()
+
+
+def test_a_suspended_guest_may_give_up_its_memory(saved: SavedState) -> None:
+    machine = lifecycle.start(saved, persistent=True)
+    machine.end()
+    (machine.folder / STATE).write_bytes(b"QEVM")
+    lifecycle.discard_memory(saved.spec.name)
+    assert lifecycle.state_of(saved.spec.name) == "off"
+    assert (machine.folder / command_line.DISK).exists()
+    with pytest.raises(UsageError, match="is off by now"):
+        lifecycle.discard_memory(saved.spec.name)
+
+
+def test_a_guest_whose_memory_is_loaded_is_not_given_up(
+    saved: SavedState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its state on the disk is used up: what goes on later is QEMU."""
+    machine, answers = lifecycle.start(saved, persistent=True), False
+    machine.end()
+    (machine.folder / STATE).write_bytes(b"QEVM")
+    states = ["paused"]
+
+    def qmp(_machine: Machine, command: str) -> None:
+        if not answers:
+            raise GuestError("QEMU does not answer")
+        assert command == "cont"
+        states.append("running")
+
+    monkeypatch.setattr(state_file, "wait_running", WAIT_RUNNING)
+    monkeypatch.setattr(Machine, "status", lambda _machine: states[-1])
+    monkeypatch.setattr(Machine, "qmp", qmp)
+    monkeypatch.setattr(lifecycle, "_saved_state_in", lambda *_: saved)
+    for use in (lifecycle.start_again, lifecycle.running):
+        with pytest.raises(GuestError, match="does not answer"):
+            use(saved.spec.name)
+    answers = True
+    for _ in range(2):
+        assert lifecycle.running(saved.spec.name)
+        assert states == ["paused", "running"]
+    assert not [*machine.folder.glob("state*")]
+
+
+@pytest.mark.parametrize("name", ["linux-6.12", "linux-6.12-1"])
+def test_a_persistent_machine_has_a_lock_whatever_its_name_is(
+    saved: SavedState, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """One that ends with its process may have such a name, too."""
+    held: list[str] = []
+
+    @contextmanager
+    def locked(lock: str) -> Iterator[None]:
+        held.append(lock)
+        yield
+
+    for persistent in (True, False):
+        other = replace(saved, spec=replace(saved.spec, name=name))
+        machine = lifecycle.start(other, persistent=persistent)
+        with monkeypatch.context() as watched:
+            watched.setattr(cache, "locked", locked)
+            lifecycle.end(machine)
+    assert held == [f"run-{name}"]
 
 
 @pytest.mark.parametrize(("mark", "state"), [("state", "suspended"), ("off", "off")])

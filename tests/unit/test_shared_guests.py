@@ -2,6 +2,7 @@
 """Which guests the plugin gives to tests, and which it takes back; they are stand-ins."""
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -147,6 +148,40 @@ def test_a_console_that_cannot_be_written_hides_no_failure(
     assert "the console could not be kept: [Errno 28] No space left on device" in done.said
 
 
+CASE = """
+import unittest
+
+@pytest.mark.usefixtures("guest")
+class TestIt(unittest.TestCase):
+    def test_1(self):
+        BODY
+
+def test_then(guest):
+    assert guest.number == NUMBER
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome", "message"),
+    [
+        ("raise AssertionError('wrong')", "failed", "AssertionError: wrong"),
+        ("made[-1].die(); raise AssertionError('wrong')", "failed", "QEMU does not answer"),
+        ("raise unittest.SkipTest('not here')", "skipped", "not here"),
+        ("pass", "passed", ""),
+    ],
+)
+def test_a_failing_method_of_a_test_case_is_a_failing_test(
+    run: Callable[..., Run], body: str, outcome: str, message: str
+) -> None:
+    """Its guest is discarded, and the crash of the kernel is the reason."""
+    body = body.replace("made", "__import__('conftest').made")
+    number = "2" if outcome == "failed" else "1"
+    done = run(CASE.replace("BODY", body).replace("NUMBER", number))
+    assert done.outcomes == {"TestIt::test_1": outcome, "test_then": "passed"}, done.said
+    assert message in done.messages["TestIt::test_1"]
+    assert ("console of this test" in done.said) == (outcome == "failed")
+
+
 # ---- subtests, which pytest has from 9 on ----
 
 with_subtests = pytest.mark.skipif(not hasattr(pytest, "Subtests"), reason="pytest has no subtests")
@@ -276,6 +311,98 @@ def test_4(guest):
     assert "ERROR at teardown of test_3" in done.said
 
 
+RERUNS = """
+from _pytest.runner import runtestprotocol
+
+class Reruns:
+    def pytest_runtest_protocol(self, item, nextitem):
+        for _ in range(2):
+            reports = runtestprotocol(item, nextitem=nextitem, log=False)
+            if not any(report.failed for report in reports):
+                break
+        for report in reports:
+            item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
+
+def pytest_configure(config):
+    config.pluginmanager.register(Reruns())
+"""
+
+
+def test_a_loss_does_not_fail_the_test_that_is_run_again(run: Callable[..., Run]) -> None:
+    """By another plugin, that is."""
+    tests = """
+def test_1_dies_later(guest):
+    pass
+
+def test_2(guest):
+    assert guest.number > 1
+"""
+    done = run(tests, conftest=LATER.replace("KIND", "GuestCrashed") + RERUNS)
+    assert [*done.outcomes.values()] == ["passed", "passed"]
+
+
+def test_a_loss_is_reported_though_qemu_is_at_fault_then(run: Callable[..., Run]) -> None:
+    """The test is repeated, and the first run of it is not reported."""
+    tests = """
+from pyharness.errors import EmulatorFault
+
+def test_1_dies_later(guest):
+    pass
+
+def test_2(guest):
+    if guest.number == 2:
+        raise EmulatorFault("the kernel crashed", fault="wrong flags")
+"""
+    done = run(tests, conftest=LATER.replace("KIND", "GuestCrashed"))
+    assert [*done.outcomes.values()] == ["passed", "error"]
+    assert "test_it.py::test_1_dies_later was lost" in done.messages["test_2"]
+    assert "tests that were repeated" in done.said
+
+
+DEBUGS = """
+from pyharness.errors import HostError
+from pyharness.guest.gdb import debugger, kernel_symbols
+from pyharness.pytest_plugin.debugging import Debugging
+
+def describe(_backend, guest, _modules):
+    raise HostError(f"looked at {guest.number}")
+
+kernel_symbols.keep = lambda *_: None
+debugger.describe = describe
+Guest.qemu, Guest.modules = None, {}
+
+def pytest_configure(config):
+    config.pluginmanager.register(Debugging(config), "gdb-here")
+"""
+
+
+@with_subtests
+def test_gdb_looks_at_the_guest_of_what_fails(run: Callable[..., Run]) -> None:
+    """At that of a subtest, too; not at one that was lost before."""
+    tests = """
+def test_0(guest, subtests):
+    with subtests.test("a"):
+        assert guest.number != 1
+
+def test_1_dies_later(guest):
+    assert guest.number == 2
+
+def test_2(guest):
+    assert guest.number != 3
+
+def test_3_dies_later(guest):
+    pass
+
+def test_4(guest):
+    assert guest.number == 5
+"""
+    conftest = LATER.replace("KIND", "GuestCrashed") + DEBUGS
+    done = run(tests, "-s", "-p", "no:pyharness-gdb", conftest=conftest)
+    assert re.findall(r"gdb can't be used: looked at (\d)", done.said) == ["1", "3"]
+
+
 def test_a_guest_that_is_paused_for_another_may_have_died(run: Callable[..., Run]) -> None:
     tests = """
 def test_1_dies_later(guest):
@@ -332,6 +459,8 @@ def test_2(guest):
     )
     assert [*done.outcomes.values()] == ["passed", "passed"]
     assert "test_it.py::test_2: flags that no CPU can have" in done.said
+    assert "tests whose guest was replaced" in done.said
+    assert "tests that were repeated" not in done.said
 
 
 def test_a_guest_that_is_asked_for_after_a_crash_is_lost_in_that_test(
