@@ -7,13 +7,14 @@ import os
 from collections.abc import Callable, Hashable, Iterator
 from functools import cache
 from pathlib import Path
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import broken
 import matrix
 import pytest
 from _pytest.terminal import TerminalReporter
 from command_runner import Cli
+from grace_periods import expedite
 from sampling import sample
 
 from pyharness import Guest, interceptor
@@ -281,6 +282,25 @@ def modules(lab: GuestPool, method: str) -> Iterator[Modules]:
             guest.resume()
             if guest.is_loaded(module.name):
                 module.unload()
+
+
+@pytest.fixture(scope="session")
+def expedited() -> WeakSet[Guest]:
+    """The guests whose grace periods are expedited."""
+    return WeakSet()
+
+
+@pytest.fixture
+def guest(guest: Guest, expedited: WeakSet[Guest]) -> Guest:
+    """The guest of the plugin; if its kernel has PREEMPT_RT, grace periods are expedited.
+
+    Such a kernel expedites none by itself. Under emulation each takes a third of a second then, and
+    to load and unload the module five.
+    """
+    if "-rt-" in guest.facts.release and guest not in expedited:
+        expedite(guest, yes=True)
+        expedited.add(guest)
+    return guest
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 from arch import AT_FDCWD, first_of, hooked, longs
+from grace_periods import expedite
 from tasks import is_asleep
 
 from pyharness import Actor, Guest
@@ -228,6 +229,24 @@ def test_load_and_unload_again_and_again(
     few = dict.fromkeys(CACHES, cycles // 2)
     more = {**few, "Slab": 4096, "Percpu": 16 + cycles // 2, "VmallocUsed": 1024}
     assert not wait_back(guest, before, more=more)
+
+
+@pytest.mark.realtime
+def test_load_and_unload_with_long_grace_periods(
+    bare_guest: Guest, parameters: dict[str, str]
+) -> None:
+    """As the kernel has them: each other test has expedited ones."""
+    guest = bare_guest
+    guest.put(guest.build(MODULE).ko.read_bytes(), "/root/again.ko")
+    ko = guest.root.syscall("openat", AT_FDCWD, "/root/again.ko\0", 0).value
+    guest.actor("nobody").execute("/bin/sh", "-c", STORM)
+    expedite(guest, yes=False)
+    try:
+        for _ in range(LEAST_CYCLES):
+            cycle(guest, ko, f"method={parameters['method']}\0")
+    finally:
+        expedite(guest, yes=True)
+        guest.run("pkill -9 stress-ng")
 
 
 def test_unload_while_commands_pour_in(module: Interceptor, guest: Guest) -> None:
