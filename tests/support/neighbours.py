@@ -8,13 +8,14 @@ the kernel also hook the two that the interceptor can't be loaded without.
 import signal
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from arch import TRACING, first_of, handler_prefix, longs, mount_tracing
 
-from pyharness import Guest
+from pyharness import CheckFailed, Guest
 
 CALL = "getsid"
 HOOKED = (CALL, "exit_group", "restart_syscall")
@@ -241,8 +242,18 @@ class Program(Neighbour):
         return self.program.reap() != 0 and "Error attaching" in self.guest.agent.read(said)
 
     def stop(self) -> None:
-        self.program.kill(signal.SIGINT)
+        """By as many signals as it needs: bpftrace 0.17 misses one that comes while it prints."""
+        self.guest.wait("the program to end", self._ends_soon, seconds=30)
         self.program.reap()
+
+    def _ends_soon(self) -> bool:
+        self.program.kill(signal.SIGINT)
+        with suppress(CheckFailed):
+            self.guest.wait("its end", self._has_ended, seconds=1)
+        return self._has_ended()
+
+    def _has_ended(self) -> bool:
+        return self.guest.agent.state(self.program.pid) == "Z"
 
     def seen(self) -> int:
         return self.guest.agent.read(self.file).count(f"{CALL}(")
