@@ -139,7 +139,8 @@ def wait_running(machine: Machine, *, fix: str, discard: Path | None = None) -> 
         discard.rename(machine.folder / _USED)
     if status in _STOPPED:
         machine.qmp("cont")
-    (machine.folder / _USED).unlink(missing_ok=True)
+    if discard:
+        (machine.folder / _USED).unlink()
 
 
 def finish(machine: Machine) -> None:

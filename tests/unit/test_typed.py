@@ -9,6 +9,7 @@ import typing
 from pathlib import Path
 
 import pytest
+from suites import PYTEST
 
 import pyharness
 from pyharness.pytest_plugin import fixtures as plugin_fixtures
@@ -97,7 +98,7 @@ def test_what_is_exported_is_there_once_and_in_order() -> None:
 def test_pytest_describes_each_option_marker_and_fixture(words: tuple[str, ...]) -> None:
     """None is without a text, and no text is cut off in the middle of a sentence."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *words, "-p", "no:cacheprovider", "--noconftest"],
+        [*PYTEST, *words, "--noconftest"],
         cwd=ROOT / "examples" / "ring",
         capture_output=True,
         text=True,
